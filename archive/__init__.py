@@ -1,0 +1,1 @@
+"""A bundle in, a verified TorchServe archive (``.mar``) out."""

@@ -1,0 +1,63 @@
+"""Loads an unpacked archive the way TorchServe does and asks it a canary sentence.
+
+Run as ``python -I probe.py FOLDER``; exits with 1 and one line on stderr when
+the archive leans on anything outside it or answers off the contract.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+CANARY = "Barack Obama was born in Hawaii and worked for the United Nations in New York."
+
+
+class _Context:
+    """As much of TorchServe's context as the handler uses, for one text/plain request."""
+
+    def __init__(self, folder: Path) -> None:
+        self.system_properties = {"model_dir": str(folder)}
+        self.manifest = json.loads((folder / "MAR-INF" / "MANIFEST.json").read_bytes())
+        self.model_name = self.manifest["model"]["modelName"]
+        self.status = 200
+
+    def get_all_request_header(self, _: int) -> dict[str, str]:
+        return {"Content-Type": "text/plain"}
+
+    def set_response_status(self, status: int, _phrase: str, _i: int) -> None:
+        self.status = status
+
+    def set_response_content_type(self, _i: int, _value: str) -> None:
+        """Nobody asks for it here."""
+
+
+def problem_with(folder: Path) -> str:
+    """What is wrong with the archive unpacked in *folder*, or an empty string."""
+    sys.path.insert(0, str(folder))
+    context = _Context(folder)
+    module: Any = importlib.import_module(Path(context.manifest["model"]["handler"]).stem)
+    service = module.NERHandler()
+    service.initialize(context)
+    (reply,) = service.handle([{"body": CANARY.encode()}], context)
+    strangers = [
+        name
+        for name, loaded in sorted(sys.modules.items())
+        if name.partition(".")[0] in {"handler", "ner_handler"}
+        and not Path(loaded.__file__ or "").is_relative_to(folder)
+    ]
+    if strangers:
+        return f"{strangers[0]} was not loaded from the archive"
+    document = json.loads(reply)
+    if context.status != 200 or "entities" not in document:
+        return f"status {context.status} for the canary sentence"
+    if any(CANARY[entity["start"] : entity["end"]] != entity["text"] for entity in document["entities"]):
+        return "offsets that do not give the entity's text back"
+    return ""
+
+
+if __name__ == "__main__":
+    problem = problem_with(Path(sys.argv[1]).resolve())
+    sys.exit(problem or 0)

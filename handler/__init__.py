@@ -1,0 +1,1 @@
+"""Everything that enters the model archive: the recogniser and its TorchServe adapter, on stdlib, numpy and torch."""

@@ -1,0 +1,170 @@
+"""A bundle's folder <-> :class:`Bundle`; refuses what does not fit together.
+
+::
+
+    config.json     format, name, version, model and training configuration, digests of all the rest
+    vocab.json      {"chars": [...]}: the characters that have an embedding
+    weights.npz     float32 arrays by parameter name (numpy's own format; nothing in it can run)
+    vectors/*.npy   see handler/vectors.py
+    metrics.json, MODEL_CARD.md, ...   what else the trainer has to say
+
+The bundle's digest is the SHA-256 of ``config.json``, which holds the digests
+of the other files: one string that stands for every byte of the model.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import zipfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from handler.config import BundleConfig, ModelConfig
+from handler.digests import CONFIG_FILE, VOCAB_FILE, WEIGHTS_FILE, check_digests, file_digest, files_of
+from handler.errors import BundleError
+from handler.features import CASES, FeatureEncoder
+from handler.labels import tag_rules, tag_set
+from handler.model import BiLSTMCRF
+from handler.vectors import WordVectors
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A model with all that is needed to use it.
+
+    Attributes:
+        config: What ``config.json`` says.
+        chars: The characters that have an embedding, in id order.
+        vectors: The pretrained word vectors.
+        model: The network, in evaluation mode after :meth:`load`.
+        digest: ``"sha256:<hex>"`` of ``config.json``; empty for a bundle that was never saved.
+
+    """
+
+    config: BundleConfig
+    chars: Sequence[str]
+    vectors: WordVectors
+    model: BiLSTMCRF
+    digest: str = ""
+
+    @classmethod
+    def new(cls, config: BundleConfig, chars: Sequence[str], vectors: WordVectors) -> Bundle:
+        """An untrained bundle: the configuration turned into a network of plain sizes.
+
+        Raises:
+            BundleError: the vectors are not as wide as the configuration says.
+
+        """
+        if vectors.dim != config.model.word_dim:
+            raise BundleError(f"vectors/table.npy: expected width {config.model.word_dim}, got {vectors.dim}")
+        return cls(config, chars, vectors, _network(config, chars))
+
+    @classmethod
+    def load(cls, folder: Path) -> Bundle:
+        """Read the bundle in *folder*, every byte of it checked against its digest.
+
+        Raises:
+            BundleError: names the file and, for weights, the parameter that does not fit.
+
+        """
+        config = BundleConfig.load(folder / CONFIG_FILE)
+        check_digests(folder, config)
+        chars = _load_chars(folder / VOCAB_FILE)
+        vectors = WordVectors.load(folder / "vectors")
+        bundle = cls.new(config, chars, vectors)
+        _load_weights(bundle.model, folder / WEIGHTS_FILE)
+        bundle.model.eval()
+        return replace(bundle, digest=file_digest(folder / CONFIG_FILE))
+
+    def save(self, folder: Path, extras: Mapping[str, bytes] | None = None) -> Bundle:
+        """Write the bundle to *folder*, whole or not at all; the bundle as saved comes back.
+
+        *extras* are further files by name, such as ``metrics.json``.  The same
+        bundle gives the same bytes.
+        """
+        staging = folder.with_name(f".{folder.name}.new")
+        shutil.rmtree(staging, ignore_errors=True)
+        (staging / "vectors").mkdir(parents=True)
+        vocab = json.dumps({"chars": list(self.chars)}, ensure_ascii=False, indent=0) + "\n"
+        (staging / VOCAB_FILE).write_bytes(vocab.encode())
+        weights = {name: tensor.detach().float().cpu().numpy() for name, tensor in self.model.state_dict().items()}
+        np.savez(staging / WEIGHTS_FILE, **weights)
+        self.vectors.save(staging / "vectors")
+        for name, content in (extras or {}).items():
+            (staging / name).write_bytes(content)
+        digests = {path: file_digest(staging / path) for path in files_of(staging)}
+        config = replace(self.config, digests=digests)
+        (staging / CONFIG_FILE).write_bytes(config.to_json())
+        digest = file_digest(staging / CONFIG_FILE)
+        if folder.exists():
+            shutil.rmtree(folder)
+        staging.rename(folder)
+        return replace(self, config=config, digest=digest)
+
+    def encoder(self) -> FeatureEncoder:
+        """The feature encoder that this bundle's network was trained behind."""
+        return FeatureEncoder(vectors=self.vectors, chars=self.chars, max_word_chars=self.config.model.max_word_chars)
+
+
+def tags_of(config: ModelConfig) -> list[str]:
+    """The model's tags in id order."""
+    return tag_set(config.labels, config.scheme)
+
+
+def _network(config: BundleConfig, chars: Sequence[str]) -> BiLSTMCRF:
+    model = config.model
+    tags = tags_of(model)
+    return BiLSTMCRF(
+        num_chars=FeatureEncoder.num_chars(chars),
+        num_cases=len(CASES),
+        num_tags=len(tags),
+        word_dim=model.word_dim,
+        char_dim=model.char_dim,
+        char_filters=model.char_filters,
+        char_kernel=model.char_kernel,
+        case_dim=model.case_dim,
+        hidden_dim=model.hidden_dim,
+        dropout=config.training.dropout,
+        word_dropout=config.training.word_dropout,
+        rules=tag_rules(tags, model.scheme),
+    )
+
+
+def _load_chars(path: Path) -> list[str]:
+    try:
+        vocab = json.loads(path.read_bytes())
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise BundleError(f"{path.name}: expected JSON: {error}") from error
+    if not isinstance(vocab, dict) or vocab.keys() != {"chars"}:
+        raise BundleError(f'{path.name}: expected an object with the one key "chars"')
+    chars = vocab["chars"]
+    if not isinstance(chars, list) or not all(isinstance(char, str) and len(char) == 1 for char in chars):
+        raise BundleError(f"{path.name}: expected a list of single characters under chars")
+    if len(set(chars)) != len(chars):
+        raise BundleError(f"{path.name}: expected distinct characters under chars")
+    return chars
+
+
+def _load_weights(model: BiLSTMCRF, path: Path) -> None:
+    expected = model.state_dict()
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            found = {name: arrays[name] for name in arrays.files}
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise BundleError(f"{path.name}: expected an .npz of plain arrays: {error}") from error
+    for name in sorted(expected.keys() ^ found.keys()):
+        raise BundleError(f"{path.name}: {name}: {'missing' if name in expected else 'no parameter of this model'}")
+    for name, array in found.items():
+        if array.shape != tuple(expected[name].shape) or array.dtype != np.float32:
+            raise BundleError(
+                f"{path.name}: {name}: expected float32 of shape {tuple(expected[name].shape)},"
+                f" got {array.dtype} of {array.shape}"
+            )
+        if not np.isfinite(array).all():
+            raise BundleError(f"{path.name}: {name}: expected finite weights, got NaN or infinity")
+    model.load_state_dict({name: torch.from_numpy(array) for name, array in found.items()})

@@ -1,0 +1,266 @@
+"""What a bundle's ``config.json`` says, as frozen dataclasses; no torch needed.
+
+Unknown and missing keys, wrong types and impossible values are refused by
+name, so that a typo never becomes a default.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, TypeVar, get_type_hints
+
+from handler.errors import ConfigError
+from handler.labels import SCHEMES, Scheme
+
+FORMAT = 1
+
+_Config = TypeVar("_Config")
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_VERSION = re.compile(r"\d{1,9}(\.\d{1,9}){0,2}")
+_LABEL = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}")
+
+
+def _require(holds: bool, owner: str, key: str, expected: str, value: object) -> None:
+    if not holds:
+        raise ConfigError(f"{owner}.{key}: expected {expected}, got {value!r}")
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """What the network and the tagger are made of.
+
+    Attributes:
+        labels: Entity labels, in the order of the tag ids.
+        scheme: Tag scheme, ``"BIO"`` or ``"IOBES"``.
+        word_dim: Width of the pretrained word vectors.
+        char_dim: Width of a character embedding.
+        char_filters: Width of the character CNN's output.
+        char_kernel: Characters that one filter spans; odd.
+        max_word_chars: Characters of a word that the network looks at, its first and last halves.
+        case_dim: Width of the case embedding.
+        hidden_dim: Width of the BiLSTM output, both directions together; even.
+        max_chars: Longest text accepted, in Unicode code points.
+
+    """
+
+    labels: tuple[str, ...]
+    scheme: Scheme = "IOBES"
+    word_dim: int = 100
+    char_dim: int = 30
+    char_filters: int = 50
+    char_kernel: int = 3
+    max_word_chars: int = 20
+    case_dim: int = 8
+    hidden_dim: int = 200
+    max_chars: int = 10_000
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be built.
+
+        Raises:
+            ConfigError: names the key and the value it got.
+
+        """
+        _require(len(self.labels) > 0, "model", "labels", "at least one label", self.labels)
+        for label in self.labels:
+            _require(_LABEL.fullmatch(label) is not None, "model", "labels", "letters, digits, - and _", label)
+        _require(len(set(self.labels)) == len(self.labels), "model", "labels", "distinct labels", self.labels)
+        _require(self.scheme in SCHEMES, "model", "scheme", f"one of {', '.join(SCHEMES)}", self.scheme)
+        for key in ("word_dim", "char_dim", "char_filters", "case_dim", "max_chars"):
+            _require(getattr(self, key) > 0, "model", key, "a positive number", getattr(self, key))
+        for key in ("max_word_chars", "hidden_dim"):
+            value = getattr(self, key)
+            _require(value > 0 and value % 2 == 0, "model", key, "a positive even number", value)
+        _require(self.char_kernel % 2 == 1, "model", "char_kernel", "an odd number", self.char_kernel)
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """How the weights were found.
+
+    Attributes:
+        seed: Of every random choice.
+        max_epochs: Passes over the training sentences, at most.
+        patience: Epochs without a better dev F1 before the run ends.
+        batch_size: Sentences in a mini-batch.
+        learning_rate: Peak of Adam's learning rate; it falls linearly to zero over ``max_epochs``.
+        clip_norm: Largest norm of the gradient.
+        ema_decay: Share of the old value in the moving average of the weights, per update; 0 keeps no average.
+        dropout: Share of features dropped before and after the BiLSTM.
+        word_dropout: Share of words seen as unknown.
+        min_char_count: How often a character must occur to get an embedding.
+
+    """
+
+    seed: int = 0
+    max_epochs: int = 30
+    patience: int = 5
+    batch_size: int = 32
+    learning_rate: float = 2e-3
+    clip_norm: float = 5.0
+    ema_decay: float = 0.999
+    dropout: float = 0.5
+    word_dropout: float = 0.05
+    min_char_count: int = 3
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be run.
+
+        Raises:
+            ConfigError: names the key and the value it got.
+
+        """
+        for key in ("max_epochs", "patience", "batch_size", "learning_rate", "clip_norm", "min_char_count"):
+            _require(getattr(self, key) > 0, "training", key, "a positive number", getattr(self, key))
+        for key in ("ema_decay", "dropout", "word_dropout"):
+            value = getattr(self, key)
+            _require(0 <= value < 1, "training", key, "a share in [0, 1)", value)
+
+
+@dataclass(frozen=True)
+class BundleConfig:
+    """All of ``config.json``.
+
+    Attributes:
+        name: What the model is called where nobody names it otherwise.
+        version: The model's version, as TorchServe takes it: ``"1.0"``.
+        digests: SHA-256 of every other file of the bundle by its path, as ``"sha256:<hex>"``.
+
+    """
+
+    name: str
+    version: str
+    model: ModelConfig
+    training: TrainingConfig
+    digests: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+
+    def __post_init__(self) -> None:
+        """Refuse a name or a version that no archive could carry.
+
+        Raises:
+            ConfigError: names the key and the value it got.
+
+        """
+        _require(_NAME.fullmatch(self.name) is not None, "config", "name", "letters, digits, . _ and -", self.name)
+        _require(_VERSION.fullmatch(self.version) is not None, "config", "version", "N, N.N or N.N.N", self.version)
+
+    @classmethod
+    def load(cls, path: Path) -> BundleConfig:
+        """Read *path*; an unknown key is an error, so a typo never becomes a default.
+
+        Raises:
+            ConfigError: the file is missing, is no JSON object, or holds what the dataclasses refuse.
+
+        """
+        try:
+            document = json.loads(path.read_bytes(), object_pairs_hook=_distinct)
+        except FileNotFoundError as error:
+            raise ConfigError(f"{path.name}: missing") from error
+        except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+            raise ConfigError(f"{path.name}: expected JSON: {error}") from error
+        _require(isinstance(document, dict), path.name, "*", "an object", document)
+        if document.get("format") != FORMAT:
+            raise ConfigError(f"config.format: expected {FORMAT}, got {document.get('format')!r}")
+        _check_keys("config", document, {"format", "name", "version", "model", "training", "digests"})
+        for key in ("name", "version"):
+            _require(isinstance(document[key], str), "config", key, "a string", document[key])
+        digests = document["digests"]
+        _require(
+            isinstance(digests, dict) and all(isinstance(digest, str) for digest in digests.values()),
+            "config",
+            "digests",
+            "an object of strings",
+            digests,
+        )
+        return cls(
+            name=document["name"],
+            version=document["version"],
+            model=model_config(document["model"]),
+            training=training_config(document["training"]),
+            digests=MappingProxyType(digests),
+        )
+
+    def to_json(self) -> bytes:
+        """The bytes of ``config.json``; the same configuration gives the same bytes."""
+        document = {
+            "format": FORMAT,
+            "name": self.name,
+            "version": self.version,
+            "model": asdict(self.model),
+            "training": asdict(self.training),
+            "digests": dict(sorted(self.digests.items())),
+        }
+        return (json.dumps(document, indent=2, ensure_ascii=False) + "\n").encode()
+
+
+def model_config(values: object, **defaults: object) -> ModelConfig:
+    """A :class:`ModelConfig` of a JSON object; keys not in *defaults* must be there.
+
+    Raises:
+        ConfigError: names the key and the value it got.
+
+    """
+    return _dataclass_from(ModelConfig, "model", values, defaults)
+
+
+def training_config(values: object, **defaults: object) -> TrainingConfig:
+    """A :class:`TrainingConfig` of a JSON object; keys not in *defaults* must be there.
+
+    Raises:
+        ConfigError: names the key and the value it got.
+
+    """
+    return _dataclass_from(TrainingConfig, "training", values, defaults)
+
+
+def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    document = dict(pairs)
+    if len(document) != len(pairs):
+        keys = [key for key, _ in pairs]
+        raise ConfigError(f"config: {next(key for key in keys if keys.count(key) > 1)!r} stands twice")
+    return document
+
+
+def _check_keys(owner: str, values: Mapping[str, object], known: set[str]) -> None:
+    for key in sorted(values.keys() - known):
+        raise ConfigError(f"{owner}.{key}: unknown key")
+    for key in sorted(known - values.keys()):
+        raise ConfigError(f"{owner}.{key}: missing")
+
+
+def _is_int(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+_TYPES: dict[object, tuple[str, Callable[[Any], bool]]] = {
+    int: ("a whole number", _is_int),
+    float: ("a number", lambda value: _is_int(value) or (isinstance(value, float) and math.isfinite(value))),
+    tuple[str, ...]: (
+        "a list of strings",
+        lambda value: isinstance(value, (list, tuple)) and all(isinstance(item, str) for item in value),
+    ),
+}
+_STRING = ("a string", lambda value: isinstance(value, str))
+
+
+def _dataclass_from(cls: type[_Config], owner: str, values: object, defaults: Mapping[str, object]) -> _Config:
+    if not isinstance(values, dict):
+        raise ConfigError(f"{owner}: expected an object, got {values!r}")
+    hints = get_type_hints(cls)
+    known = {item.name for item in fields(cls)}  # type: ignore[arg-type]  # a dataclass, though the type cannot say so
+    merged = {**defaults, **values}
+    _check_keys(owner, merged, known)
+    for key, value in merged.items():
+        expected, holds = _TYPES.get(hints[key], _STRING)
+        _require(holds(value), owner, key, expected, value)
+        if hints[key] is float:
+            merged[key] = float(value)
+        elif isinstance(value, list):
+            merged[key] = tuple(value)
+    return cls(**merged)

@@ -1,0 +1,130 @@
+"""Words to the arrays the network reads: vector row, case class and character ids."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from handler.model import Batch
+from handler.vectors import WordVectors
+
+CASES = ("lower", "upper", "capital", "title", "mixed", "digits", "alphanumeric", "other")
+
+#: Character ids that are no characters.
+PADDING, UNKNOWN, BEGIN, END = range(4)
+_NUM_SPECIAL = 4
+
+_PLAIN = str.maketrans(
+    {"‘": "'", "’": "'", "‛": "'", "“": '"', "”": '"', "„": '"', "‐": "-", "‑": "-", "–": "-", "—": "-"}
+)
+
+
+class WordFeatures(NamedTuple):
+    """What the network knows of a word by itself: ``row`` of its vector (-1: none), ``case`` and ``chars`` ids."""
+
+    row: int
+    case: int
+    chars: tuple[int, ...]
+
+
+def normalize(word: str) -> str:
+    r"""*Word* as the features see it: composed (NFC), without invisible characters, with plain quotes and hyphens.
+
+    >>> normalize("O\u2019Neil\u200b"), normalize("e\u0301")
+    ("O'Neil", 'é')
+    """
+    if word.isascii():
+        return word
+    composed = unicodedata.normalize("NFC", word).translate(_PLAIN)
+    return "".join(char for char in composed if unicodedata.category(char) != "Cf")
+
+
+def case_of(word: str) -> int:
+    """The case class of *word*, an index into ``CASES``.
+
+    >>> [CASES[case_of(word)] for word in ("the", "NATO", "I", "Paris", "McCain", "1984", "B-52", ".")]
+    ['lower', 'upper', 'capital', 'title', 'mixed', 'digits', 'alphanumeric', 'other']
+    """
+    num_letters = sum(map(str.isalpha, word))
+    num_digits = sum(map(str.isdigit, word))
+    if not num_letters:
+        name = "digits" if num_digits else "other"
+    elif num_digits:
+        name = "alphanumeric"
+    elif word.islower():
+        name = "lower"
+    elif word.isupper():
+        name = "upper" if num_letters > 1 else "capital"
+    elif word[0].isupper() and word[1:].islower():
+        name = "title"
+    else:
+        name = "mixed" if word.lower() != word else "lower"  # scripts without case count as lower
+    return CASES.index(name)
+
+
+class FeatureEncoder:
+    """Turns sentences of words into a :class:`Batch`; remembers the latest words.
+
+    ``max_word_chars`` bounds the characters of a word that are looked at: of a
+    longer one the first and the last halves of that.
+    """
+
+    def __init__(
+        self, *, vectors: WordVectors, chars: Sequence[str], max_word_chars: int, cache_words: int = 1 << 14
+    ) -> None:
+        self._vectors = vectors
+        self._char_ids = {char: i for i, char in enumerate(chars, _NUM_SPECIAL)}
+        self._max_word_chars = max_word_chars
+        self.word_features = lru_cache(cache_words)(self._word_features)
+
+    @staticmethod
+    def num_chars(chars: Sequence[str]) -> int:
+        """How many character ids a vocabulary of *chars* has, the special ones included."""
+        return len(chars) + _NUM_SPECIAL
+
+    def batch(self, sentences: Sequence[Sequence[str]], dtype: torch.dtype = torch.float32) -> Batch:
+        """Arrays of *sentences*, none of them empty; vectors are of *dtype*."""
+        ids: dict[str, int] = {}
+        num_tokens = max(map(len, sentences))
+        words = np.zeros((len(sentences), num_tokens), np.int64)
+        mask = np.zeros((len(sentences), num_tokens), np.bool_)
+        for i, sentence in enumerate(sentences):
+            words[i, : len(sentence)] = [ids.setdefault(word, len(ids)) for word in sentence]
+            mask[i, : len(sentence)] = True
+        features = [self.word_features(word) for word in ids]
+        rows = np.array([feature.row for feature in features], np.int64)
+        chars = np.zeros((len(features), max(len(feature.chars) for feature in features)), np.int64)
+        for i, feature in enumerate(features):
+            chars[i, : len(feature.chars)] = feature.chars
+        return Batch(
+            words=torch.from_numpy(words),
+            mask=torch.from_numpy(mask),
+            vectors=torch.from_numpy(self._vectors.take(rows)).to(dtype),
+            known=torch.from_numpy(rows >= 0),
+            cases=torch.tensor([feature.case for feature in features]),
+            chars=torch.from_numpy(chars),
+        )
+
+    def _word_features(self, word: str) -> WordFeatures:
+        # A word of 64k characters is looked at through its two ends, too, where that costs less.
+        half = self._max_word_chars // 2
+        if len(word) > 8 * self._max_word_chars:
+            word = word[: 4 * self._max_word_chars] + word[-4 * self._max_word_chars :]
+        plain = normalize(word)
+        seen = plain if len(plain) <= self._max_word_chars else plain[:half] + plain[-half:]
+        ids = (self._char_ids.get(char, UNKNOWN) for char in seen)
+        return WordFeatures(self._vectors.look_up(plain), case_of(plain), (BEGIN, *ids, END))
+
+
+def char_vocabulary(words: Iterable[tuple[str, int]], min_count: int) -> list[str]:
+    """The characters that *words* (word, count) hold at least *min_count* times, sorted."""
+    counts: dict[str, int] = {}
+    for word, count in words:
+        for char in normalize(word):
+            counts[char] = counts.get(char, 0) + count
+    return sorted(char for char, count in counts.items() if count >= min_count)

@@ -1,0 +1,193 @@
+"""The open English corpora behind ``models/en``: what is mended in each, and how its labels map.
+
+The target is the CoNLL-2003 definition (Tjong Kim Sang and De Meulder): PER
+without titles, LOC, ORG, and MISC for nationalities, works, events and the
+like.  Input is a folder with one sub-folder a corpus, each with ``train.conll``
+and, where it has them, ``dev.conll`` and ``test.conll`` in native BIO labels.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from handler.labels import Span
+from training.corpora import LabelMap, Sentence, read_conll, write_conll
+
+_CROSSNER_ALL: LabelMap = {
+    "person": "PER",
+    "politician": "PER",
+    "scientist": "PER",
+    "musicalartist": "PER",
+    "writer": "PER",
+    "researcher": "PER",
+    "organisation": "ORG",
+    "politicalparty": "ORG",
+    "university": "ORG",
+    "band": "ORG",
+    "country": "LOC",
+    "location": "LOC",
+    **dict.fromkeys(
+        """
+        election event misc award academicjournal astronomicalobject album song book poem magazine conference product
+        programlang
+        """.split(),
+        "MISC",
+    ),
+    **dict.fromkeys(
+        """
+        discipline enzyme protein chemicalcompound chemicalelement theory musicgenre musicalinstrument literarygenre
+        field task algorithm metrics
+        """.split(),
+        "O",
+    ),
+}
+
+#: Native labels of each corpus that goes into ``models/en``.
+LABELS: dict[str, LabelMap] = {
+    "gmb_kaggle": {
+        "per": "PER", "org": "ORG", "geo": "LOC", "gpe": "MISC", "art": "MISC", "eve": "MISC", "nat": "MISC",
+        "tim": "O",
+    },
+    "docred": {"PER": "PER", "ORG": "ORG", "LOC": "LOC", "MISC": "MISC", "TIME": "O", "NUM": "O"},
+    "uner_ewt": {"PER": "PER", "ORG": "ORG", "LOC": "LOC", "OTH": "MISC"},
+    "wnut17": {
+        "person": "PER", "location": "LOC", "corporation": "ORG", "group": "ORG", "creative-work": "MISC",
+        "product": "MISC",
+    },
+    "btc": {"PER": "PER", "ORG": "ORG", "LOC": "LOC"},
+    **{f"crossner_{domain}": _CROSSNER_ALL for domain in ("politics", "science", "music", "literature", "ai")},
+    "wikigold": {"PER": "PER", "ORG": "ORG", "LOC": "LOC", "MISC": "MISC"},
+}  # fmt: skip
+
+#: Corpora whose dev file is no dev file of ours: they have more of it than of training text.
+_DEV_IS_TRAINING = frozenset(name for name in LABELS if name.startswith("crossner_"))
+
+#: Corpora that are only ever scored.
+TEST_ONLY = frozenset({"wikigold"})
+
+_TITLES = frozenset(
+    """
+    mr mrs ms miss dr prof professor president vice deputy prime minister premier chancellor secretary foreign defense
+    defence interior finance secretary-general general gen lt lieutenant lieutenant-general maj major col colonel brig
+    brigadier capt captain cmdr commander sgt sergeant adm admiral marshal king queen prince princess emperor sultan
+    sheikh pope cardinal archbishop bishop rev reverend father sister sir lord lady dame baron senator sen
+    representative rep congressman congresswoman governor gov mayor judge justice chief ambassador envoy spokesman
+    spokeswoman director chairman chairwoman speaker attorney former ex-president then-president
+    """.split()
+)
+
+
+def prepare(data: Path, out: Path) -> dict[str, int]:
+    """Write ``train.conll``, ``dev-NAME.conll`` and ``test-NAME.conll`` to *out*; sentences by file come back.
+
+    A training sentence that also stands in a dev or test file is left out.
+
+    Raises:
+        CorpusError: a file is missing or cannot be read.
+
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    demonyms, countries = _nationalities(read_conll(data / "gmb_kaggle" / "train.conll"))
+    mend = _menders(demonyms, countries)
+    train: list[Sentence] = []
+    held_out: dict[str, list[Sentence]] = {}
+    for name, labels in LABELS.items():
+        for part in ("train", "dev", "test"):
+            path = data / name / f"{part}.conll"
+            if (part != "test" and name in TEST_ONLY) or (part == "dev" and not path.exists()):
+                continue
+            sentences = [_map(mend[name](sentence), labels) for sentence in read_conll(path)]
+            if part == "train" or (part == "dev" and name in _DEV_IS_TRAINING):
+                train += sentences
+            else:
+                held_out[f"{part}-{name}"] = sentences
+    scored = {sentence.words for sentences in held_out.values() for sentence in sentences if len(sentence.words) > 4}
+    parts = {"train": [sentence for sentence in train if sentence.words not in scored], **held_out}
+    for part, sentences in parts.items():
+        write_conll(out / f"{part}.conll", sentences)
+    return {part: len(sentences) for part, sentences in parts.items()}
+
+
+def _menders(demonyms: frozenset[str], countries: frozenset[str]) -> dict[str, Callable[[Sentence], Sentence]]:
+    """What is done to each corpus before its labels are mapped."""
+
+    def gmb(sentence: Sentence) -> Sentence:
+        spans = []
+        for span in sentence.spans:
+            name = " ".join(sentence.words[span.start : span.end]).lower()
+            if span.label == "per":
+                start = _without_titles(sentence.words, span)
+                if start < span.end:
+                    spans.append(Span(start, span.end, "per"))
+            elif span.label == "gpe" and name in countries:
+                spans.append(Span(span.start, span.end, "geo"))
+            else:
+                spans.append(span)
+        return Sentence(sentence.words, tuple(spans))
+
+    def docred(sentence: Sentence) -> Sentence:
+        def label(span: Span) -> str:
+            name = " ".join(sentence.words[span.start : span.end]).lower()
+            return "MISC" if span.label == "LOC" and name in demonyms else span.label
+
+        return Sentence(sentence.words, tuple(Span(s.start, s.end, label(s)) for s in sentence.spans))
+
+    def same(sentence: Sentence) -> Sentence:
+        return sentence
+
+    return {**dict.fromkeys(LABELS, same), "gmb_kaggle": gmb, "docred": docred, "btc": join_handles}
+
+
+def _nationalities(sentences: Iterable[Sentence]) -> tuple[frozenset[str], frozenset[str]]:
+    """Lower-cased names that are more often ``gpe`` (nationality) than ``geo`` (place), and the other way round."""
+    counts = {"gpe": Counter[str](), "geo": Counter[str]()}
+    for sentence in sentences:
+        for span in sentence.spans:
+            if span.label in counts:
+                counts[span.label][" ".join(sentence.words[span.start : span.end]).lower()] += 1
+    nationality, place = counts["gpe"], counts["geo"]
+    return (
+        frozenset(name for name in nationality if nationality[name] > place[name]),
+        frozenset(name for name in nationality if place[name] >= nationality[name]),
+    )
+
+
+def _without_titles(words: tuple[str, ...], span: Span) -> int:
+    """Where the name behind the titles of a person *span* starts; its end when there is no name."""
+    start = span.start
+    while start < span.end and words[start].lower().rstrip(".") in _TITLES:
+        start += 1
+    return start
+
+
+def join_handles(sentence: Sentence) -> Sentence:
+    """*Sentence* with ``@`` and the handle behind it as one word, which no entity holds.
+
+    >>> join_handles(Sentence(("hi", "@", "ann", "Lee"), (Span(1, 2, "PER"), Span(2, 3, "PER"), Span(3, 4, "PER"))))
+    Sentence(words=('hi', '@ann', 'Lee'), spans=(Span(start=2, end=3, label='PER'),))
+    """
+    words: list[str] = []
+    new_index: list[int] = []
+    handles: set[int] = set()
+    after_at = False
+    for i, word in enumerate(sentence.words):
+        if after_at:
+            words[-1] += word
+            handles |= {i - 1, i}
+        else:
+            words.append(word)
+        after_at = word == "@" and not after_at and i + 1 < len(sentence.words)
+        new_index.append(len(words) - 1)
+    spans = [
+        Span(new_index[span.start], new_index[span.end - 1] + 1, span.label)
+        for span in sentence.spans
+        if handles.isdisjoint(range(span.start, span.end))
+    ]
+    return Sentence(tuple(words), tuple(spans))
+
+
+def _map(sentence: Sentence, labels: LabelMap) -> Sentence:
+    mapped = (Span(span.start, span.end, labels[span.label]) for span in sentence.spans)
+    return Sentence(sentence.words, tuple(span for span in mapped if span.label != "O"))
