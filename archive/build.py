@@ -41,7 +41,6 @@ def build_mar(
 
     Raises:
         ArchiveError: the bundle does not fit together, or what was built does not answer.
-
     """
     try:
         config = BundleConfig.load(bundle / CONFIG_FILE)

@@ -52,7 +52,6 @@ def read(path: Path) -> tuple[MarInfo, dict[str, bytes]]:
 
     Raises:
         ArchiveError: names what is wrong.
-
     """
     try:
         data = path.read_bytes()

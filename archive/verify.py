@@ -20,7 +20,6 @@ def check_mar(path: Path) -> MarInfo:
 
     Raises:
         ArchiveError: it is damaged, changed or no archive of ours; the message names what is wrong.
-
     """
     return mar.read(path)[0]
 
@@ -30,7 +29,6 @@ def verify_mar(path: Path) -> MarInfo:
 
     Raises:
         ArchiveError: as :func:`check_mar`, or the model does not load or does not answer by the contract.
-
     """
     info, files = mar.read(path)
     with tempfile.TemporaryDirectory(prefix="nerserve-verify-") as folder:

@@ -2,14 +2,14 @@
 
 ::
 
-    config.json     format, name, version, model and training configuration, digests of all the rest
+    config.json     format, name, version, model and training configuration, digests of the next three
     vocab.json      {"chars": [...]}: the characters that have an embedding
     weights.npz     float32 arrays by parameter name (numpy's own format; nothing in it can run)
     vectors/*.npy   see handler/vectors.py
-    metrics.json, MODEL_CARD.md, ...   what else the trainer has to say
+    metrics.json, MODEL_CARD.md, ...   what else there is to say; prose may be edited, so no digest holds it
 
 The bundle's digest is the SHA-256 of ``config.json``, which holds the digests
-of the other files: one string that stands for every byte of the model.
+of the files above: one string that stands for every byte of the model.
 """
 
 from __future__ import annotations
@@ -43,7 +43,6 @@ class Bundle:
         vectors: The pretrained word vectors.
         model: The network, in evaluation mode after :meth:`load`.
         digest: ``"sha256:<hex>"`` of ``config.json``; empty for a bundle that was never saved.
-
     """
 
     config: BundleConfig
@@ -58,7 +57,6 @@ class Bundle:
 
         Raises:
             BundleError: the vectors are not as wide as the configuration says.
-
         """
         if vectors.dim != config.model.word_dim:
             raise BundleError(f"vectors/table.npy: expected width {config.model.word_dim}, got {vectors.dim}")
@@ -70,7 +68,6 @@ class Bundle:
 
         Raises:
             BundleError: names the file and, for weights, the parameter that does not fit.
-
         """
         config = BundleConfig.load(folder / CONFIG_FILE)
         check_digests(folder, config)
@@ -84,7 +81,7 @@ class Bundle:
     def save(self, folder: Path, extras: Mapping[str, bytes] | None = None) -> Bundle:
         """Write the bundle to *folder*, whole or not at all; the bundle as saved comes back.
 
-        *extras* are further files by name, such as ``metrics.json``.  The same
+        *extras* are further files by name, such as ``metrics.json``, without a digest.  The same
         bundle gives the same bytes.
         """
         staging = folder.with_name(f".{folder.name}.new")
@@ -95,11 +92,11 @@ class Bundle:
         weights = {name: tensor.detach().float().cpu().numpy() for name, tensor in self.model.state_dict().items()}
         np.savez(staging / WEIGHTS_FILE, **weights)
         self.vectors.save(staging / "vectors")
-        for name, content in (extras or {}).items():
-            (staging / name).write_bytes(content)
         digests = {path: file_digest(staging / path) for path in files_of(staging)}
         config = replace(self.config, digests=digests)
         (staging / CONFIG_FILE).write_bytes(config.to_json())
+        for name, content in (extras or {}).items():
+            (staging / name).write_bytes(content)
         digest = file_digest(staging / CONFIG_FILE)
         if folder.exists():
             shutil.rmtree(folder)

@@ -46,7 +46,6 @@ class ModelConfig:
         case_dim: Width of the case embedding.
         hidden_dim: Width of the BiLSTM output, both directions together; even.
         max_chars: Longest text accepted, in Unicode code points.
-
     """
 
     labels: tuple[str, ...]
@@ -65,7 +64,6 @@ class ModelConfig:
 
         Raises:
             ConfigError: names the key and the value it got.
-
         """
         _require(len(self.labels) > 0, "model", "labels", "at least one label", self.labels)
         for label in self.labels:
@@ -95,7 +93,6 @@ class TrainingConfig:
         dropout: Share of features dropped before and after the BiLSTM.
         word_dropout: Share of words seen as unknown.
         min_char_count: How often a character must occur to get an embedding.
-
     """
 
     seed: int = 0
@@ -114,7 +111,6 @@ class TrainingConfig:
 
         Raises:
             ConfigError: names the key and the value it got.
-
         """
         for key in ("max_epochs", "patience", "batch_size", "learning_rate", "clip_norm", "min_char_count"):
             _require(getattr(self, key) > 0, "training", key, "a positive number", getattr(self, key))
@@ -131,7 +127,6 @@ class BundleConfig:
         name: What the model is called where nobody names it otherwise.
         version: The model's version, as TorchServe takes it: ``"1.0"``.
         digests: SHA-256 of every other file of the bundle by its path, as ``"sha256:<hex>"``.
-
     """
 
     name: str
@@ -145,7 +140,6 @@ class BundleConfig:
 
         Raises:
             ConfigError: names the key and the value it got.
-
         """
         _require(_NAME.fullmatch(self.name) is not None, "config", "name", "letters, digits, . _ and -", self.name)
         _require(_VERSION.fullmatch(self.version) is not None, "config", "version", "N, N.N or N.N.N", self.version)
@@ -156,7 +150,6 @@ class BundleConfig:
 
         Raises:
             ConfigError: the file is missing, is no JSON object, or holds what the dataclasses refuse.
-
         """
         try:
             document = json.loads(path.read_bytes(), object_pairs_hook=_distinct)
@@ -204,7 +197,6 @@ def model_config(values: object, **defaults: object) -> ModelConfig:
 
     Raises:
         ConfigError: names the key and the value it got.
-
     """
     return _dataclass_from(ModelConfig, "model", values, defaults)
 
@@ -214,7 +206,6 @@ def training_config(values: object, **defaults: object) -> TrainingConfig:
 
     Raises:
         ConfigError: names the key and the value it got.
-
     """
     return _dataclass_from(TrainingConfig, "training", values, defaults)
 

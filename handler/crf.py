@@ -111,7 +111,6 @@ class LinearChainCRF(nn.Module):
 
         Raises:
             ValueError: a path is empty or leaves its row.
-
         """
         if not paths:
             return emissions.new_zeros(0)

@@ -24,7 +24,6 @@ def check_digests(folder: Path, config: BundleConfig) -> None:
 
     Raises:
         BundleError: names a file that is missing, has other content, or has no digest.
-
     """
     for name, digest in config.digests.items():
         path = folder / name

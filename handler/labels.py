@@ -103,7 +103,6 @@ def spans_to_tags(spans: Iterable[Span], num_tokens: int, scheme: Scheme) -> lis
 
     Raises:
         ValueError: a span is empty, leaves the sentence or overlaps another.
-
     """
     tags = ["O"] * num_tokens
     for span in spans:

@@ -28,7 +28,6 @@ class Batch(NamedTuple):
         known: True for words that have a pretrained vector: (W,).
         cases: The words' case classes: (W,).
         chars: The words' character ids, 0 on padding: (W, C).
-
     """
 
     words: Tensor
@@ -49,8 +48,9 @@ class CharCNN(nn.Module):
 
     def forward(self, chars: Tensor) -> Tensor:
         """Features of each word: (W, C) -> (W, num_filters)."""
-        convolved = self.convolution(self.embedding(chars).transpose(1, 2))  # (W, F, C)
-        pooled: Tensor = convolved.masked_fill((chars == 0).unsqueeze(1), -torch.inf).amax(dim=2)
+        padding = (chars == 0).unsqueeze(1)  # (W, 1, C)
+        embedded = self.embedding(chars).transpose(1, 2).masked_fill(padding, 0)  # as beyond the end of a word
+        pooled: Tensor = self.convolution(embedded).masked_fill(padding, -torch.inf).amax(dim=2)
         return pooled.relu()
 
 

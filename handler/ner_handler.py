@@ -33,7 +33,6 @@ class NERHandler:
 
         Raises:
             BundleError: the bundle does not fit together; the worker does not start.
-
         """
         torch.set_num_threads(1)  # one thread a worker: more workers use more cores
         self._tagger = Tagger.load(Path(context.system_properties["model_dir"]) / "bundle")

@@ -43,7 +43,6 @@ def read_request(row: Mapping[str, object], content_type: str, max_chars: int) -
     Raises:
         RequestError: the request as a whole cannot be answered; of single
             texts in ``{"texts": [...]}`` the errors are returned.
-
     """
     if "body" not in row and "data" not in row:
         raise UnsupportedMediaTypeError(f"{_FORMS}, got a form or an empty body")

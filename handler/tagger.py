@@ -63,7 +63,6 @@ class Tagger:
 
         Raises:
             BundleError: names what does not fit together.
-
         """
         return cls(Bundle.load(folder))
 

@@ -96,7 +96,6 @@ class WordVectors:
 
         Raises:
             ValueError: the counts differ, a word is there twice, or a value is not finite.
-
         """
         if vectors.ndim != 2 or len(words) != len(vectors):
             raise ValueError(f"expected a vector for each of {len(words)} words, got an array of shape {vectors.shape}")
@@ -121,7 +120,6 @@ class WordVectors:
 
         Raises:
             BundleError: a file is missing, is no array, or does not fit the others; it is named.
-
         """
         table = _open(folder / "table.npy")
         if table.ndim != 2 or str(table.dtype) not in STORAGES:

@@ -6,6 +6,7 @@ import argparse
 import json
 import logging
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 _TRAIN_EXAMPLE = """\
@@ -54,7 +55,7 @@ def add_parsers(subparsers: argparse._SubParsersAction[argparse.ArgumentParser])
     train.add_argument("--seed", type=int, metavar="N", help="overrides the seed of the configuration")
     train.add_argument("--threads", type=int, metavar="N", help="CPU threads (PyTorch's default)")
     train.add_argument("--resume", action="store_true", help="go on behind the last whole epoch of the run folder")
-    train.set_defaults(run=_train)
+    train.set_defaults(run=_reporting(_train))
 
     score = subparsers.add_parser(
         "evaluate",
@@ -66,7 +67,7 @@ def add_parsers(subparsers: argparse._SubParsersAction[argparse.ArgumentParser])
     score.add_argument("--labels", type=Path, metavar="FILE", help="JSON map of the files' labels to the model's")
     score.add_argument("--only", nargs="+", default=[], metavar="LABEL", help="count these labels alone")
     score.add_argument("--json", action="store_true", help="print JSON")
-    score.set_defaults(run=_evaluate)
+    score.set_defaults(run=_reporting(_evaluate))
 
     corpora = subparsers.add_parser(
         "open-corpora",
@@ -75,7 +76,26 @@ def add_parsers(subparsers: argparse._SubParsersAction[argparse.ArgumentParser])
     )
     corpora.add_argument("data", type=Path, metavar="DATA", help="a folder with gmb_kaggle/, docred/, uner_ewt/, ...")
     corpora.add_argument("--out", type=Path, required=True, metavar="DIR")
-    corpora.set_defaults(run=_open_corpora)
+    corpora.set_defaults(run=_reporting(_open_corpora))
+
+
+def _reporting(command: Callable[[argparse.Namespace], int]) -> Callable[[argparse.Namespace], int]:
+    """*Command* with the failures that have a name reported as one line, and exit code 1."""
+
+    def run(arguments: argparse.Namespace) -> int:
+        from handler.errors import NERError
+        from training.errors import TrainingError
+
+        try:
+            return command(arguments)
+        except (NERError, TrainingError) as error:
+            print(f"nerserve: {error}", file=sys.stderr)
+            return 1
+        except KeyboardInterrupt:
+            print("nerserve: interrupted; the same command with --resume goes on from the last epoch", file=sys.stderr)
+            return 130
+
+    return run
 
 
 def _train(arguments: argparse.Namespace) -> int:

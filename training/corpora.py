@@ -33,7 +33,6 @@ def read_conll(path: Path, labels: LabelMap | None = None) -> list[Sentence]:
 
     Raises:
         CorpusError: names the file and the line that cannot be read.
-
     """
     sentences = []
     for first_line, rows in _blocks(path):
@@ -61,7 +60,6 @@ def read_label_map(path: Path) -> LabelMap:
 
     Raises:
         CorpusError: the file is no JSON object of strings.
-
     """
     try:
         labels = json.loads(path.read_bytes())

@@ -89,9 +89,9 @@ def table(evaluation: Evaluation) -> str:
     """*Evaluation* as aligned text, a label a line, scores in percent."""
     rows = [*sorted(evaluation.labels.items()), ("micro", evaluation.micro)]
     width = max(len(name) for name, _ in rows)
-    head = f"{'':{width}}  precision  recall      F1    gold  found"
+    head = f"{'':{width}}  precision   recall       F1   gold  found"
     lines = [
-        f"{name:{width}}  {row.precision:9.2%}  {row.recall:6.2%}  {row.f1:6.2%}  {row.gold:6}  {row.predicted:5}"
+        f"{name:{width}}  {row.precision:9.2%}  {row.recall:7.2%}  {row.f1:7.2%}  {row.gold:5}  {row.predicted:5}"
         for name, row in rows
     ]
     return "\n".join([head, *lines])

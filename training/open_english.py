@@ -86,7 +86,6 @@ def prepare(data: Path, out: Path) -> dict[str, int]:
 
     Raises:
         CorpusError: a file is missing or cannot be read.
-
     """
     out.mkdir(parents=True, exist_ok=True)
     demonyms, countries = _nationalities(read_conll(data / "gmb_kaggle" / "train.conll"))

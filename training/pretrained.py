@@ -34,7 +34,6 @@ def read_vectors(path: Path) -> Vectors:
 
     Raises:
         VectorFileError: the file cannot be read as that.
-
     """
     try:
         if path.suffix == ".npz":
@@ -83,7 +82,6 @@ def pack(paths: Sequence[Path], *, max_words: int, storage: Storage) -> WordVect
 
     Raises:
         VectorFileError: a file cannot be read.
-
     """
     vectors = add_digit_patterns(join([read_vectors(path) for path in paths]))
     logger.info("vectors: %d words of width %d", len(vectors.words), vectors.table.shape[1])

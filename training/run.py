@@ -46,7 +46,6 @@ def train_bundle(
     Raises:
         TrainingError: a corpus, a vector file or the run folder cannot be used.
         ConfigError: *config* holds an unknown key or a wrong value.
-
     """
     label_map = read_label_map(labels) if labels else None
     sentences = [sentence for path in train for sentence in read_conll(path, label_map)]

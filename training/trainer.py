@@ -94,7 +94,6 @@ class Trainer:
 
         Raises:
             RunError: there is no state, or it belongs to another configuration.
-
         """
         path = self._run / _STATE_FILE
         if not path.exists():

@@ -39,7 +39,9 @@ def path_score(crf, emissions, path):
     """Score of one path, step by step in plain Python; a forbidden step makes it minus infinity."""
     steps = list(itertools.pairwise(path))
     allowed = (
-        crf.start_allowed[path[0]] and crf.end_allowed[path[-1]] and all(crf.transitions_allowed[i, j] for i, j in steps)
+        crf.start_allowed[path[0]]
+        and crf.end_allowed[path[-1]]
+        and all(crf.transitions_allowed[i, j] for i, j in steps)
     )
     if not allowed:
         return -float("inf")

@@ -1,0 +1,41 @@
+"""A tiny bundle that tags at random but by the contract, for tests that need no trained model."""
+
+import numpy as np
+import pytest
+import torch
+
+from handler.bundle import Bundle
+from handler.config import BundleConfig, ModelConfig, TrainingConfig
+from handler.vectors import WordVectors
+
+WORDS = ["the", "paris", "obama", "0000", "Apple", "apple", ",", "."]
+
+
+def new_bundle(scheme="IOBES", storage="int8", seed=7):
+    """An untrained bundle whose weights are large enough that it finds entities."""
+    torch.manual_seed(seed)
+    vectors = np.random.default_rng(seed).normal(size=(len(WORDS), 6)).astype(np.float32)
+    model = ModelConfig(
+        labels=("LOC", "PER"), scheme=scheme, word_dim=6, char_dim=4, char_filters=5, case_dim=3, hidden_dim=8,
+        max_word_chars=8, max_chars=200,
+    )  # fmt: skip
+    config = BundleConfig(name="tiny", version="1.0", model=model, training=TrainingConfig())
+    bundle = Bundle.new(config, list("abcdefgnoprstuy."), WordVectors.new(WORDS, vectors, storage))
+    with torch.no_grad():
+        for parameter in bundle.model.parameters():
+            parameter.normal_(std=1.5)
+    return bundle
+
+
+@pytest.fixture(scope="session")
+def tiny_bundle(tmp_path_factory):
+    """The folder of a saved tiny bundle; tests that change it copy it first."""
+    folder = tmp_path_factory.mktemp("bundles") / "tiny"
+    new_bundle().save(folder, {"metrics.json": b"{}\n", "MODEL_CARD.md": b"# tiny\n"})
+    return folder
+
+
+@pytest.fixture(scope="session")
+def make_bundle():
+    """``make_bundle(scheme=..., storage=..., seed=...)``: a new tiny bundle in memory."""
+    return new_bundle

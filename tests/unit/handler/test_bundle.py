@@ -1,0 +1,184 @@
+"""A bundle on disk: whole or refused, the file at fault named."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+import torch
+
+from handler.bundle import Bundle
+from handler.config import BundleConfig
+from handler.digests import file_digest
+from handler.errors import BundleError
+from handler.vectors import WordVectors
+
+
+@pytest.fixture
+def folder(tiny_bundle, tmp_path):
+    return shutil.copytree(tiny_bundle, tmp_path / "tiny")
+
+
+def reseal(folder):
+    """Bring the digests up to date, as somebody would who means to change a file."""
+    document = json.loads((folder / "config.json").read_text())
+    document["digests"] = {name: file_digest(folder / name) for name in document["digests"]}
+    (folder / "config.json").write_text(json.dumps(document))
+
+
+def test_a_bundle_comes_back_from_its_folder(folder, make_bundle):
+    loaded = Bundle.load(folder)
+
+    made = make_bundle()
+    assert loaded.chars == made.chars
+    assert loaded.digest == file_digest(folder / "config.json")
+    for name, tensor in made.model.state_dict().items():
+        torch.testing.assert_close(loaded.model.state_dict()[name], tensor, rtol=0, atol=0)
+    assert not loaded.model.training
+
+
+def test_saving_again_gives_the_same_bytes(folder, tmp_path):
+    again = Bundle.load(folder).save(tmp_path / "again")
+
+    assert again.digest == file_digest(folder / "config.json")
+    for name in again.config.digests:
+        assert (tmp_path / "again" / name).read_bytes() == (folder / name).read_bytes()
+
+
+def test_saving_over_a_bundle_replaces_it_whole(folder, make_bundle):
+    (folder / "stray.txt").write_text("old")
+
+    make_bundle(seed=8).save(folder)
+
+    assert not (folder / "stray.txt").exists()
+    assert Bundle.load(folder).digest == file_digest(folder / "config.json")
+
+
+def test_prose_may_be_edited(folder):
+    (folder / "MODEL_CARD.md").write_text("# better words\n")
+
+    assert Bundle.load(folder).config.name == "tiny"
+
+
+@pytest.mark.parametrize(
+    "name", ["vocab.json", "weights.npz", "vectors/table.npy", "vectors/index.npy", "vectors/scales.npy"]
+)
+@pytest.mark.parametrize("damage", ["missing", "flipped"])
+def test_a_missing_or_changed_file_is_refused_by_name(folder, name, damage):
+    path = folder / name
+    if damage == "missing":
+        path.unlink()
+    else:
+        data = bytearray(path.read_bytes())
+        data[len(data) // 2] ^= 1
+        path.write_bytes(data)
+
+    with pytest.raises(BundleError, match=f"{name}: {'missing' if damage == 'missing' else 'expected sha256:'}"):
+        Bundle.load(folder)
+
+
+def test_a_missing_config_is_named(tmp_path):
+    with pytest.raises(BundleError, match=r"config\.json: missing"):
+        Bundle.load(tmp_path)
+
+
+def edit_config(folder, change):
+    document = json.loads((folder / "config.json").read_text())
+    change(document)
+    (folder / "config.json").write_text(json.dumps(document))
+
+
+def test_a_file_without_a_digest_is_refused(folder):
+    edit_config(folder, lambda document: document["digests"].pop("vectors/scales.npy"))
+
+    with pytest.raises(BundleError, match=r"vectors/scales\.npy: config\.json holds no digest of it"):
+        Bundle.load(folder)
+
+
+def test_a_digest_of_a_file_outside_is_refused(folder):
+    edit_config(folder, lambda document: document["digests"].update({"../other": "sha256:0"}))
+
+    with pytest.raises(BundleError, match=r"\.\./other: expected a path inside the bundle"):
+        Bundle.load(folder)
+
+
+def save_weights(path, change):
+    with np.load(path) as arrays:
+        weights = dict(arrays)
+    change(weights)
+    np.savez(path, **weights)
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        (lambda w: w.pop("linear.bias"), "linear.bias: missing"),
+        (lambda w: w.update(extra=np.zeros(1, np.float32)), "extra: no parameter of this model"),
+        (
+            lambda w: w.update({"linear.bias": np.zeros(3, np.float32)}),
+            r"linear.bias: expected float32 of shape \(9,\), got float32 of \(3,\)",
+        ),
+        (lambda w: w.update({"linear.bias": np.zeros(9)}), r"linear.bias: expected float32 .* got float64"),
+        (lambda w: w.update({"linear.bias": np.full(9, np.nan, np.float32)}), "linear.bias: expected finite weights"),
+        (lambda w: w.update({"linear.bias": np.array([{}] * 9)}), "expected an .npz of plain arrays"),
+    ],
+)
+def test_weights_that_do_not_fit_are_refused_by_name(folder, change, problem):
+    save_weights(folder / "weights.npz", change)
+    reseal(folder)
+
+    with pytest.raises(BundleError, match=f"weights.npz: {problem}"):
+        Bundle.load(folder)
+
+
+@pytest.mark.parametrize(
+    ("vocab", "problem"),
+    [
+        ("{", "expected JSON"),
+        ("[]", 'expected an object with the one key "chars"'),
+        ('{"chars": [], "words": []}', 'expected an object with the one key "chars"'),
+        ('{"chars": "abc"}', "expected a list of single characters"),
+        ('{"chars": ["ab"]}', "expected a list of single characters"),
+        ('{"chars": ["a", "a"]}', "expected distinct characters"),
+    ],
+)
+def test_a_vocabulary_that_is_none_is_refused(folder, vocab, problem):
+    (folder / "vocab.json").write_text(vocab)
+    reseal(folder)
+
+    with pytest.raises(BundleError, match=f"vocab.json: {problem}"):
+        Bundle.load(folder)
+
+
+def test_a_vocabulary_of_another_size_does_not_fit_the_weights(folder):
+    (folder / "vocab.json").write_text('{"chars": ["a"]}')
+    reseal(folder)
+
+    with pytest.raises(
+        BundleError, match=r"weights\.npz: char_cnn\.embedding\.weight: expected float32 of shape \(5, 4\)"
+    ):
+        Bundle.load(folder)
+
+
+def test_weights_that_are_no_zip_are_refused(folder):
+    (folder / "weights.npz").write_bytes(b"PK\x03\x04 cut")
+    reseal(folder)
+
+    with pytest.raises(BundleError, match=r"weights\.npz: expected an \.npz"):
+        Bundle.load(folder)
+
+
+def test_vectors_of_another_width_are_refused(make_bundle):
+    bundle = make_bundle()
+    wide = WordVectors.new(["a"], np.ones((1, 9)), "int8")
+
+    with pytest.raises(BundleError, match=r"vectors/table\.npy: expected width 6, got 9"):
+        Bundle.new(bundle.config, bundle.chars, wide)
+
+
+def test_the_configuration_knows_every_file_that_makes_the_answers(folder):
+    config = BundleConfig.load(folder / "config.json")
+
+    prose = {"config.json", "metrics.json", "MODEL_CARD.md"}
+    files = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    assert set(config.digests) == files - prose

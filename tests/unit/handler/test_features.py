@@ -1,0 +1,65 @@
+"""Features against what can be said of words by hand."""
+
+import numpy as np
+import pytest
+import torch
+
+from handler.features import BEGIN, END, PADDING, UNKNOWN, FeatureEncoder, char_vocabulary, normalize
+from handler.vectors import WordVectors
+
+CHARS = ["a", "b", "é"]
+
+
+@pytest.fixture
+def encoder():
+    vectors = WordVectors.new(["ab", "b"], np.array([[1, 2], [3, 4]], np.float32), "float16")
+    return FeatureEncoder(vectors=vectors, chars=CHARS, max_word_chars=4)
+
+
+def test_a_batch_gives_each_distinct_word_once(encoder):
+    batch = encoder.batch([["ab", "x", "ab"], ["x"]])
+
+    assert batch.words.tolist() == [[0, 1, 0], [1, 0, 0]]
+    assert batch.mask.tolist() == [[True, True, True], [True, False, False]]
+    assert batch.vectors.tolist() == [[1, 2], [0, 0]]
+    assert batch.known.tolist() == [True, False]
+    assert batch.chars.tolist() == [[BEGIN, 4, 5, END], [BEGIN, UNKNOWN, END, PADDING]]
+
+
+def test_vectors_come_in_the_type_asked_for(encoder):
+    assert encoder.batch([["ab"]], torch.float64).vectors.dtype == torch.float64
+
+
+@pytest.mark.parametrize(
+    ("word", "ids"),
+    [
+        ("aabb", [4, 4, 5, 5]),
+        ("aaxbb", [4, 4, 5, 5]),
+        ("e\u0301", [6]),
+        ("a\u200db", [4, 5]),
+        ("a" * 32_000 + "b" * 32_000, [4, 4, 5, 5]),
+        ("\u200b", []),
+    ],
+    ids=lambda value: repr(value)[:12],
+)
+def test_of_a_long_word_the_network_sees_both_ends(encoder, word, ids):
+    assert list(encoder.word_features(word).chars) == [BEGIN, *ids, END]
+
+
+def test_quotes_and_composition_do_not_make_another_word():
+    assert normalize("O’Neil–Smith") == "O'Neil-Smith"
+    assert normalize("cafe\u0301") == "café"
+    assert normalize("\ud800") == "\ud800"
+
+
+def test_the_memory_for_words_is_bounded(encoder):
+    small = FeatureEncoder(vectors=encoder._vectors, chars=CHARS, max_word_chars=4, cache_words=10)
+
+    small.batch([[f"word{i}" for i in range(1000)]])
+
+    assert small.word_features.cache_info().currsize == 10
+
+
+def test_char_vocabulary_counts_characters_over_all_words():
+    assert char_vocabulary([("aab", 2), ("c", 3), ("b", 1)], 3) == ["a", "b", "c"]
+    assert char_vocabulary([("aab", 2), ("c", 3), ("b", 1)], 4) == ["a"]
