@@ -1,0 +1,247 @@
+"""A stand-in for TorchServe on loopback, the site in front of it, and a reader for its pages."""
+
+import contextlib
+import json
+import re
+import socket
+import threading
+from html.parser import HTMLParser
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+
+from web.app import create_app
+from web.client import ModelClient
+from web.config import WebConfig
+
+MODEL = {"name": "en", "version": "1.0", "digest": "sha256:" + "0" * 64}
+NAMES = {"Barack Obama": "PER", "Hawaii": "LOC", "Oslo": "LOC", "Nobel Committee": "ORG", "東京": "LOC"}
+
+
+def find_entities(text):
+    """What the stand-in's model knows: the names above, wherever they are."""
+    matches = re.finditer("|".join(map(re.escape, NAMES)), text)
+    return [{"text": m[0], "label": NAMES[m[0]], "start": m.start(), "end": m.end(), "score": 0.998} for m in matches]
+
+
+class StubHandler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # else each reply waits 40 ms for an acknowledgement
+
+    def do_POST(self):
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        self.server.requests.append((self.path, dict(self.headers), body))
+        status, headers, reply = self.server.canned or (200, {}, None)
+        if reply is None:
+            reply = self._tag(json.loads(body))
+        self.send_response(status)
+        for name, value in headers.items():
+            self.send_header(name, value)
+        if status >= 400:  # as TorchServe does
+            self.send_header("Connection", "close")
+        self.send_header("Content-Length", str(len(reply)))
+        self.end_headers()
+        self.wfile.write(reply)
+
+    def _tag(self, payload):
+        model = MODEL | {"name": self.path.rsplit("/", 1)[1]}
+        if "text" in payload:
+            return json.dumps({"model": model, "entities": find_entities(payload["text"])}).encode()
+        results = [{"entities": find_entities(text)} for text in payload["texts"]]
+        return json.dumps({"model": model, "results": results}).encode()
+
+    def log_message(self, *args):
+        pass
+
+
+class StubTorchServe(ThreadingHTTPServer):
+    """Answers as the contract says, or with what ``answer`` was given; remembers what it was asked."""
+
+    daemon_threads = True
+
+    def __init__(self):
+        super().__init__(("127.0.0.1", 0), StubHandler)
+        self.requests = []
+        self.canned = None
+        self.url = f"http://127.0.0.1:{self.server_port}"
+
+    def answer(self, status, reply, **headers):
+        body = reply if isinstance(reply, bytes) else json.dumps(reply).encode()
+        self.canned = (status, headers, body)
+
+
+@pytest.fixture
+def upstream():
+    server = StubTorchServe()
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    yield server
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+@pytest.fixture
+def raw_upstream():
+    """Start a server whose n-th connection is handed to ``play(connection, n)``; returns its URL."""
+    with contextlib.ExitStack() as stack:
+
+        def start(play):
+            listener = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
+            stop = threading.Event()
+
+            def serve_one(connection, n):
+                with connection, contextlib.suppress(OSError):
+                    play(connection, n)
+
+            def serve():
+                listener.settimeout(0.02)
+                n = 0
+                while not stop.is_set():
+                    with contextlib.suppress(TimeoutError):
+                        connection, _ = listener.accept()
+                        connection.settimeout(2)
+                        threading.Thread(target=serve_one, args=(connection, n), daemon=True).start()
+                        n += 1
+
+            thread = threading.Thread(target=serve)
+            thread.start()
+            stack.callback(thread.join)
+            stack.callback(stop.set)
+            return f"http://127.0.0.1:{listener.getsockname()[1]}"
+
+        yield start
+
+
+@pytest.fixture
+def read_request():
+    """Read one whole HTTP request off a socket; returns its body."""
+
+    def read(connection):
+        data = b""
+        while b"\r\n\r\n" not in data:
+            data += connection.recv(65536)
+        head, _, body = data.partition(b"\r\n\r\n")
+        length = int(re.search(rb"content-length: (\d+)", head, re.IGNORECASE)[1])
+        while len(body) < length:
+            body += connection.recv(65536)
+        return body
+
+    return read
+
+
+@pytest.fixture
+def good_reply():
+    """A whole HTTP reply without entities, as bytes."""
+    body = json.dumps({"model": MODEL, "entities": []}).encode()
+    return b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body)
+
+
+@pytest.fixture
+def make_client():
+    def make(url, timeout_s=2.0):
+        return ModelClient(inference_url=url, timeout_s=timeout_s, num_connections=4)
+
+    return make
+
+
+@pytest.fixture
+def make_site():
+    """A test client of the site, as a browser or a program would see it."""
+
+    def make(url, **settings):
+        return create_app(WebConfig(inference_url=url, **settings)).test_client()
+
+    return make
+
+
+@pytest.fixture
+def site(upstream, make_site):
+    return make_site(upstream.url)
+
+
+@pytest.fixture
+def dead_url():
+    """An address where nobody listens."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    return f"http://127.0.0.1:{port}"
+
+
+class Page(HTMLParser):
+    """What is on a page, and whether every element is closed in order."""
+
+    VOID = frozenset({"meta", "link", "img", "input", "br"})
+
+    def __init__(self, html):
+        super().__init__()
+        self.elements = []  # (tag, attributes) in order
+        self.headings = []
+        self.alert = None
+        self.textarea = None
+        self.tagged = None  # the text of the result without its labels
+        self.marks = []  # (text, label)
+        self.rows = []
+        self.notes = []
+        self._open = []
+        self.feed(html)
+        self.close()
+        assert not self._open, self._open
+
+    def by_id(self, name):
+        (found,) = [(tag, attributes) for tag, attributes in self.elements if attributes.get("id") == name]
+        return found
+
+    def handle_starttag(self, tag, attrs):
+        attributes = dict(attrs)
+        self.elements.append((tag, attributes))
+        if tag in self.VOID:
+            return
+        self._open.append((tag, attributes))
+        if tag in {"h1", "h2"}:
+            self.headings.append("")
+        elif tag == "textarea":
+            self.textarea = ""
+        elif attributes.get("role") == "alert":
+            self.alert = ""
+        elif attributes.get("id") == "tagged":
+            self.tagged = ""
+        elif tag == "mark":
+            self.marks.append(("", ""))
+        elif tag == "tr":
+            self.rows.append([])
+        elif tag in {"td", "th"}:
+            self.rows[-1].append("")
+        elif attributes.get("class") == "hint":
+            self.notes.append("")
+
+    def handle_endtag(self, tag):
+        assert self._open[-1][0] == tag, (tag, self._open)
+        self._open.pop()
+        if tag == "textarea":
+            self.textarea = self.textarea.removeprefix("\n")  # as HTML says
+
+    def handle_data(self, data):
+        tags = [tag for tag, _ in self._open]
+        classes = " ".join(attributes.get("class") or "" for _, attributes in self._open).split()
+        ids = [attributes.get("id") for _, attributes in self._open]
+        if "textarea" in tags:
+            self.textarea += data
+        if {"h1", "h2"} & set(tags):
+            self.headings[-1] += data
+        if "td" in tags or "th" in tags:
+            self.rows[-1][-1] += data
+        if "hint" in classes:
+            self.notes[-1] += data
+        if any(attributes.get("role") == "alert" for _, attributes in self._open):
+            self.alert += data
+        if "tagged" in ids and "chip" not in classes:
+            self.tagged += data
+        if "mark" in tags:
+            text, label = self.marks[-1]
+            self.marks[-1] = (text, label + data) if "chip" in classes else (text + data, label)
+
+
+@pytest.fixture(scope="session")
+def read_page():
+    return Page

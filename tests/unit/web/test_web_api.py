@@ -1,0 +1,309 @@
+import json
+import time
+
+import pytest
+
+from web.app import create_app
+from web.config import WebConfig
+
+MODEL = {"name": "en", "version": "1.0", "digest": "sha256:" + "0" * 64}
+OSLO = {"text": "Oslo", "label": "LOC", "start": 0, "end": 4, "score": 0.998}
+EXPECTED = 'Expected a JSON object with "text" (a string) or "texts" (a list of strings), perhaps with "model", got '
+PHRASE = "Attack at dawn"
+
+
+def post(site, body, content_type="application/json"):
+    return site.post("/api/predict", data=body, content_type=content_type)
+
+
+def error_of(reply):
+    """The code and the message; the body holds nothing else."""
+    assert reply.mimetype == "application/json"
+    assert list(reply.json) == ["error"]
+    assert list(reply.json["error"]) == ["code", "message"]
+    return reply.json["error"]["code"], reply.json["error"]["message"]
+
+
+@pytest.mark.parametrize(
+    ("body", "content_type"),
+    [
+        ('{"text": "Oslo"}', "application/json"),
+        ('{"text": "Oslo", "model": "en"}', "application/json; charset=utf-8"),
+        ("Oslo", "text/plain"),
+        ("Oslo", "text/plain; charset=UTF-8"),
+    ],
+)
+def test_one_text_gets_the_reply_of_the_model(site, body, content_type):
+    reply = post(site, body, content_type)
+
+    assert reply.status_code == 200
+    assert reply.mimetype == "application/json"
+    assert reply.json == {"model": MODEL, "entities": [OSLO]}
+    assert list(reply.json) == ["model", "entities"]
+    assert list(reply.json["entities"][0]) == ["text", "label", "start", "end", "score"]
+
+
+def test_several_texts_get_one_result_each(site):
+    reply = post(site, '{"texts": ["Oslo", ""]}')
+
+    assert reply.json == {"model": MODEL, "results": [{"entities": [OSLO]}, {"entities": []}]}
+
+
+def test_no_texts_get_no_results(site):
+    assert post(site, '{"texts": []}').json == {"model": MODEL, "results": []}
+
+
+@pytest.mark.parametrize(("body", "content_type"), [('{"text": ""}', "application/json"), ("", "text/plain")])
+def test_the_empty_text_has_no_entities(site, body, content_type):
+    assert post(site, body, content_type).json == {"model": MODEL, "entities": []}
+
+
+@pytest.mark.parametrize(
+    "text", ["\r\nOslo\r", "\0\x1b", "\ufeffOslo", "東京 😀", " ", "e\u0301", "\ud800Oslo", "\ud83d\ude00"]
+)
+def test_a_text_is_never_changed(upstream, site, text):
+    reply = post(site, json.dumps({"text": text}))
+
+    assert reply.status_code == 200
+    sent = json.loads(upstream.requests[0][2])["text"]
+    assert sent == json.loads(json.dumps(text))
+    for entity in reply.json["entities"]:
+        assert sent[entity["start"] : entity["end"]] == entity["text"]
+
+
+def test_plain_text_is_never_changed(upstream, site):
+    post(site, "\ufeff\r\n東京\r".encode(), "text/plain")
+
+    assert json.loads(upstream.requests[0][2])["text"] == "\ufeff\r\n東京\r"
+
+
+def test_lone_surrogates_leave_as_they_came(upstream, site):
+    entity = {"text": "\ud800", "label": "MISC", "start": 0, "end": 1, "score": 0.5}
+    upstream.answer(200, {"model": MODEL, "entities": [entity]})
+
+    assert post(site, rb'{"text": "\ud800"}').json["entities"] == [entity]
+
+
+def test_the_error_of_one_text_stays_in_its_row(upstream, site):
+    row = {"error": {"code": "text_too_long", "message": "Too long."}}
+    upstream.answer(200, {"model": MODEL, "results": [row, {"entities": []}]})
+
+    reply = post(site, json.dumps({"texts": ["x" * 20_000, "y"]}))
+
+    assert reply.status_code == 200
+    assert reply.json["results"] == [row, {"entities": []}]
+
+
+def test_the_model_is_chosen_by_name(upstream, make_site):
+    site = make_site(upstream.url, models=("en", "de"))
+
+    assert post(site, '{"text": "x", "model": "de"}').json["model"]["name"] == "de"
+    assert post(site, '{"texts": ["x"], "model": "de"}').json["model"]["name"] == "de"
+    assert post(site, '{"text": "x"}').json["model"]["name"] == "en"
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ("", EXPECTED + "invalid JSON: Expecting value at character 0."),
+        ("{", EXPECTED + "invalid JSON: Expecting property name enclosed in double quotes at character 1."),
+        (f'{{"text": "{PHRASE}"', EXPECTED + "invalid JSON: Expecting ',' delimiter at character 25."),
+        ('{"text": "x"} y', EXPECTED + "invalid JSON: Extra data at character 14."),
+        ('{"text": NaN}', EXPECTED + "JSON that cannot be read."),
+        ('{"text": "x", "model": -Infinity}', EXPECTED + "JSON that cannot be read."),
+        ("9" * 5000, EXPECTED + "JSON that cannot be read."),
+        ("[" * 100_000, EXPECTED + "JSON that cannot be read."),
+        ("[]", EXPECTED + "a list."),
+        (f'"{PHRASE}"', EXPECTED + "a string."),
+        ("null", EXPECTED + "null."),
+        ("1.5", EXPECTED + "a number."),
+        ("{}", EXPECTED + "neither."),
+        ('{"model": "en"}', EXPECTED + "neither."),
+        ('{"text": "x", "texts": ["y"]}', EXPECTED + "both."),
+        (f'{{"text": "x", "{PHRASE}": 1}}', EXPECTED + "another key."),
+        ('{"text": null}', 'Expected a string for "text", got null.'),
+        ('{"text": ["x"]}', 'Expected a string for "text", got a list.'),
+        ('{"text": 1}', 'Expected a string for "text", got a number.'),
+        ('{"text": true}', 'Expected a string for "text", got a boolean.'),
+        ('{"text": "x", "model": null}', 'Expected a string for "model", got null.'),
+        ('{"text": "x", "model": {}}', 'Expected a string for "model", got an object.'),
+        ('{"texts": "x"}', 'Expected a list of strings for "texts", got a string.'),
+        ('{"texts": {"0": "x"}}', 'Expected a list of strings for "texts", got an object.'),
+        ('{"texts": ["x", null]}', 'Expected a string for "texts[1]", got null.'),
+        (b'{"text": "\xff"}', "Expected UTF-8, got something else at byte 10."),
+        (b'{"text": "\xed\xa0\x80"}', "Expected UTF-8, got something else at byte 10."),
+        (b'\xef\xbb\xbf{"text": "x"}', EXPECTED + "invalid JSON: Unexpected UTF-8 BOM"),
+        ('{"text": "x"}'.encode("utf-16"), "Expected UTF-8, got something else at byte 0."),
+    ],
+)
+def test_a_malformed_request_is_refused_with_the_reason(upstream, site, body, message):
+    reply = post(site, body)
+
+    code, told = error_of(reply)
+    assert (reply.status_code, code) == (400, "malformed_request")
+    assert told.startswith(message)
+    assert PHRASE not in reply.text
+    assert upstream.requests == []
+
+
+def test_plain_text_that_is_not_utf8_is_refused(site):
+    reply = post(site, b"caf\xe9", "text/plain")
+
+    assert reply.status_code == 400
+    assert error_of(reply) == ("malformed_request", "Expected UTF-8, got something else at byte 3.")
+
+
+@pytest.mark.parametrize(
+    "content_type", [None, "", "application/x-www-form-urlencoded", "text/html", "application/xml"]
+)
+def test_another_media_type_is_refused(site, content_type):
+    reply = post(site, '{"text": "x"}', content_type)
+
+    assert reply.status_code == 415
+    assert error_of(reply) == (
+        "unsupported_media_type",
+        'Expected the Content-Type "application/json" or "text/plain".',
+    )
+
+
+@pytest.mark.parametrize("content_type", ["text/plain; charset=latin-1", "application/json; charset=utf-16"])
+def test_another_charset_is_refused(site, content_type):
+    reply = post(site, '{"text": "x"}', content_type)
+
+    assert reply.status_code == 415
+    assert error_of(reply) == ("unsupported_media_type", "Expected the charset utf-8.")
+
+
+@pytest.mark.parametrize("name", ["fr", "", "EN", "en/1.0", "../metrics"])
+def test_a_model_that_is_not_on_the_list_is_not_asked(upstream, make_site, name):
+    reply = post(make_site(upstream.url, models=("en", "de")), json.dumps({"text": "x", "model": name}))
+
+    assert reply.status_code == 404
+    assert error_of(reply) == ("unknown_model", "There is no such model here. The models are: en, de.")
+    assert upstream.requests == []
+
+
+@pytest.mark.parametrize(
+    ("body", "content_type"), [(json.dumps({"text": "é" * 101}), "application/json"), ("é" * 101, "text/plain")]
+)
+def test_a_text_over_the_limit_is_refused_before_torchserve_is_bothered(upstream, make_site, body, content_type):
+    reply = post(make_site(upstream.url, max_chars=100), body.encode(), content_type)
+
+    assert reply.status_code == 413
+    assert error_of(reply) == ("text_too_long", "The text is too long: it has 101 characters, the limit is 100.")
+    assert upstream.requests == []
+
+
+def test_a_text_at_the_limit_is_taken_however_it_is_encoded(upstream, make_site):
+    site = make_site(upstream.url, max_chars=100)
+
+    assert post(site, json.dumps({"text": "😀" * 100})).status_code == 200
+    assert len(json.loads(upstream.requests[0][2])["text"]) == 100
+
+
+def test_a_body_over_the_limit_is_refused_unread(upstream, make_site):
+    reply = post(make_site(upstream.url, max_chars=100), b" " * 5297)
+
+    assert reply.status_code == 413
+    assert error_of(reply) == (
+        "request_too_large",
+        "The request is too large: the limit is 5296 bytes, which holds any text of 100 characters.",
+    )
+
+
+def test_texts_that_outgrow_the_limit_of_torchserve_on_the_way_are_refused(upstream, make_site):
+    site = make_site(upstream.url, max_chars=80_000)
+
+    reply = post(site, json.dumps({"texts": ["é" * 80_000] * 3}, ensure_ascii=False).encode())
+
+    assert reply.status_code == 413
+    assert error_of(reply)[0] == "request_too_large"
+    assert upstream.requests == []
+
+
+@pytest.mark.parametrize(
+    ("status", "reply", "shown_status", "error"),
+    [
+        (503, b"", 503, ("model_unavailable", "The model server answered with status 503.")),
+        (404, b"", 503, ("model_unavailable", "The model is not loaded on the model server.")),
+        (200, b"{}", 502, ("bad_model_reply", "The model's reply is off the contract: ")),
+        (302, b"", 502, ("bad_model_reply", "The model server answered with status 302.")),
+        (400, {"error": {"code": "malformed_request", "message": "No."}}, 400, ("malformed_request", "No.")),
+        (413, b"", 413, ("request_too_large", "The request is too large for the model server.")),
+    ],
+)
+@pytest.mark.parametrize("body", ['{"text": "x"}', '{"texts": ["x"]}'])
+def test_a_failure_of_the_model_has_its_status_and_code(upstream, site, *, body, status, reply, shown_status, error):
+    upstream.answer(status, reply)
+
+    shown = post(site, body)
+
+    code, message = error_of(shown)
+    assert shown.status_code == shown_status
+    assert code == error[0]
+    assert message.startswith(error[1])
+    assert shown.headers.get("Retry-After") == ("1" if shown_status == 503 else None)
+
+
+def test_nobody_listening_is_unavailable(make_site, dead_url):
+    reply = post(make_site(dead_url), '{"text": "x"}')
+
+    assert reply.status_code == 503
+    assert error_of(reply) == ("model_unavailable", "There is no connection to the model server.")
+
+
+def test_a_model_that_is_too_slow_is_a_timeout(raw_upstream, make_site):
+    site = make_site(raw_upstream(lambda *_: time.sleep(0.5)), timeout_s=0.1)
+
+    reply = post(site, '{"text": "x"}')
+
+    assert reply.status_code == 504
+    assert error_of(reply) == ("model_timeout", "The model did not answer within 0.1 seconds.")
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status", "code"),
+    [
+        ("GET", "/api/predict", 405, "method_not_allowed"),
+        ("PUT", "/api/predict", 405, "method_not_allowed"),
+        ("GET", "/api", 404, "not_found"),
+        ("GET", "/api/", 404, "not_found"),
+        ("POST", "/api/nowhere", 404, "not_found"),
+        ("POST", "/livez", 405, "method_not_allowed"),
+        ("POST", "/readyz", 405, "method_not_allowed"),
+    ],
+)
+def test_other_failures_are_json_too(site, method, path, status, code):
+    reply = site.open(path, method=method)
+
+    assert reply.status_code == status
+    assert error_of(reply)[0] == code
+    assert ("Allow" in reply.headers) == (status == 405)
+
+
+@pytest.fixture
+def broken_site():
+    """A site with two views that fail in a way nobody foresaw."""
+    app = create_app(WebConfig())
+
+    def fail():
+        raise ZeroDivisionError(PHRASE)
+
+    app.add_url_rule("/api/broken", view_func=fail)
+    app.add_url_rule("/broken", "broken_page", view_func=fail)
+    return app.test_client()
+
+
+def test_what_nobody_foresaw_is_an_internal_error(broken_site):
+    reply = broken_site.get("/api/broken")
+
+    assert reply.status_code == 500
+    assert error_of(reply) == ("internal_error", "Internal Server Error.")
+
+
+def test_what_nobody_foresaw_has_a_page(broken_site, read_page):
+    reply = broken_site.get("/broken")
+
+    assert reply.status_code == 500
+    assert read_page(reply.text).headings == ["Something went wrong"]
+    assert PHRASE not in reply.text

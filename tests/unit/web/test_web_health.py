@@ -1,0 +1,77 @@
+import json
+import time
+
+import pytest
+
+MODEL = {"name": "en", "version": "1.0", "digest": "sha256:" + "0" * 64}
+
+
+def test_livez_is_alive_whatever_torchserve_does(make_site, dead_url):
+    reply = make_site(dead_url).get("/livez")
+
+    assert (reply.status_code, reply.json) == (200, {"status": "alive"})
+
+
+def test_readyz_is_ready_when_every_model_answers(upstream, make_site):
+    reply = make_site(upstream.url, models=("en", "de")).get("/readyz")
+
+    state = {"ready": True, "version": "1.0", "digest": MODEL["digest"]}
+    assert reply.status_code == 200
+    assert reply.json == {"status": "ready", "models": {"en": state, "de": state}}
+    assert {path for path, _, _ in upstream.requests} == {"/predictions/en", "/predictions/de"}
+    assert json.loads(upstream.requests[0][2]) == {"text": "Barack Obama was born in Hawaii."}
+
+
+def test_the_canary_can_be_another_sentence(upstream, make_site):
+    site = make_site(upstream.url, canary="Oslo")
+
+    assert site.get("/readyz").status_code == 200
+    assert json.loads(upstream.requests[0][2]) == {"text": "Oslo"}
+
+
+@pytest.mark.parametrize(
+    ("status", "answer", "code", "message"),
+    [
+        (503, b"", "model_unavailable", "The model server answered with status 503."),
+        (404, b"", "model_unavailable", "The model is not loaded on the model server."),
+        (200, {"model": MODEL, "entities": []}, "bad_model_reply", "The model found no entity in the canary sentence."),
+        (200, b"Healthy", "bad_model_reply", "The model's reply is not JSON."),
+    ],
+)
+def test_readyz_says_why_a_model_is_not_ready(upstream, site, *, status, answer, code, message):
+    upstream.answer(status, answer)
+
+    reply = site.get("/readyz")
+
+    assert reply.status_code == 503
+    assert reply.headers["Retry-After"] == "1"
+    assert reply.json == {
+        "status": "unready",
+        "models": {"en": {"ready": False, "error": {"code": code, "message": message}}},
+    }
+
+
+def test_one_model_that_is_not_ready_makes_the_site_unready(raw_upstream, make_site, read_request):
+    canary = {"text": "Hawaii", "label": "LOC", "start": 25, "end": 31, "score": 0.9}
+    body = json.dumps({"model": MODEL, "entities": [canary]}).encode()
+
+    def play(connection, n):
+        head = connection.recv(65536)
+        status = b"200 OK" if b"/predictions/en " in head else b"503 Service Unavailable"
+        connection.sendall(b"HTTP/1.1 %s\r\nContent-Length: %d\r\n\r\n%s" % (status, len(body), body))
+
+    reply = make_site(raw_upstream(play), models=("en", "de")).get("/readyz")
+
+    assert reply.status_code == 503
+    assert {name: state["ready"] for name, state in reply.json["models"].items()} == {"en": True, "de": False}
+
+
+def test_readyz_asks_all_models_within_one_timeout(raw_upstream, make_site):
+    site = make_site(raw_upstream(lambda *_: time.sleep(1)), models=("a", "b", "c", "d"), ready_timeout_s=0.2)
+    started = time.monotonic()
+
+    reply = site.get("/readyz")
+
+    assert time.monotonic() - started < 0.6
+    assert reply.status_code == 503
+    assert {state["error"]["code"] for state in reply.json["models"].values()} == {"model_timeout"}

@@ -1,0 +1,89 @@
+import ssl
+import subprocess
+import time
+
+import pytest
+import requests
+
+from web.transport import DeadlineSession, Reply
+
+
+def test_a_whole_reply_comes_back_with_its_status(raw_upstream, read_request):
+    def play(connection, n):
+        read_request(connection)
+        connection.sendall(b"HTTP/1.1 418 I'm a teapot\r\nContent-Length: 5\r\n\r\nshort")
+
+    reply = DeadlineSession(1).exchange(raw_upstream(play), b"{}", timeout_s=2, max_bytes=5)
+
+    assert reply == Reply(418, b"short")
+
+
+def test_sending_counts_towards_the_deadline(raw_upstream):
+    url = raw_upstream(lambda *_: time.sleep(1.5))
+    started = time.monotonic()
+
+    with pytest.raises(requests.Timeout):
+        DeadlineSession(1).exchange(url, b"x" * 50_000_000, timeout_s=0.3, max_bytes=1)
+
+    assert time.monotonic() - started < 1
+
+
+def test_a_stream_that_never_pauses_hits_the_deadline(raw_upstream, read_request):
+    def play(connection, n):
+        read_request(connection)
+        connection.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
+        while True:
+            connection.sendall(b" " * 100)
+
+    with pytest.raises(requests.Timeout):
+        DeadlineSession(1).exchange(raw_upstream(play), b"{}", timeout_s=0.2, max_bytes=10**12)
+
+
+@pytest.fixture
+def certificate(tmp_path):
+    """A file with a key and a certificate for 127.0.0.1, made for this one test."""
+    path = tmp_path / "loopback.pem"
+    made = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=127.0.0.1"]
+    alternatives = ["-addext", "subjectAltName=IP:127.0.0.1", "-keyout", str(path), "-out", str(tmp_path / "crt")]
+    subprocess.run([*made, *alternatives], check=True, capture_output=True, timeout=60)
+    path.write_text(path.read_text() + (tmp_path / "crt").read_text())
+    return path
+
+
+@pytest.fixture
+def tls(certificate):
+    """Wrap the server's side of a connection."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate)
+    return lambda connection: context.wrap_socket(connection, server_side=True)
+
+
+def test_tls_keeps_the_deadline_and_the_connection_too(raw_upstream, read_request, certificate, tls):
+    requests_ = []
+
+    def play(connection, n):
+        with tls(connection) as wrapped:
+            requests_.append((n, read_request(wrapped)))
+            wrapped.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+            requests_.append((n, read_request(wrapped)))
+            for _ in range(100):
+                wrapped.sendall(b"H")
+                time.sleep(0.02)
+
+    url = raw_upstream(play).replace("http:", "https:")
+    session = DeadlineSession(1)
+    session.verify = str(certificate)
+
+    reply = session.exchange(url, b"one", timeout_s=2, max_bytes=100)
+    with pytest.raises(requests.Timeout):
+        session.exchange(url, b"two", timeout_s=0.3, max_bytes=100)
+
+    assert reply == Reply(200, b"ok")
+    assert requests_ == [(0, b"one"), (0, b"two")]
+
+
+def test_a_certificate_nobody_vouches_for_is_refused(raw_upstream, tls):
+    url = raw_upstream(lambda connection, _: tls(connection)).replace("http:", "https:")
+
+    with pytest.raises(requests.ConnectionError):
+        DeadlineSession(1).exchange(url, b"{}", timeout_s=2, max_bytes=100)

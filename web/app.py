@@ -1,0 +1,105 @@
+"""The site as a WSGI application: settings, views, what a failure looks like and the headers of every answer."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Final
+
+from flask import Flask, Response, jsonify, render_template, request, url_for
+from flask.json.provider import DefaultJSONProvider
+from flask.typing import ResponseReturnValue
+from werkzeug.exceptions import HTTPException
+
+from web import api, health, pages
+from web.config import WebConfig
+from web.errors import WebError
+from web.render import displayable, percent
+from web.service import Service
+
+HEADERS: Final = {
+    # Nothing is allowed but our own style sheet, script and pictures, and sending the form to us.
+    "Content-Security-Policy": "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; "
+    "form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Permissions-Policy": "camera=(), geolocation=(), microphone=(), payment=(), usb=()",
+}
+
+_CODES: Final = {
+    400: "malformed_request",
+    404: "not_found",
+    405: "method_not_allowed",
+    413: "request_too_large",
+    415: "unsupported_media_type",
+    500: "internal_error",
+}
+
+_TITLES: Final = {
+    400: ("Bad request", "Your browser sent something we do not understand."),
+    404: ("Page not found", "There is no page at this address."),
+    405: ("Not possible here", "This address does not take that kind of request."),
+    500: ("Something went wrong", "This is our fault. Please try again in a moment."),
+}
+
+_YEAR_S: Final = 365 * 24 * 3600
+
+
+def create_app(config: WebConfig | None = None) -> Flask:
+    """The application for *config*, by default for the environment; raises ConfigError for a wrong setting."""
+    config = WebConfig.from_env() if config is None else config
+    app = Flask(__name__)
+    app.config["MAX_CONTENT_LENGTH"] = config.max_body_bytes
+    app.config["MAX_FORM_MEMORY_SIZE"] = config.max_body_bytes
+    app.config["SEND_FILE_MAX_AGE_DEFAULT"] = _YEAR_S  # asset() gives a changed file another address
+    app.json = _ContractJSON(app)
+    Service.new(config).install(app)
+    for module in (pages, api, health):
+        app.register_blueprint(module.blueprint)
+    app.register_error_handler(WebError, _answer_web_error)
+    app.register_error_handler(HTTPException, _answer_http_error)
+    app.after_request(_add_headers)
+    app.add_template_filter(displayable)
+    app.add_template_filter(percent)
+    digests = _static_digests(Path(str(app.static_folder)))
+    app.add_template_global(lambda name: url_for("static", filename=name, v=digests[name]), "asset")
+    return app
+
+
+class _ContractJSON(DefaultJSONProvider):
+    """JSON with keys in the order of the contract; ASCII, so that lone surrogates leave as they came."""
+
+    sort_keys = False
+
+
+def _answer_web_error(error: WebError) -> ResponseReturnValue:
+    """The views of the pages answer these themselves, so this is one of the API."""
+    response = jsonify({"error": {"code": error.code, "message": str(error)}})
+    if error.retry_after_s is not None:
+        response.headers["Retry-After"] = str(error.retry_after_s)
+    return response, error.status
+
+
+def _answer_http_error(error: HTTPException) -> ResponseReturnValue:
+    """JSON for programs and a page for people, with the headers the error brings along (as Allow)."""
+    status = error.code or 500
+    headers = {name: value for name, value in error.get_headers(request.environ) if name != "Content-Type"}
+    if request.path.startswith(("/api/", "/livez", "/readyz")) or request.path == "/api":
+        code = _CODES.get(status, "http_error")
+        return jsonify({"error": {"code": code, "message": f"{error.name}."}}), status, headers
+    title, explanation = _TITLES.get(status, (error.name, "The request could not be answered."))
+    return render_template("error.html", title=title, explanation=explanation), status, headers
+
+
+def _add_headers(response: Response) -> Response:
+    response.headers.update(HEADERS)
+    if request.endpoint != "static" or response.status_code >= 400:
+        response.headers["Cache-Control"] = "no-store"  # a result belongs to whoever asked, an error to the moment
+    return response
+
+
+def _static_digests(folder: Path) -> dict[str, str]:
+    """The start of each static file's SHA-256, by file name."""
+    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest()[:12] for path in folder.iterdir()}

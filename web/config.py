@@ -1,0 +1,160 @@
+"""The settings of the site: read from the environment once, checked, then frozen."""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from web.errors import ConfigError
+
+TORCHSERVE_MAX_BYTES: Final = 1_048_576
+"""TorchServe's ``max_request_size``; a larger body gets a bare 413 from it, without a word of explanation."""
+
+BYTES_PER_CHAR: Final = 12
+r"""The most one code point takes in a request: ``\ud83d\ude00`` in JSON, ``%F0%9F%98%80`` in a form."""
+
+ENVELOPE_BYTES: Final = 4_096
+"""What surrounds the text in a request: keys and model name, or the headers of a multipart form."""
+
+LARGEST_MAX_CHARS: Final = (TORCHSERVE_MAX_BYTES - ENVELOPE_BYTES - 1) // BYTES_PER_CHAR
+
+_MODEL_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+
+_VARIABLES: Final = {
+    "inference_url": "NERSERVE_INFERENCE_URL",
+    "models": "NERSERVE_MODELS",
+    "timeout_s": "NERSERVE_TIMEOUT_S",
+    "ready_timeout_s": "NERSERVE_READY_TIMEOUT_S",
+    "canary": "NERSERVE_CANARY",
+    "max_chars": "NERSERVE_MAX_CHARS",
+    "host": "NERSERVE_HOST",
+    "port": "NERSERVE_PORT",
+    "num_workers": "NERSERVE_WEB_WORKERS",
+    "num_threads": "NERSERVE_WEB_THREADS",
+}
+
+
+@dataclass(frozen=True)
+class WebConfig:
+    """What an operator decides about the site; a wrong value is refused here, naming its variable.
+
+    Attributes:
+        inference_url: TorchServe's inference API, without a trailing slash.
+        models: The allow-list of models, by the names TorchServe knows them; the first is the default.
+        timeout_s: Deadline of one call to TorchServe, in seconds, connecting and reading included.
+        ready_timeout_s: The same for the canary of ``/readyz``.
+        canary: A sentence every model finds an entity in; change it for models with other languages or labels.
+        max_chars: Longest text accepted, in Unicode code points.
+        host: Address gunicorn binds.
+        port: Port gunicorn binds.
+        num_workers: Processes of gunicorn.
+        num_threads: Threads in each; also how many connections to TorchServe a process keeps.
+    """
+
+    inference_url: str = "http://127.0.0.1:8080"
+    models: tuple[str, ...] = ("en",)
+    timeout_s: float = 10.0
+    ready_timeout_s: float = 2.0
+    canary: str = "Barack Obama was born in Hawaii."
+    max_chars: int = 10_000
+    host: str = "127.0.0.1"
+    port: int = 8000
+    num_workers: int = 2
+    num_threads: int = 8
+
+    def __post_init__(self) -> None:
+        _check(_is_base_url(self.inference_url), "inference_url", "an http(s) URL of a host", self.inference_url)
+        _check(len(self.models) > 0, "models", "at least one model name", self.models)
+        for name in self.models:
+            _check(_MODEL_NAME.fullmatch(name) is not None, "models", "names of letters, digits and . _ -", name)
+        _check(len(set(self.models)) == len(self.models), "models", "every name once", ",".join(self.models))
+        _check_range("timeout_s", self.timeout_s, 0.01, 600)
+        _check_range("ready_timeout_s", self.ready_timeout_s, 0.01, 600)
+        _check_range("max_chars", self.max_chars, 1, LARGEST_MAX_CHARS)
+        _check(0 < len(self.canary) <= 1_000, "canary", "1 to 1000 characters", self.canary)
+        _check(re.fullmatch(r"[A-Za-z0-9.:_-]+", self.host) is not None, "host", "an address or a name", self.host)
+        _check_range("port", self.port, 1, 65_535)
+        _check_range("num_workers", self.num_workers, 1, 64)
+        _check_range("num_threads", self.num_threads, 1, 256)
+
+    @property
+    def max_body_bytes(self) -> int:
+        """The longest request body: holds every text of ``max_chars``, however it is encoded, and stays below 1 MiB.
+
+        >>> WebConfig(max_chars=10_000).max_body_bytes
+        124096
+        """
+        return BYTES_PER_CHAR * self.max_chars + ENVELOPE_BYTES
+
+    @property
+    def bind(self) -> str:
+        """Host and port as gunicorn wants them.
+
+        >>> WebConfig(host="::1").bind
+        '[::1]:8000'
+        """
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{host}:{self.port}"
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str] | None = None) -> WebConfig:
+        """Read the ``NERSERVE_...`` variables of *environ*, by default the process's; what is not set has its default.
+
+        Raises ConfigError for a value that is there but wrong, an empty one included.
+
+        >>> WebConfig.from_env({"NERSERVE_MODELS": "en, de"}).models
+        ('en', 'de')
+        """
+        environ = os.environ if environ is None else environ
+        given = {name: environ[variable] for name, variable in _VARIABLES.items() if variable in environ}
+        return cls(**{name: _read(name, value) for name, value in given.items()})
+
+
+def _read(name: str, value: str) -> Any:
+    """Turn one variable's *value* into the type of the field *name*."""
+    if name == "models":
+        return tuple(model.strip() for model in value.split(","))
+    if name == "inference_url":
+        return value.rstrip("/")
+    kinds = {field.name: field.type for field in fields(WebConfig)}
+    if kinds[name] == "int":
+        return _number(name, value, int, "a whole number")
+    if kinds[name] == "float":
+        return _number(name, value, float, "a number of seconds")
+    return value
+
+
+def _number(name: str, value: str, kind: Callable[[str], float], expected: str) -> float:
+    try:
+        return kind(value)
+    except ValueError as error:
+        raise _wrong(name, expected, value) from error
+
+
+def _is_base_url(url: str) -> bool:
+    """Whether *url* is a plain http(s) base: a host, perhaps a port and a path, no credentials, query or fragment."""
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        return False
+    plain = url.isascii() and url.isprintable() and not set(url) & set(" @?#") and not url.endswith("/")
+    return plain and parts.scheme in {"http", "https"} and bool(parts.hostname) and port != 0
+
+
+def _check_range(name: str, value: float, low: float, high: float) -> None:
+    _check(math.isfinite(value) and low <= value <= high, name, f"a number from {low} to {high}", value)
+
+
+def _check(fine: bool, name: str, expected: str, value: object) -> None:
+    if not fine:
+        raise _wrong(name, expected, value)
+
+
+def _wrong(name: str, expected: str, value: object) -> ConfigError:
+    return ConfigError(f"{_VARIABLES[name]}: expected {expected}, got {value!r}")

@@ -1,0 +1,108 @@
+"""The pages: the form and the form with its result. They work without JavaScript.
+
+There is no cookie, no log-in and nothing to change on the server, hence nothing a forged request could do in a
+visitor's name and no CSRF token.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any, Final
+
+from flask import Blueprint, redirect, render_template, request, url_for
+from flask.typing import ResponseReturnValue
+from werkzeug.exceptions import RequestEntityTooLarge
+
+from web.errors import EmptyTextError, RequestError, RequestRejectedError, UpstreamError, WebError
+from web.render import hues, segments
+from web.reply import TextReply
+from web.service import Service
+
+blueprint = Blueprint("pages", __name__)
+
+EXAMPLE: Final = (
+    "Barack Obama was born in Hawaii and studied at Columbia University in New York. "
+    "In 2009 he flew to Oslo, where the Norwegian Nobel Committee gave him the Nobel Peace Prize."
+)
+
+_EXPLANATIONS: Final = {
+    "bad_model_reply": "The model gave an answer that makes no sense. This is our fault, not that of your text.",
+    "model_unavailable": "The model is not ready yet. Please try again in a moment.",
+    "model_timeout": "The model took too long to answer. Please try again, perhaps with a shorter text.",
+}
+
+
+@blueprint.get("/")
+def form() -> ResponseReturnValue:
+    """The empty form, or with ``?example`` the form with an example in it."""
+    return _page(text=EXAMPLE if "example" in request.args else "")
+
+
+@blueprint.get("/predict")
+def predict_again() -> ResponseReturnValue:
+    """Whoever opens the result's address anew gets the form."""
+    return redirect(url_for("pages.form"), 303)
+
+
+@blueprint.post("/predict")
+def predict() -> ResponseReturnValue:
+    """The form with the entities of its text, or with what is wrong."""
+    service = Service.current()
+    text, model = "", None
+    try:
+        text, model = _read_form(service)
+        model = service.model_named(model)
+        if not text.strip():
+            raise EmptyTextError("There is no text yet. Please enter one.")
+        service.check_length(text)
+        reply = service.client.tag_text(model, text)
+    except (RequestError, UpstreamError) as error:
+        headers = {} if error.retry_after_s is None else {"Retry-After": str(error.retry_after_s)}
+        return _page(text=text, model=model, error=explain(error)), error.status, headers
+    return _page(text=text, model=model, result=_result(text, reply))
+
+
+def explain(error: WebError) -> str:
+    """*error* in words for a visitor; what the model itself says about a text is passed on."""
+    if isinstance(error, RequestRejectedError):
+        return str(error)
+    return _EXPLANATIONS.get(error.code, str(error))
+
+
+def _read_form(service: Service) -> tuple[str, str | None]:
+    r"""The text and the name of the model.
+
+    Browsers send every line break of a form as ``\r\n``, whatever was pasted. It becomes ``\n`` before tagging, so
+    that offsets count a line break once, as the visitor sees it. The JSON API never changes a text.
+    """
+    try:
+        fields = request.form
+    except RequestEntityTooLarge as error:
+        raise service.body_too_large() from error
+    return fields.get("text", "").replace("\r\n", "\n").replace("\r", "\n"), fields.get("model")
+
+
+def _result(text: str, reply: TextReply) -> dict[str, Any]:
+    counts = Counter(entity.label for entity in reply.entities)
+    return {
+        "model": reply.model,
+        "segments": segments(text, reply.entities),
+        "entities": reply.entities,
+        "counts": counts.most_common(),
+        "hues": hues(counts),
+    }
+
+
+def _page(
+    *, text: str, model: str | None = None, error: str | None = None, result: dict[str, Any] | None = None
+) -> str:
+    config = Service.current().config
+    return render_template(
+        "form.html",
+        text=text,
+        models=config.models,
+        chosen=model,
+        max_chars=config.max_chars,
+        error=error,
+        result=result,
+    )
