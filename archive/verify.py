@@ -12,7 +12,9 @@ from archive.errors import ArchiveError
 from archive.mar import MarInfo
 
 _PROBE = Path(__file__).with_name("probe.py")
-_PROBE_TIMEOUT_S = 120
+
+#: Seconds that a model gets to load and to answer; most need two.
+PROBE_TIMEOUT_S = 120.0
 
 
 def check_mar(path: Path) -> MarInfo:
@@ -24,8 +26,10 @@ def check_mar(path: Path) -> MarInfo:
     return mar.read(path)[0]
 
 
-def verify_mar(path: Path) -> MarInfo:
+def verify_mar(path: Path, timeout_s: float = PROBE_TIMEOUT_S) -> MarInfo:
     """What *path* says of itself, once the model in it has answered a canary sentence in a process of its own.
+
+    It gets *timeout_s* seconds for that.
 
     Raises:
         ArchiveError: as :func:`check_mar`, or the model does not load or does not answer by the contract.
@@ -39,9 +43,9 @@ def verify_mar(path: Path) -> MarInfo:
         # -I: no PYTHONPATH, no user site and not our own folder on the module path.
         command = [sys.executable, "-I", str(_PROBE), folder]
         try:
-            done = subprocess.run(command, capture_output=True, text=True, timeout=_PROBE_TIMEOUT_S, check=False)
+            done = subprocess.run(command, capture_output=True, text=True, timeout=timeout_s, check=False)
         except subprocess.TimeoutExpired as error:
-            raise ArchiveError(f"{path}: the model did not answer within {_PROBE_TIMEOUT_S} s") from error
+            raise ArchiveError(f"{path}: the model did not answer within {timeout_s:g} s") from error
     if done.returncode:
         reason = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
         raise ArchiveError(f"{path}: the model does not answer: {reason[-1]}")

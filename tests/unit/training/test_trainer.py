@@ -1,4 +1,4 @@
-"""A real training run on a small made-up corpus: it learns, resumes to the same weights, and its checkpoint is a bundle."""
+"""A real training run on a made-up corpus: it learns, resumes to the same weights, and its checkpoint is a bundle."""
 
 import json
 

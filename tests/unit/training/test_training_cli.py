@@ -75,7 +75,7 @@ def test_evaluate_scores_the_bundle(folder, trained):
     [
         (("evaluate", "models/news", "missing.conll"), "missing.conll: expected a UTF-8 text file"),
         (("evaluate", "models/none", "news.conll"), "config.json: missing"),
-        (("evaluate", "models/news", "news.conll", "--labels", "config.json"), "expected a JSON object of native labels"),
+        (("evaluate", "models/news", "news.conll", "--labels", "config.json"), "expected a JSON object of native"),
         (("open-corpora", "nowhere", "--out", "out"), "nowhere/gmb_kaggle/train.conll"),
         (
             ("train", "--train", "news.conll", "--dev", "news.conll", "--vectors", "none.txt", "--out", "models/x"),

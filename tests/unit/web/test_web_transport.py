@@ -1,9 +1,9 @@
 import ssl
-import subprocess
 import time
 
 import pytest
 import requests
+import trustme
 
 from web.transport import DeadlineSession, Reply
 
@@ -40,21 +40,23 @@ def test_a_stream_that_never_pauses_hits_the_deadline(raw_upstream, read_request
 
 
 @pytest.fixture
-def certificate(tmp_path):
-    """A file with a key and a certificate for 127.0.0.1, made for this one test."""
-    path = tmp_path / "loopback.pem"
-    made = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=127.0.0.1"]
-    alternatives = ["-addext", "subjectAltName=IP:127.0.0.1", "-keyout", str(path), "-out", str(tmp_path / "crt")]
-    subprocess.run([*made, *alternatives], check=True, capture_output=True, timeout=60)
-    path.write_text(path.read_text() + (tmp_path / "crt").read_text())
-    return path
+def authority():
+    """A certificate authority made for this one test."""
+    return trustme.CA()
 
 
 @pytest.fixture
-def tls(certificate):
+def certificate(authority, tmp_path):
+    """A file with the certificates that a client is to trust."""
+    authority.cert_pem.write_to_path(tmp_path / "authority.pem")
+    return tmp_path / "authority.pem"
+
+
+@pytest.fixture
+def tls(authority):
     """Wrap the server's side of a connection."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
     return lambda connection: context.wrap_socket(connection, server_side=True)
 
 

@@ -1,0 +1,198 @@
+"""Building archives from a real bundle: deterministic, verified, put in place whole."""
+
+import argparse
+import json
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+import yaml
+
+from archive import mar
+from archive.build import build_mar
+from archive.cli import add_parsers
+from archive.errors import ArchiveError
+from archive.verify import check_mar, verify_mar
+from handler.digests import file_digest
+
+
+@pytest.fixture(scope="module")
+def built(tiny_bundle, tmp_path_factory):
+    return build_mar(tiny_bundle, tmp_path_factory.mktemp("store"))
+
+
+def test_an_archive_built_twice_is_byte_identical(built, tiny_bundle, tmp_path):
+    again = build_mar(tiny_bundle, tmp_path)
+
+    assert again.read_bytes() == built.read_bytes()
+
+
+def test_an_archive_holds_all_that_serving_needs_and_nothing_else(built, tiny_bundle):
+    with zipfile.ZipFile(built) as archive:
+        names = set(archive.namelist())
+
+    bundle = {f"bundle/{path.relative_to(tiny_bundle)}" for path in tiny_bundle.rglob("*") if path.is_file()}
+    package = {f"handler/{path.name}" for path in Path("handler").glob("*.py")} - {"handler/ner_handler.py"}
+    assert package
+    assert names == bundle | package | {"ner_handler.py", "model-config.yaml", mar.MANIFEST, mar.DIGESTS}
+
+
+def test_the_manifest_is_torch_model_archivers_own(built):
+    manifest = json.loads(mar.read(built)[1][mar.MANIFEST])
+
+    assert manifest["model"] == {
+        "modelName": "tiny",
+        "handler": "ner_handler.py",
+        "modelVersion": "1.0",
+        "configFile": "model-config.yaml",
+    }
+    assert manifest["archiverVersion"]
+
+
+def test_the_archive_says_what_it_is(built, tiny_bundle):
+    info = check_mar(built)
+
+    assert (info.name, info.version) == ("tiny", "1.0")
+    assert info.digest == file_digest(tiny_bundle / "config.json")
+    assert info.sha256 == file_digest(built)
+
+
+def test_a_built_archive_answers_in_a_clean_process(built):
+    assert verify_mar(built) == check_mar(built)
+
+
+def test_name_version_and_model_config_may_be_given(tiny_bundle, tmp_path):
+    config = tmp_path / "fast.yaml"
+    config.write_text("minWorkers: 1\nmaxWorkers: 1\n")
+
+    path = build_mar(tiny_bundle, tmp_path / "store", name="news", version="2.1", model_config=config)
+
+    info, files = mar.read(path)
+    assert (path.name, info.name, info.version) == ("news.mar", "news", "2.1")
+    assert files[mar.MODEL_CONFIG] == config.read_bytes()
+
+
+def test_an_archive_that_is_up_to_date_is_left_alone(tiny_bundle, tmp_path):
+    steps = []
+    path = build_mar(tiny_bundle, tmp_path, report=steps.append)
+    before = (path.stat().st_ino, path.stat().st_mtime_ns)
+
+    build_mar(tiny_bundle, tmp_path, report=steps.append)
+
+    assert (path.stat().st_ino, path.stat().st_mtime_ns) == before
+    assert steps[-1] == f"{path} is up to date"
+
+
+@pytest.mark.parametrize("change", ["damaged", "other card", "other version"])
+def test_an_archive_that_is_not_up_to_date_is_built_anew(tiny_bundle, tmp_path, change):
+    bundle = shutil.copytree(tiny_bundle, tmp_path / "tiny")
+    path = build_mar(bundle, tmp_path / "store")
+    old = path.read_bytes()
+    if change == "damaged":
+        path.write_bytes(old[:-10])
+    if change == "other card":
+        (bundle / "MODEL_CARD.md").write_text("# better\n")
+
+    build_mar(bundle, tmp_path / "store", version="3" if change == "other version" else None)
+
+    assert (path.read_bytes() == old) == (change == "damaged")
+    check_mar(path)
+
+
+def test_nothing_is_left_behind_or_lost_when_a_bundle_is_damaged(tiny_bundle, tmp_path):
+    bundle = shutil.copytree(tiny_bundle, tmp_path / "tiny")
+    path = build_mar(bundle, tmp_path / "store")
+    before = path.read_bytes()
+    (bundle / "vocab.json").unlink()
+
+    with pytest.raises(ArchiveError, match=r"tiny: vocab\.json: missing"):
+        build_mar(bundle, tmp_path / "store")
+
+    assert list((tmp_path / "store").iterdir()) == [path]
+    assert path.read_bytes() == before
+
+
+def test_a_model_that_loads_but_does_not_fit_is_not_put_in_place(tiny_bundle, tmp_path):
+    bundle = shutil.copytree(tiny_bundle, tmp_path / "tiny")
+    (bundle / "vocab.json").write_text('{"chars": ["a"]}')
+    config = json.loads((bundle / "config.json").read_text())
+    config["digests"]["vocab.json"] = file_digest(bundle / "vocab.json")
+    (bundle / "config.json").write_text(json.dumps(config))
+
+    with pytest.raises(ArchiveError, match=r"does not answer: .*BundleError: weights\.npz: char_cnn"):
+        build_mar(bundle, tmp_path / "store")
+
+    assert list((tmp_path / "store").iterdir()) == []
+
+
+def test_a_name_that_torchserve_refuses_is_refused_with_its_reason(tiny_bundle, tmp_path):
+    with pytest.raises(ArchiveError, match="torch-model-archiver failed"):
+        build_mar(tiny_bundle, tmp_path, name="-x y")
+
+
+def test_our_model_config_says_what_torchserve_needs():
+    config = yaml.safe_load(Path("archive/model-config.yaml").read_text())
+
+    assert config["minWorkers"] == config["maxWorkers"]
+    assert 1 <= config["maxBatchDelay"] <= 5
+    assert set(config) == {
+        "minWorkers",
+        "maxWorkers",
+        "batchSize",
+        "maxBatchDelay",
+        "responseTimeout",
+        "startupTimeout",
+    }
+
+
+def run(*arguments):
+    parser = argparse.ArgumentParser()
+    add_parsers(parser.add_subparsers(required=True))
+    options = parser.parse_args([str(argument) for argument in arguments])
+    return options.run(options)
+
+
+def test_the_commands_build_and_inspect(tiny_bundle, tmp_path, capsys):
+    assert run("archive", tiny_bundle, "--out", tmp_path, "--name", "news") == 0
+    out = capsys.readouterr().out
+    assert out.startswith(f"{tmp_path / 'news.mar'}: news 1.0, ")
+
+    assert run("inspect", tmp_path / "news.mar") == 0
+    assert "bundle/weights.npz" in capsys.readouterr().out
+    assert run("inspect", tmp_path / "news.mar", "--json", "--canary") == 0
+    assert json.loads(capsys.readouterr().out)["name"] == "news"
+
+
+@pytest.mark.parametrize(("command", "missing"), [("archive", "config.json: missing"), ("inspect", "cannot be read")])
+def test_a_failure_is_one_line_and_exit_code_1(tmp_path, capsys, command, missing):
+    assert run(command, tmp_path / "nothing") == 1
+
+    error = capsys.readouterr().err.splitlines()
+    assert len(error) == 1
+    assert missing in error[0]
+
+
+def test_a_model_config_of_ones_own_is_taken_by_the_command(tiny_bundle, tmp_path):
+    (tmp_path / "mine.yaml").write_text("minWorkers: 3\nmaxWorkers: 3\n")
+
+    run("archive", tiny_bundle, "--out", tmp_path, "--version", "9", "--model-config", tmp_path / "mine.yaml")
+
+    assert mar.read(tmp_path / "tiny.mar")[1][mar.MODEL_CONFIG].startswith(b"minWorkers: 3")
+
+
+def test_the_probe_refuses_what_is_not_from_the_archive(built, tmp_path):
+    files = mar.read(built)[1]
+    for name, content in files.items():
+        if not name.startswith("handler/"):  # the package is missing: the checkout's would be taken
+            (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / name).write_bytes(content)
+
+    done = subprocess.run(
+        [sys.executable, "-I", "archive/probe.py", tmp_path], capture_output=True, text=True, check=False
+    )
+
+    assert done.returncode == 1
+    assert "handler was not loaded from the archive" in done.stderr
