@@ -1,0 +1,203 @@
+"""What programs get: three request forms on TorchServe's own port, and the site's JSON API."""
+
+import json
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+import requests
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+
+TEXT = "Barack Obama was born in Hawaii and worked for the United Nations in New York."
+ENTITIES = [
+    ("Barack Obama", "PER", 0, 12),
+    ("Hawaii", "LOC", 25, 31),
+    ("United Nations", "ORG", 51, 65),
+    ("New York", "LOC", 69, 77),
+]
+JSON = {"Content-Type": "application/json"}
+PLAIN = {"Content-Type": "text/plain; charset=utf-8"}
+
+
+def spans(entities):
+    return [(entity["text"], entity["label"], entity["start"], entity["end"]) for entity in entities]
+
+
+@pytest.fixture(params=["inference", "site"])
+def url(request, served):
+    """Both ways in for programs; they share the contract."""
+    return {"inference": f"{served.inference}/predictions/en", "site": f"{served.site}/api/predict"}[request.param]
+
+
+@pytest.mark.parametrize(
+    ("body", "headers"),
+    [
+        (TEXT.encode(), PLAIN),
+        (json.dumps({"text": TEXT}).encode(), JSON),
+        (json.dumps({"texts": [TEXT]}).encode(), JSON),
+    ],
+    ids=["text/plain", "text", "texts"],
+)
+def test_the_canary_sentence_gives_its_four_entities(url, body, headers):
+    reply = requests.post(url, data=body, headers=headers, timeout=10)
+
+    assert reply.status_code == 200
+    document = reply.json()
+    assert document["model"]["name"] == "en"
+    assert document["model"]["digest"].startswith("sha256:")
+    (result,) = document.get("results", [document])
+    assert spans(result["entities"]) == ENTITIES
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "👨‍👩‍👧 Angela Merkel visited 東京 and Müu\u0308nchen.\r\n\r\nŁódź, Poland",
+        'He said "Barack Obama" <b>in</b> Paris & \u202eLondon\u202c',
+        "Obama\u0000 in\u00a0Berlin\u2028Rome \ud800 Kofi Annan",
+    ],
+)
+def test_offsets_count_code_points_of_the_text_as_sent(url, text):
+    reply = requests.post(url, data=json.dumps({"text": text}).encode(), headers=JSON, timeout=10).json()
+
+    assert reply["entities"]
+    assert all(text[entity["start"] : entity["end"]] == entity["text"] for entity in reply["entities"])
+
+
+any_text = st.text(
+    st.one_of(st.characters(), st.sampled_from("Obama in New York. \n\t\x00\u200d\u0301\ud800😀日本")),
+    max_size=120,
+)
+
+
+def test_a_thousand_texts_of_any_unicode_are_answered_exactly(served):
+    session = requests.Session()
+    answered = []
+
+    @settings(
+        max_examples=1000,
+        deadline=None,
+        phases=[Phase.generate],
+        suppress_health_check=list(HealthCheck),
+        database=None,
+    )
+    @given(any_text)
+    def ask(text):
+        body = json.dumps({"text": text}).encode()
+        reply = session.post(f"{served.inference}/predictions/en", data=body, headers=JSON, timeout=10)
+        assert reply.status_code == 200
+        for entity in reply.json()["entities"]:
+            assert text[entity["start"] : entity["end"]] == entity["text"]
+        answered.append(text)
+
+    ask()
+
+    assert len(answered) >= 1000
+
+
+BAD = [
+    (b"{", JSON, 400),
+    (b"\xff\xfe", PLAIN, 400),
+    (b'{"text": 1}', JSON, 400),
+    (json.dumps({"text": "a" * 10_001}).encode(), JSON, 413),
+    (b"<a/>", {"Content-Type": "application/xml"}, 415),
+    (b"a=b", {"Content-Type": "application/x-www-form-urlencoded"}, 415),
+]
+
+
+def test_bad_requests_among_good_ones_leave_the_good_answers_byte_identical(served):
+    url = f"{served.inference}/predictions/en"
+    texts = [TEXT, "Angela Merkel flew to Paris.", "Nothing here", "IBM and Apple Inc. met in Bonn. " * 20]
+    alone = [requests.post(url, data=text.encode(), headers=PLAIN, timeout=10).content for text in texts]
+    start = threading.Barrier(16)
+
+    def good(number):
+        start.wait()
+        replies = []
+        for i in range(40):
+            which = (number + i) % len(texts)
+            reply = requests.post(url, data=texts[which].encode(), headers=PLAIN, timeout=20)
+            replies.append(reply.content == alone[which])
+        return replies
+
+    def bad(number):
+        start.wait()
+        statuses = []
+        for i in range(40):
+            body, headers, status = BAD[(number + i) % len(BAD)]
+            statuses.append(requests.post(url, data=body, headers=headers, timeout=20).status_code == status)
+        return statuses
+
+    with ThreadPoolExecutor(16) as pool:
+        outcomes = [pool.submit(good if number % 2 else bad, number) for number in range(16)]
+        results = [result for outcome in outcomes for result in outcome.result()]
+
+    assert len(results) == 16 * 40
+    assert all(results)
+
+
+def test_a_bad_text_among_texts_leaves_the_others_as_they_are_alone(url):
+    texts = [TEXT, "a" * 10_001, "Angela Merkel flew to Paris.", ""]
+    alone = [
+        requests.post(url, data=json.dumps({"text": text}).encode(), headers=JSON, timeout=10).json() for text in texts
+    ]
+
+    reply = requests.post(url, data=json.dumps({"texts": texts}).encode(), headers=JSON, timeout=10)
+
+    assert reply.status_code == 200
+    results = reply.json()["results"]
+    assert [result.get("entities") for result in results] == [one.get("entities") for one in alone]
+    assert results[1]["error"]["code"] == "text_too_long"
+
+
+def test_every_text_has_one_answer_alone_and_among_others(served):
+    url = f"{served.inference}/predictions/en"
+    texts = [
+        f"{name} of {place} wrote to {name}." for name in ("Ann Lee", "NATO", "x") for place in ("Oslo", "a b", "U.K.")
+    ]
+    alone = [requests.post(url, json={"text": text}, timeout=10).json()["entities"] for text in texts]
+
+    for batch in (texts, texts[::-1], texts * 10):
+        results = requests.post(url, json={"texts": batch}, timeout=20).json()["results"]
+        assert [result["entities"] for result in results] == [alone[texts.index(text)] for text in batch]
+
+
+@pytest.mark.parametrize(
+    ("path", "status"), [("/livez", 200), ("/readyz", 200), ("/", 200), ("/nowhere", 404), ("/static/site.css", 200)]
+)
+def test_the_site_says_how_it_is(served, path, status):
+    reply = requests.get(served.site + path, timeout=10)
+
+    assert reply.status_code == status
+    assert "default-src 'none'" in reply.headers["Content-Security-Policy"]
+
+
+def test_no_registration_reaches_the_server_from_a_url(served):
+    reply = requests.post(f"{served.management}/models", params={"url": "http://127.0.0.1:9/evil.mar"}, timeout=10)
+
+    assert reply.status_code in {403, 404, 405}
+
+
+def test_logs_hold_no_text_of_a_request(served):
+    private = "Xenophanesia"
+    for body, headers in [
+        (f"{private} lives in Paris".encode(), PLAIN),
+        (json.dumps({"text": f"{private} lives"}).encode(), JSON),
+        (f'{{"text": {private}'.encode(), JSON),
+        (f"{private} ".encode() * 2000, PLAIN),
+        (private.encode() + b"\xff", PLAIN),
+    ]:
+        requests.post(f"{served.inference}/predictions/en", data=body, headers=headers, timeout=10)
+        requests.post(f"{served.site}/api/predict", data=body, headers=headers, timeout=10)
+    requests.post(f"{served.site}/predict", data={"text": private}, timeout=10)
+
+    logs = [path for path in served.log_dir.rglob("*") if path.is_file() and path.suffix in {".log", ".out", ""}]
+    assert logs
+    assert [path.name for path in logs if private.encode() in path.read_bytes()] == []
+
+
+def test_torchserve_counts_requests_for_prometheus(served):
+    requests.post(f"{served.inference}/predictions/en", data=TEXT.encode(), headers=PLAIN, timeout=10)
+
+    assert 'ts_inference_requests_total{model_name="en"' in requests.get(f"{served.metrics}/metrics", timeout=10).text
