@@ -49,8 +49,8 @@ class ModelClient:
             _log(model, error)
             raise
 
-    def tag_texts(self, model: str, texts: Sequence[str]) -> TextsReply:
-        """The entities of several texts, or the reason why one has none, in their order."""
+    def tag_texts(self, model: str, texts: Sequence[object]) -> TextsReply:
+        """The entities of several texts, or the reason why one has none, in their order; not each need be a string."""
         try:
             return parse_texts_reply(self._predict(model, {"texts": list(texts)}, None), texts)
         except UpstreamError as error:

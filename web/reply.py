@@ -81,8 +81,11 @@ def parse_text_reply(body: bytes, text: str) -> TextReply:
     return TextReply(_model(reply), _entities(reply, text, ""))
 
 
-def parse_texts_reply(body: bytes, texts: Sequence[str]) -> TextsReply:
-    """Read the reply for *texts*; raises ModelReplyError, naming the place, if it is off the contract."""
+def parse_texts_reply(body: bytes, texts: Sequence[object]) -> TextsReply:
+    """Read the reply for *texts*; raises ModelReplyError, naming the place, if it is off the contract.
+
+    What is no string among the texts can only have an error.
+    """
     reply = _load(body)
     rows = _list(reply, "results", "")
     if len(rows) != len(texts):
@@ -113,11 +116,13 @@ def _model(reply: object) -> ModelInfo:
     return ModelInfo(*(_string(model, key, "model") for key in ModelInfo._fields))
 
 
-def _result(row: object, text: str, place: str) -> list[Entity] | RowError:
+def _result(row: object, text: object, place: str) -> list[Entity] | RowError:
     if isinstance(row, dict) and ("entities" in row) == ("error" in row):
         _off(place, "either entities or an error", "both" if "error" in row else "neither")
     if isinstance(row, dict) and "error" in row:
         return _error(row, place)
+    if not isinstance(text, str):
+        _off(place, "an error for what is no string", "entities")
     return _entities(row, text, f"{place}.")
 
 

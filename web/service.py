@@ -50,12 +50,12 @@ class Service:
         """Raise TextTooLongError for more than ``max_chars`` code points, so that TorchServe is not bothered."""
         if len(text) > self.config.max_chars:
             raise TextTooLongError(
-                f"The text is too long: it has {len(text)} characters, the limit is {self.config.max_chars}."
+                f"The text is too long: it has {len(text):,} characters, the limit is {self.config.max_chars:,}."
             )
 
     def body_too_large(self) -> RequestTooLargeError:
         """The error for a body that was not even read."""
         return RequestTooLargeError(
-            f"The request is too large: the limit is {self.config.max_body_bytes} bytes, "
-            f"which holds any text of {self.config.max_chars} characters."
+            f"The request is too large: the limit is {self.config.max_body_bytes:,} bytes, "
+            f"which holds any text of {self.config.max_chars:,} characters."
         )

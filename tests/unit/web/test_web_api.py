@@ -94,6 +94,17 @@ def test_the_error_of_one_text_stays_in_its_row(upstream, site):
     assert reply.json["results"] == [row, {"entities": []}]
 
 
+def test_what_is_no_string_among_texts_is_the_models_to_refuse_in_its_row(upstream, site):
+    row = {"error": {"code": "malformed_request", "message": "Expected a string."}}
+    upstream.answer(200, {"model": MODEL, "results": [{"entities": []}, row]})
+
+    reply = post(site, '{"texts": ["x", null]}')
+
+    assert reply.status_code == 200
+    assert reply.json["results"] == [{"entities": []}, row]
+    assert json.loads(upstream.requests[-1][2]) == {"texts": ["x", None]}
+
+
 def test_the_model_is_chosen_by_name(upstream, make_site):
     site = make_site(upstream.url, models=("en", "de"))
 
@@ -129,7 +140,6 @@ def test_the_model_is_chosen_by_name(upstream, make_site):
         ('{"text": "x", "model": {}}', 'Expected a string for "model", got an object.'),
         ('{"texts": "x"}', 'Expected a list of strings for "texts", got a string.'),
         ('{"texts": {"0": "x"}}', 'Expected a list of strings for "texts", got an object.'),
-        ('{"texts": ["x", null]}', 'Expected a string for "texts[1]", got null.'),
         (b'{"text": "\xff"}', "Expected UTF-8, got something else at byte 10."),
         (b'{"text": "\xed\xa0\x80"}', "Expected UTF-8, got something else at byte 10."),
         (b'\xef\xbb\xbf{"text": "x"}', EXPECTED + "invalid JSON: Unexpected UTF-8 BOM"),
@@ -207,7 +217,7 @@ def test_a_body_over_the_limit_is_refused_unread(upstream, make_site):
     assert reply.status_code == 413
     assert error_of(reply) == (
         "request_too_large",
-        "The request is too large: the limit is 5296 bytes, which holds any text of 100 characters.",
+        "The request is too large: the limit is 5,296 bytes, which holds any text of 100 characters.",
     )
 
 

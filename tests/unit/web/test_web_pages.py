@@ -208,7 +208,7 @@ def test_a_choice_of_models_appears_when_there_is_one(upstream, make_site, read_
         (
             {"text": "x" * 6000},
             413,
-            "The request is too large: the limit is 5296 bytes, which holds any text of 100 characters.",
+            "The request is too large: the limit is 5,296 bytes, which holds any text of 100 characters.",
         ),
     ],
 )

@@ -169,6 +169,13 @@ def test_results_off_the_contract_are_refused(rows, message):
     assert message in str(caught.value)
 
 
+def test_what_is_no_string_cannot_have_entities():
+    body = json.dumps({"model": MODEL, "results": [{"entities": []}]}).encode()
+
+    with pytest.raises(ModelReplyError, match=r"results\[0\]: expected an error for what is no string, got entities"):
+        parse_texts_reply(body, [None])
+
+
 def test_a_rejection_is_read():
     body = b'{"error": {"code": "text_too_long", "message": "Too long."}}'
 
