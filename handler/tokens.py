@@ -162,12 +162,19 @@ def _parts(text: str, tokens: list[Token], i: int) -> bool:
     gap = text[before.end : after.start]
     if gap and _breaks_line(text, before, after, gap):
         return True
+    # A closer belongs to what it closes; and so a run of closers is walked back over just once.
+    return (gap != "" or after.text not in _CLOSERS) and _ends_sentence(tokens, i, gap)
+
+
+def _ends_sentence(tokens: list[Token], i: int, gap: str) -> bool:
+    """True when token ``i - 1``, or the mark in front of the closers there, ends a sentence, by token *i* behind it."""
+    after = tokens[i]
     end = i - 1
     while end > 0 and tokens[end].text in _CLOSERS and tokens[end - 1].end == tokens[end].start:
         end -= 1
     mark = tokens[end].text
     if mark in _ENDS:
-        return after.text not in _CLOSERS
+        return True
     if mark[-1] not in ".!?…":
         return False
     if not gap:  # "end.Next": a space was forgotten; anything else without one is no sentence end

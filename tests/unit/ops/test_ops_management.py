@@ -1,0 +1,190 @@
+"""The clients against a stub of TorchServe on loopback that answers, refuses, talks nonsense or says nothing."""
+
+import contextlib
+import json
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+
+from ops.canary import Canaries, Sign, ask
+from ops.errors import (
+    ManagementRefusedError,
+    ManagementReplyError,
+    ManagementUnreachableError,
+    UnknownModelError,
+)
+from ops.management import ManagementClient, WorkerStatus
+
+DESCRIBED = {
+    "modelName": "en",
+    "modelVersion": "1.0",
+    "minWorkers": 2,
+    "maxWorkers": 2,
+    "responseTimeout": 20,
+    "workers": [
+        {"id": "9000", "status": "READY", "pid": 4711},
+        {"id": "9001", "status": "UNLOADING", "pid": -1},
+    ],
+    "jobQueueStatus": {"remainingCapacity": 97, "pendingRequests": 3},
+}
+
+
+class Stub:
+    """Gives every request the same reply, after a while, and remembers what it was asked."""
+
+    def __init__(self):
+        self.status, self.body, self.delay_s = 200, json.dumps([DESCRIBED]), 0.0
+        self.requests = []
+        stub = self
+
+        def answer(handler):
+            body = handler.rfile.read(int(handler.headers.get("Content-Length", 0))).decode()
+            stub.requests.append((handler.command, handler.path, body))
+            time.sleep(stub.delay_s)
+            handler.send_response(stub.status)
+            handler.send_header("Content-Length", str(len(stub.body)))
+            handler.send_header("Location", "/elsewhere")
+            with contextlib.suppress(BrokenPipeError):  # whoever asked has gone
+                handler.end_headers()
+                handler.wfile.write(stub.body.encode())
+
+        methods = dict.fromkeys(["do_GET", "do_PUT", "do_POST"], answer)
+        quiet = {"log_message": lambda *_: None}
+        handler_class = type("Handler", (BaseHTTPRequestHandler,), methods | quiet)
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), handler_class)
+        self.url = f"http://127.0.0.1:{self.server.server_port}"
+
+
+@pytest.fixture
+def stub():
+    stub = Stub()
+    thread = threading.Thread(target=stub.server.serve_forever, args=(0.01,))
+    thread.start()
+    yield stub
+    stub.server.shutdown()
+    thread.join()
+    stub.server.server_close()
+
+
+@pytest.fixture
+def client(stub):
+    return ManagementClient(stub.url, timeout_s=0.3)
+
+
+def test_describe_says_what_torchserve_says(stub, client):
+    status = client.describe("en")
+
+    assert (status.name, status.version, status.min_workers, status.max_workers) == ("en", "1.0", 2, 2)
+    assert (status.num_pending, status.response_timeout_s, status.num_ready) == (3, 20, 1)
+    assert status.workers == (WorkerStatus("9000", "READY", 4711), WorkerStatus("9001", "UNLOADING", None))
+    assert stub.requests == [("GET", "/models/en", "")]
+
+
+def test_scale_sets_both_numbers(stub, client):
+    stub.status, stub.body = 202, '{"status": "Processing worker updates..."}'
+
+    client.scale("en", 3)
+
+    assert stub.requests == [("PUT", "/models/en?min_worker=3&max_worker=3", "")]
+
+
+def test_a_name_cannot_lead_elsewhere(stub, client):
+    client.describe("../ping")
+
+    assert stub.requests[0][1] == "/models/..%2Fping"
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "expected"),
+    [
+        (404, '{"code": 404, "type": "ModelNotFoundException"}', UnknownModelError),
+        (400, "{}", ManagementRefusedError),
+        (405, "{}", ManagementRefusedError),
+        (500, "", ManagementRefusedError),
+        (503, "", ManagementRefusedError),
+        (302, "", ManagementReplyError),
+        (200, "", ManagementReplyError),
+        (200, "<html>", ManagementReplyError),
+        (200, "{}", ManagementReplyError),
+        (200, "[]", ManagementReplyError),
+        (200, "[7]", ManagementReplyError),
+        (200, '[{"modelName": "en"}]', ManagementReplyError),
+        (200, json.dumps([DESCRIBED | {"minWorkers": "many"}]), ManagementReplyError),
+    ],
+)
+def test_every_other_reply_is_an_error_of_its_own(stub, client, status, body, expected):
+    stub.status, stub.body = status, body
+
+    with pytest.raises(expected) as caught:
+        client.describe("en")
+
+    assert type(caught.value) is expected
+    assert getattr(caught.value, "status", status) == status
+
+
+def test_a_server_that_says_nothing_is_unreachable(stub, client):
+    stub.delay_s = 1.0
+
+    with pytest.raises(ManagementUnreachableError, match="ReadTimeout"):
+        client.describe("en")
+
+
+def test_after_a_silence_the_next_call_is_fresh(stub, client):
+    stub.delay_s = 1.0
+    with pytest.raises(ManagementUnreachableError):
+        client.describe("en")
+    stub.delay_s = 0.0
+
+    assert client.describe("en").num_ready == 1
+
+
+def test_a_port_nobody_listens_on_is_unreachable(stub, client):
+    stub.server.server_close()
+
+    with pytest.raises(ManagementUnreachableError, match="ConnectionError"):
+        client.describe("en")
+
+
+def test_a_proxy_of_the_environment_is_not_asked(stub, client, monkeypatch):
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    monkeypatch.delenv("no_proxy", raising=False)
+
+    assert client.describe("en").name == "en"
+    assert ask(stub.url, "en", timeout_s=0.3) is not Sign.SILENCE
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "delay_s", "sign"),
+    [
+        (200, '{"model": {}, "entities": []}', 0.0, Sign.ANSWER),
+        (200, '{"model": {}}', 0.0, Sign.REFUSAL),
+        (200, "[]", 0.0, Sign.REFUSAL),
+        (200, "", 0.0, Sign.REFUSAL),
+        (503, '{"code": 503}', 0.0, Sign.REFUSAL),
+        (503, '{"entities": []}', 0.0, Sign.REFUSAL),
+        (200, '{"model": {}, "entities": []}', 1.0, Sign.SILENCE),
+    ],
+)
+def test_only_a_prediction_is_an_answer(stub, status, body, delay_s, sign):
+    stub.status, stub.body, stub.delay_s = status, body, delay_s
+
+    assert ask(stub.url, "en", timeout_s=0.3) is sign
+    assert stub.requests[0][:2] == ("POST", "/predictions/en")
+
+
+def test_canaries_bring_back_what_each_model_said(stub):
+    stub.body = '{"entities": []}'
+    canaries = Canaries(stub.url, timeout_s=5.0)
+
+    canaries.send("en")
+    canaries.send("de")
+    signs = {}
+    while len(signs) < 2:
+        signs |= canaries.take()
+
+    assert signs == {"en": Sign.ANSWER, "de": Sign.ANSWER}
+    assert canaries.take() == {}

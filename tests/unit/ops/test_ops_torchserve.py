@@ -1,0 +1,81 @@
+import sys
+import xml.etree.ElementTree as ET
+from pathlib import Path
+
+import pytest
+
+from ops.properties import ServerConfig
+from ops.torchserve import LOG_CONFIG, StateDir, java_command, server_env, torchserve_home
+
+
+@pytest.fixture
+def command(tmp_path):
+    (tmp_path / "config.properties").write_text("vmargs=-Xmx1g -Xms1g")
+    return java_command(
+        java=Path("/opt/java"),
+        config=ServerConfig.load(tmp_path / "config.properties"),
+        model_store=tmp_path / "store",
+        models=("en", "de"),
+        socket_dir="/run/s",
+    )
+
+
+def test_torchserve_is_found_without_importing_it():
+    assert (torchserve_home() / "ts" / "frontend" / "model-server.jar").exists()
+    assert "ts" not in sys.modules
+
+
+def test_java_is_told_everything_the_launcher_would_tell_it(command, tmp_path):
+    main = command.index("org.pytorch.serve.ModelServer")
+    jvm, server = command[:main], command[main + 1 :]
+
+    assert jvm[0] == "/opt/java"
+    assert {"-Xmx1g", "-Xms1g", "-Djava.io.tmpdir=/run/s", f"-Dlog4j.configurationFile={LOG_CONFIG.as_uri()}"} < set(
+        jvm
+    )
+    assert server == [
+        *("--python", sys.executable),
+        *("-f", str(tmp_path / "config.properties")),
+        *("-s", str(tmp_path / "store")),
+        "-ncs",
+        *("-m", "en=en.mar", "de=de.mar"),
+    ]
+
+
+def test_workers_get_an_environment_that_misleads_nobody(tmp_path):
+    given = {
+        "PATH": "/bin",
+        "PYTHONPATH": "/checkout",
+        "TS_CONFIG_FILE": "/elsewhere",
+        "LOCAL_RANK": "1",
+        "OMP_NUM_THREADS": "8",
+        "LOG_LOCATION": "/elsewhere",
+    }
+
+    environment = server_env(given, StateDir(tmp_path))
+
+    assert environment == {
+        "PATH": "/bin",
+        "LOG_LOCATION": str(tmp_path / "logs"),
+        "METRICS_LOCATION": str(tmp_path / "logs"),
+        "TMPDIR": str(tmp_path / "tmp"),
+        "OMP_NUM_THREADS": "1",
+        "MKL_NUM_THREADS": "1",
+    }
+
+
+def test_the_state_directory_is_private(tmp_path):
+    state_dir = StateDir(tmp_path / "a" / "state")
+
+    state_dir.create()
+
+    assert {path.stat().st_mode & 0o777 for path in (state_dir.path, state_dir.logs, state_dir.scratch)} == {0o700}
+
+
+def test_every_log_file_is_small_and_of_few_generations():
+    root = ET.parse(LOG_CONFIG).getroot()  # noqa: S314 - our own file
+    appenders = root.findall("./Appenders/*")
+
+    assert {appender.tag for appender in appenders} == {"RollingFile"}
+    assert {appender.find("SizeBasedTriggeringPolicy").get("size") for appender in appenders} == {"2 MB"}
+    assert {appender.find("DefaultRolloverStrategy").get("max") for appender in appenders} == {"2"}
