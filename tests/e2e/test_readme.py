@@ -18,7 +18,7 @@ def console_commands():
                 yield command, output
 
 
-@pytest.mark.parametrize(("command", "output"), console_commands())
+@pytest.mark.parametrize(("command", "output"), list(console_commands()))
 def test_a_command_of_the_readme_prints_what_it_says(served, command, output):
     for address, ours in (("http://127.0.0.1:8080", served.inference), ("http://127.0.0.1:8000", served.site)):
         command = command.replace(address, ours)

@@ -88,7 +88,9 @@ def test_a_missing_archive_is_status_5_and_says_what_there_is(project, capsys):
     (project / "model-store" / "de.mar").write_bytes(b"")
 
     assert main(["up"]) == 5
-    assert capsys.readouterr().err == "nerserve: model-store/en.mar does not exist; model-store has de\n"
+    printed = capsys.readouterr().err
+    assert printed.startswith("nerserve: model-store/en.mar does not exist, model-store has de; nerserve archive ")
+    assert printed.count("\n") == 1
 
 
 def test_no_java_is_status_4_in_one_line(project):
