@@ -20,7 +20,6 @@ from handler.labels import SCHEMES, Scheme
 
 FORMAT = 1
 
-_Config = TypeVar("_Config")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _VERSION = re.compile(r"\d{1,9}(\.\d{1,9}){0,2}")
 _LABEL = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}")
@@ -192,6 +191,9 @@ class BundleConfig:
         return (json.dumps(document, indent=2, ensure_ascii=False) + "\n").encode()
 
 
+_Config = TypeVar("_Config", ModelConfig, TrainingConfig)
+
+
 def model_config(values: object, **defaults: object) -> ModelConfig:
     """A :class:`ModelConfig` of a JSON object; keys not in *defaults* must be there.
 
@@ -244,7 +246,7 @@ def _dataclass_from(cls: type[_Config], owner: str, values: object, defaults: Ma
     if not isinstance(values, dict):
         raise ConfigError(f"{owner}: expected an object, got {values!r}")
     hints = get_type_hints(cls)
-    known = {item.name for item in fields(cls)}  # type: ignore[arg-type]  # a dataclass, though the type cannot say so
+    known = {item.name for item in fields(cls)}
     merged = {**defaults, **values}
     _check_keys(owner, merged, known)
     for key, value in merged.items():

@@ -99,7 +99,7 @@ def _read_npz(path: Path) -> Vectors:
 
 
 def _read_with_gensim(path: Path) -> Vectors:
-    from gensim.models import KeyedVectors  # noqa: PLC0415  # seconds to import, and most commands need none of it
+    from gensim.models import KeyedVectors  # takes seconds to import
 
     if path.suffix == ".kv":
         keyed: Any = KeyedVectors.load(str(path))

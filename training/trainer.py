@@ -86,7 +86,7 @@ class Trainer:
             for sentence in self._train
         ]
         self._optimizer = torch.optim.Adam(self._model.parameters(), lr=self._settings.learning_rate, fused=True)
-        self._steps_per_epoch = sum(1 for _ in self._batches(random.Random(0)))  # noqa: S311  # no secret
+        self._steps_per_epoch = sum(1 for _ in self._batches(random.Random(0)))
         self._progress = Progress()
 
     def resume(self) -> Progress:
@@ -138,7 +138,7 @@ class Trainer:
     def _epoch(self, epoch: int) -> float:
         """One pass over the training sentences; the mean loss a token comes back."""
         torch.manual_seed(self._settings.seed * 100_003 + epoch)
-        shuffle = random.Random(f"{self._settings.seed} {epoch}")  # noqa: S311  # no secret
+        shuffle = random.Random(f"{self._settings.seed} {epoch}")
         self._model.train()
         total, num_tokens, started = 0.0, 0, time.monotonic()
         bar = tqdm(
@@ -170,7 +170,7 @@ class Trainer:
         for group in self._optimizer.param_groups:
             group["lr"] = settings.learning_rate * left
         self._optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        torch.autograd.backward(loss)
         nn.utils.clip_grad_norm_(self._model.parameters(), settings.clip_norm)
         self._optimizer.step()
         decay = min(settings.ema_decay, (1 + step) / (10 + step))  # the first steps are soon forgotten

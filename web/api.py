@@ -69,9 +69,8 @@ def _parse(text: str) -> dict[str, Any]:
         raise MalformedRequestError(f"{_EXPECTED}, got {'both' if 'text' in body else 'neither'}.")
     for key in body.keys() & {"text", "model"}:
         _check_string(key, body[key])
-    if "texts" in body:
-        if not isinstance(body["texts"], list):
-            raise MalformedRequestError(f'Expected a list of strings for "texts", got {_kind(body["texts"])}.')
+    if "texts" in body and not isinstance(body["texts"], list):
+        raise MalformedRequestError(f'Expected a list of strings for "texts", got {_kind(body["texts"])}.')
     return body
 
 

@@ -73,7 +73,7 @@ def test_the_state_directory_is_private(tmp_path):
 
 
 def test_every_log_file_is_small_and_of_few_generations():
-    root = ET.parse(LOG_CONFIG).getroot()  # noqa: S314 - our own file
+    root = ET.parse(LOG_CONFIG).getroot()
     appenders = root.findall("./Appenders/*")
 
     assert {appender.tag for appender in appenders} == {"RollingFile"}

@@ -1,0 +1,1 @@
+"""TorchServe and the site as processes: start, supervise, drain."""

@@ -1,0 +1,194 @@
+"""The command ``nerserve``: its own subcommand ``up``, and those of the other packages."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import archive.cli
+import training.cli
+from ops.errors import OpsError, StartError
+
+if TYPE_CHECKING:
+    from ops.up import UpOptions
+
+_EPILOG = """\
+examples:
+  nerserve up                          serve model-store/en.mar, with the site, on this machine only
+  nerserve up --models en,de           two models; the first is the site's default
+  nerserve up --no-site                TorchServe alone
+  nerserve COMMAND --help              more on one command
+
+default ports, all on 127.0.0.1:
+  8000 site    8080 inference    8081 management    8082 metrics
+"""
+
+_UP_EPILOG = """\
+examples:
+  nerserve up
+  nerserve up --models en,de --model-store /srv/models
+  nerserve up --config second.properties --port 8001 --state-dir .nerserve-2     beside another one
+
+TorchServe's own ports stand in config.properties: 8080 inference, 8081 management, 8082 metrics.
+
+SIGINT (Ctrl-C), SIGTERM and SIGHUP stop it: the site takes no more requests, those accepted are
+answered, then everything ends.  A second signal hurries.
+
+exit status:
+  0        stopped as asked, after everything was up
+  1        did not come up, or any other failure
+  2        wrong usage, or config.properties is missing or wrong
+  3        a port is busy, or another nerserve uses the state directory
+  4        no Java 17 or newer
+  5        a model archive is missing or broken
+  128 + N  stopped by signal N before everything was up
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command of *arguments*, by default the process's; returns the exit status."""
+    options = make_parser().parse_args(arguments)
+    run: Callable[[argparse.Namespace], int] = options.run
+    try:
+        return run(options)
+    except OpsError as error:
+        for line in error.details if isinstance(error, StartError) else ():
+            print(f"  | {line}", file=sys.stderr)
+        print(f"nerserve: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """The parser with every subcommand; whoever runs the parsed command calls its ``run``."""
+    parser = argparse.ArgumentParser(
+        prog="nerserve",
+        description="Serve a BiLSTM-CRF named-entity recogniser with TorchServe and a small site.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"nerserve {_version()}")
+    subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    add_parsers(subparsers)
+    archive.cli.add_parsers(subparsers)
+    training.cli.add_parsers(subparsers)
+    return parser
+
+
+def add_parsers(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Register ``up``."""
+    parser = subparsers.add_parser(
+        "up",
+        help="serve models with TorchServe, and the site in front",
+        description="Start TorchServe and the site, wait until every model answers, and keep it so until stopped.",
+        epilog=_UP_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "--config", type=Path, default=Path("config.properties"), help="TorchServe's settings (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--model-store",
+        type=Path,
+        default=Path("model-store"),
+        metavar="DIR",
+        help="directory with an archive NAME.mar for each model (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--models", default="en", metavar="NAME[,NAME...]", help="models to serve (default: %(default)s)"
+    )
+    parser.add_argument("--host", default="127.0.0.1", help="address of the site (default: %(default)s)")
+    parser.add_argument("--port", type=_port, default=8000, help="port of the site (default: %(default)s)")
+    parser.add_argument("--no-site", action="store_true", help="run TorchServe alone")
+    parser.add_argument(
+        "--state-dir",
+        type=Path,
+        default=Path(".nerserve"),
+        metavar="DIR",
+        help="logs and scratch files; one for each instance (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--start-timeout",
+        type=_seconds,
+        default=120.0,
+        metavar="S",
+        help="seconds until everything must answer (default: %(default)g)",
+    )
+    parser.add_argument(
+        "--drain-timeout",
+        type=_seconds,
+        default=30.0,
+        metavar="S",
+        help="seconds that accepted requests get to be answered when stopping (default: %(default)g)",
+    )
+    parser.set_defaults(run=lambda options: _run_up(parser, options))
+
+
+def _run_up(parser: argparse.ArgumentParser, options: argparse.Namespace) -> int:
+    """``nerserve up``; its imports wait until here, so that ``--help`` is instant."""
+    from archive.errors import ArchiveError
+    from archive.verify import check_mar
+    from ops.site_process import gunicorn_command
+    from ops.up import checked_with, up
+
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    return up(
+        _up_options(parser, options),
+        check_archive=checked_with(check_mar, ArchiveError),
+        site_command=gunicorn_command,
+        out=sys.stdout,
+        err=sys.stderr,
+    )
+
+
+def _up_options(parser: argparse.ArgumentParser, options: argparse.Namespace) -> UpOptions:
+    from ops.up import UpOptions
+
+    try:
+        return UpOptions(
+            config=options.config,
+            model_store=options.model_store,
+            models=tuple(name.strip() for name in options.models.split(",")),
+            host=options.host,
+            port=options.port,
+            state_dir=options.state_dir,
+            has_site=not options.no_site,
+            start_timeout_s=options.start_timeout,
+            drain_timeout_s=options.drain_timeout,
+        )
+    except ValueError as error:
+        parser.error(f"--models: {error}")
+
+
+def _port(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or not 0 < int(text) < 65_536:
+        raise argparse.ArgumentTypeError(f"expected a port from 1 to 65535, got {text!r}")
+    return int(text)
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1.0
+    if not 0 <= seconds < float("inf"):
+        raise argparse.ArgumentTypeError(f"expected a number of seconds, got {text!r}")
+    return seconds
+
+
+def _version() -> str:
+    try:
+        return metadata.version("nerserve")
+    except metadata.PackageNotFoundError:
+        return "(not installed)"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,144 @@
+"""TorchServe's ``config.properties`` as far as we need it: its addresses and the JVM's options."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+from urllib.parse import urlsplit
+
+from ops.errors import ConfigFileError
+
+_ADDRESSES: Final = {
+    "inference_address": "http://127.0.0.1:8080",
+    "management_address": "http://127.0.0.1:8081",
+    "metrics_address": "http://127.0.0.1:8082",
+}
+_GRPC_PORTS: Final = {"grpc_inference_port": "7070", "grpc_management_port": "7071"}
+
+
+@dataclass(frozen=True)
+class Address:
+    """Where a server listens, and the setting that says so.
+
+    >>> Address("0.0.0.0", 8080, "inference_address").url
+    'http://127.0.0.1:8080'
+    """
+
+    host: str
+    port: int
+    setting: str
+
+    @property
+    def url(self) -> str:
+        """The base URL for a client on this machine, without a trailing slash."""
+        return f"http://{client_host(self.host)}:{self.port}"
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether only this machine can reach it."""
+        address = _ip(self.host)
+        return self.host == "localhost" if address is None else address.is_loopback
+
+
+@dataclass(frozen=True)
+class ServerConfig:
+    """What config.properties decides about TorchServe as a process.
+
+    Attributes:
+        path: The file itself, absolute.
+        inference: Where predictions are asked.
+        management: Where models are described and scaled.
+        metrics: Where Prometheus scrapes.
+        grpc: The two gRPC listeners that TorchServe always opens; port 0 is any free one.
+        jvm_options: ``vmargs``; only TorchServe's own launcher reads them, so whoever starts Java must.
+        has_token_authorization: Whether the APIs ask for tokens.
+    """
+
+    path: Path
+    inference: Address
+    management: Address
+    metrics: Address
+    grpc: tuple[Address, ...]
+    jvm_options: tuple[str, ...]
+    has_token_authorization: bool
+
+    @classmethod
+    def load(cls, path: Path) -> ServerConfig:
+        """Read *path*; raises ConfigFileError, naming the setting, for an address that is not http://HOST:PORT."""
+        try:
+            text = path.read_text(encoding="utf-8")
+        except FileNotFoundError as error:
+            raise ConfigFileError(f"{path} does not exist; name TorchServe's settings with --config") from error
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigFileError(f"{path} cannot be read: {error}") from error
+        settings = parse_properties(text)
+        addresses = {key: _address(path, key, settings.get(key, usual)) for key, usual in _ADDRESSES.items()}
+        grpc = []
+        for key, usual in _GRPC_PORTS.items():
+            host = settings.get(key.replace("_port", "_address"), "127.0.0.1")
+            grpc.append(Address(host, _port(path, key, settings.get(key, usual)), key))
+        return cls(
+            path=path.absolute(),
+            inference=addresses["inference_address"],
+            management=addresses["management_address"],
+            metrics=addresses["metrics_address"],
+            grpc=tuple(grpc),
+            jvm_options=tuple(settings.get("vmargs", "").split()),
+            has_token_authorization=settings.get("disable_token_authorization", "false").lower() != "true",
+        )
+
+    @property
+    def addresses(self) -> tuple[Address, ...]:
+        """Every address with a port of its own choosing, in the order an operator reads them."""
+        return (self.inference, self.management, self.metrics, *(one for one in self.grpc if one.port))
+
+
+def parse_properties(text: str) -> dict[str, str]:
+    r"""The settings of a Java properties file; comments, continued lines and both separators are understood.
+
+    >>> parse_properties("# why\na=1\nb : two \\\n  words\n")
+    {'a': '1', 'b': 'two words'}
+    """
+    settings = {}
+    for line in re.sub(r"(?<!\\)\\\n[ \t]*", "", text).splitlines():
+        stripped = line.strip()
+        if not stripped or stripped[0] in "#!":
+            continue
+        key, *value = re.split(r"\s*[=:]\s*|\s+", stripped, maxsplit=1)
+        settings[key] = value[0].replace("\\\\", "\\") if value else ""
+    return settings
+
+
+def client_host(host: str) -> str:
+    """The host a client on this machine connects to when a server is bound to *host*, which may mean everywhere."""
+    address = _ip(host)
+    return "127.0.0.1" if address is not None and address.is_unspecified else host
+
+
+def _ip(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    """The address that *host* spells, or None when it is a name."""
+    try:
+        return ipaddress.ip_address(host)
+    except ValueError:
+        return None
+
+
+def _address(path: Path, key: str, value: str) -> Address:
+    wrong = ConfigFileError(f"{path}: {key}: expected http://HOST:PORT, got {value!r}")
+    try:
+        parts = urlsplit(value)
+        port = parts.port
+    except ValueError as error:
+        raise wrong from error
+    if parts.scheme != "http" or not parts.hostname or not port or parts.path not in {"", "/"}:
+        raise wrong
+    return Address(parts.hostname, port, key)
+
+
+def _port(path: Path, key: str, value: str) -> int:
+    if not value.isascii() or not value.isdigit() or int(value) > 65_535:
+        raise ConfigFileError(f"{path}: {key}: expected a port from 0 to 65535, got {value!r}")
+    return int(value)

@@ -1,0 +1,408 @@
+"""``nerserve up``: check, start, wait until everything truly answers, supervise, and take it all down in order."""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import os
+import re
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from types import FrameType
+from typing import Final, TextIO
+
+from ops.canary import Canaries, Sign, ask
+from ops.errors import (
+    BadArchiveError,
+    ManagementError,
+    ManagementUnreachableError,
+    OpsError,
+    StartError,
+    StateDirBusyError,
+    StoppedError,
+    UnknownModelError,
+)
+from ops.group import Guard, adopt_orphans
+from ops.java import Java, find_java
+from ops.management import ManagementClient
+from ops.ports import check_ports
+from ops.properties import Address, ServerConfig
+from ops.site_process import Site, SiteCommand
+from ops.supervisor import Supervisor
+from ops.torchserve import StateDir, TorchServe
+
+logger = logging.getLogger(__name__)
+
+LOOK_EVERY_S: Final = 0.1
+CANARY_TIMEOUT_S: Final = 10.0
+JVM_GRACE_S: Final = 10.0
+TRACEBACK_S: Final = 0.2
+"""From the first line of a worker's traceback to the last."""
+
+LAST_BATCHES_S: Final = 1.0
+"""For batches that workers have in hand once the queues are empty; nothing tells how many there are."""
+
+_MODEL_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+
+
+@dataclass(frozen=True)
+class UpOptions:
+    """What the command line decides.
+
+    Attributes:
+        config: TorchServe's config.properties.
+        model_store: The directory with an archive NAME.mar for each model.
+        models: Names of the models; the first is the site's default.
+        host: Address the site binds.
+        port: Port the site binds.
+        state_dir: Where logs and scratch files go; every parallel instance has its own.
+        has_site: Whether to run the site at all.
+        start_timeout_s: Until everything must answer.
+        drain_timeout_s: Until requests that were accepted must be answered, when stopping.
+    """
+
+    config: Path
+    model_store: Path
+    models: tuple[str, ...]
+    host: str = "127.0.0.1"
+    port: int = 8000
+    state_dir: Path = Path(".nerserve")
+    has_site: bool = True
+    start_timeout_s: float = 120.0
+    drain_timeout_s: float = 30.0
+
+    def __post_init__(self) -> None:
+        for model in self.models:
+            if not _MODEL_NAME.fullmatch(model):
+                raise ValueError(f"expected model names of letters, digits and . _ -, got {model!r}")
+        if len(set(self.models)) != len(self.models) or not self.models:
+            raise ValueError(f"expected at least one model, each once, got {','.join(self.models)!r}")
+
+
+class StopRequests:
+    """Counts the signals that ask us to stop; the second one asks us to hurry."""
+
+    def __init__(self) -> None:
+        self.signals: list[int] = []
+
+    def __call__(self, number: int, _frame: FrameType | None) -> None:
+        """Note the signal *number*; this is the signal handler."""
+        self.signals.append(number)
+
+    @property
+    def should_stop(self) -> bool:
+        """Whether there was any."""
+        return bool(self.signals)
+
+    @property
+    def should_hurry(self) -> bool:
+        """Whether there was more than one."""
+        return len(self.signals) > 1
+
+    @contextmanager
+    def installed(self) -> Iterator[None]:
+        """Handle SIGINT, SIGTERM and SIGHUP here for a while; one that is ignored stays so, as nohup wants it."""
+        numbers = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
+        before = {number: signal.getsignal(number) for number in numbers}
+        for number in numbers:
+            if before[number] is not signal.SIG_IGN:
+                signal.signal(number, self)
+        try:
+            yield
+        finally:
+            for number in numbers:
+                signal.signal(number, before[number])
+
+
+class Progress:
+    """Says what is being waited for: on a terminal one line that counts the seconds, elsewhere a line per step."""
+
+    def __init__(self, out: TextIO) -> None:
+        self._out = out
+        self._is_terminal = out.isatty()
+        self._began_s = time.monotonic()
+        self._step = ""
+
+    def waiting_for(self, step: str) -> None:
+        """Show that *step* is being waited for; call it as often as you like."""
+        elapsed_s = time.monotonic() - self._began_s
+        if self._is_terminal:
+            self._write(f"\r\x1b[K{step} ({elapsed_s:.0f} s)")
+        elif step != self._step:
+            self._write(f"{step}\n")
+        self._step = step
+
+    def say(self, text: str) -> None:
+        """Show *text* in a line of its own."""
+        self.clear()
+        self._write(f"{text}\n")
+
+    def clear(self) -> None:
+        """Leave the terminal's line clean."""
+        if self._is_terminal and self._step:
+            self._write("\r\x1b[K")
+        self._step = ""
+
+    @property
+    def elapsed_s(self) -> float:
+        """Seconds since it began."""
+        return time.monotonic() - self._began_s
+
+    def _write(self, text: str) -> None:
+        self._out.write(text)
+        self._out.flush()
+
+
+@dataclass
+class _Stack:
+    """All that runs for one ``nerserve up``."""
+
+    options: UpOptions
+    config: ServerConfig
+    guard: Guard
+    torchserve: TorchServe
+    site: Site | None
+    management: ManagementClient
+    stop: StopRequests
+    progress: Progress
+
+    def start(self) -> None:
+        """Start everything and return once every model answers; StartError or StoppedError when it does not."""
+        self.torchserve.start()
+        if self.site is not None:
+            self.site.start()
+        last_words = self.torchserve.last_words
+        self._wait("TorchServe to start", self._is_managed, last_words)
+        for model in self.options.models:
+            self._wait(f"model {model} to load", partial(self._is_loaded, model), last_words)
+            self._wait(f"model {model} to answer", partial(self._answers, model), last_words)
+        site = self.site
+        if site is not None:
+            self._wait("the site to be ready", lambda: site.is_ready(timeout_s=5.0), site.last_words)
+
+    def _wait(self, what: str, is_there: Callable[[], bool], last_words: Callable[[], list[str]]) -> None:
+        """Wait until *is_there*, as long as everything runs, nobody wants us to stop, and there is time."""
+        while True:
+            self.progress.waiting_for(f"Waiting for {what}")
+            if is_there():
+                return
+            if self.stop.should_stop:
+                raise StoppedError(self.stop.signals[0])
+            self._check_processes()
+            if self.progress.elapsed_s > self.options.start_timeout_s:
+                limit_s = self.options.start_timeout_s
+                raise StartError(f"gave up waiting for {what} after {limit_s:.0f} s", last_words())
+            time.sleep(LOOK_EVERY_S)
+
+    def _check_processes(self) -> None:
+        """Raise StartError when one of them has ended, or a worker could not load its model."""
+        status = self.torchserve.poll()
+        if status is not None:
+            raise StartError(f"TorchServe ended at once (exit status {status})", self.torchserve.last_words())
+        if self.torchserve.load_failed():
+            time.sleep(TRACEBACK_S)
+            raise StartError("a model does not load", self.torchserve.last_words())
+        if self.site is not None:
+            status = self.site.poll()
+            if status is not None:
+                raise StartError(f"the site ended at once (exit status {status})", self.site.last_words())
+
+    def _is_managed(self) -> bool:
+        """Whether the management API replies; it does once every archive is unpacked."""
+        try:
+            self.management.describe(self.options.models[0])
+        except ManagementUnreachableError:
+            return False
+        except UnknownModelError:
+            return True  # _is_loaded names it
+        return True
+
+    def _is_loaded(self, model: str) -> bool:
+        try:
+            return self.management.describe(model).num_ready > 0
+        except ManagementUnreachableError:
+            return False
+        except UnknownModelError as error:
+            raise StartError(f"TorchServe did not take model {model}", self.torchserve.last_words()) from error
+
+    def _answers(self, model: str) -> bool:
+        return ask(self.config.inference.url, model, timeout_s=5.0) is Sign.ANSWER
+
+    def drain(self) -> None:
+        """Stop admitting, let what was accepted be answered, then end; kill() sees to what does not."""
+        deadline_s = time.monotonic() + self.options.drain_timeout_s
+        if self.site is not None:
+            self.site.drain()
+            self._wait_while(lambda: self.site is not None and self.site.poll() is None, deadline_s)
+        if self.torchserve.poll() is None:
+            self._wait_while(self._has_pending, deadline_s)
+            self._wait_while(lambda: True, time.monotonic() + LAST_BATCHES_S)
+            self.torchserve.terminate()
+            self._wait_while(lambda: self.torchserve.poll() is None, time.monotonic() + JVM_GRACE_S)
+
+    def kill(self) -> None:
+        """End everything at once; nothing is left behind."""
+        if self.site is not None:
+            self.site.kill()
+        self.torchserve.kill()
+        self.guard.close()
+
+    def _wait_while(self, is_busy: Callable[[], bool], deadline_s: float) -> None:
+        while not self.stop.should_hurry and time.monotonic() < deadline_s and is_busy():
+            time.sleep(LOOK_EVERY_S)
+
+    def _has_pending(self) -> bool:
+        """Whether any model has requests in its queue, or all its workers have their hands full."""
+        for model in self.options.models:
+            try:
+                status = self.management.describe(model)
+            except ManagementError:
+                continue
+            if status.num_pending:
+                return True
+            # The queue does not count the batch in a worker's hand; with one worker, a canary is answered after it.
+            if status.num_ready and ask(self.config.inference.url, model, timeout_s=1.0) is Sign.SILENCE:
+                return True
+        return False
+
+
+def up(
+    options: UpOptions,
+    *,
+    check_archive: Callable[[Path], object],
+    site_command: Callable[[], SiteCommand],
+    out: TextIO,
+    err: TextIO,
+) -> int:
+    """Run it all until a signal ends it; returns the exit status, raises OpsError when it cannot come up.
+
+    The status is 0 after a stop that was asked for; one that came before
+    everything was up is a StoppedError.  *check_archive* raises an OpsError for
+    an archive that TorchServe should not see.
+    """
+    config = ServerConfig.load(options.config)
+    site_address = Address(options.host, options.port, "--port")
+    command = site_command() if options.has_site else None
+    java = find_java(os.environ)
+    for model in options.models:
+        check_archive(options.model_store / f"{model}.mar")
+    state_dir = StateDir(options.state_dir.absolute())
+    progress = Progress(out)
+    stop = StopRequests()
+    with stop.installed(), _locked(state_dir):
+        check_ports([*config.addresses, *([site_address] if options.has_site else [])])
+        adopt_orphans()
+        guard = Guard()
+        stack = _Stack(
+            options=options,
+            config=config,
+            guard=guard,
+            torchserve=TorchServe(
+                java=java.path,
+                config=config,
+                model_store=options.model_store,
+                models=options.models,
+                state_dir=state_dir,
+                guard=guard,
+            ),
+            site=None
+            if command is None
+            else Site(
+                command=command,
+                address=site_address,
+                inference_url=config.inference.url,
+                models=options.models,
+                state_dir=state_dir,
+                guard=guard,
+            ),
+            management=ManagementClient(config.management.url),
+            stop=stop,
+            progress=progress,
+        )
+        return _run(stack, java, state_dir, err)
+
+
+def _run(stack: _Stack, java: Java, state_dir: StateDir, err: TextIO) -> int:
+    def tell(text: str) -> None:
+        stack.progress.clear()
+        err.write(f"{time.strftime('%H:%M:%S')} {text}\n")
+        err.flush()
+
+    try:
+        stack.progress.say(f"Java {java.version} from {java.path}; logs in {state_dir.logs}")
+        for address in stack.config.addresses:
+            if not address.is_loopback and not stack.config.has_token_authorization:
+                tell(f"warning: {address.setting} is open to other machines, and nobody is asked for a token")
+        stack.start()
+        _announce(stack)
+        supervisor = Supervisor(
+            torchserve=stack.torchserve,
+            site=stack.site,
+            management=stack.management,
+            canaries=Canaries(stack.config.inference.url, timeout_s=CANARY_TIMEOUT_S),
+            models=stack.options.models,
+            guard=stack.guard,
+            tell=tell,
+        )
+        supervisor.run(lambda: stack.stop.should_stop)
+        stack.progress.say("Stopping: finishing what was accepted (once more to hurry)")
+        stack.drain()
+    finally:
+        stack.progress.clear()
+        stack.kill()
+    stack.progress.say("Stopped.")
+    return 0
+
+
+def _announce(stack: _Stack) -> None:
+    """Say where everything is."""
+    say, config = stack.progress.say, stack.config
+    say(f"Ready after {stack.progress.elapsed_s:.1f} s.")
+    if stack.site is not None:
+        say(f"  Site        {stack.site.url}")
+    for model in stack.options.models:
+        say(f"  Inference   {config.inference.url}/predictions/{model}")
+    say(f"  Management  {config.management.url}/models")
+    say(f"  Metrics     {config.metrics.url}/metrics")
+    say("Press Ctrl-C to stop.")
+
+
+@contextmanager
+def _locked(state_dir: StateDir) -> Iterator[None]:
+    """Own *state_dir* for a while; StateDirBusyError when another nerserve does."""
+    try:
+        state_dir.create()
+        lock = (state_dir.path / "lock").open("a+")
+    except OSError as error:
+        raise OpsError(f"the state directory {state_dir.path} cannot be used: {error.strerror or error}") from error
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise StateDirBusyError(
+                f"another nerserve runs with the state directory {state_dir.path}; stop it, or choose another "
+                "with --state-dir"
+            ) from error
+        yield
+
+
+def checked_with(check: Callable[[Path], object], failure: type[Exception]) -> Callable[[Path], object]:
+    """*check*, with every *failure* of it, whose message names the file, turned into a BadArchiveError."""
+
+    def check_archive(path: Path) -> object:
+        if not path.is_file():
+            there = ", ".join(sorted(other.stem for other in path.parent.glob("*.mar"))) or "no archive at all"
+            raise BadArchiveError(
+                f"{path} does not exist, {path.parent} has {there}; nerserve archive builds one from a bundle"
+            )
+        try:
+            return check(path)
+        except failure as error:
+            raise BadArchiveError(str(error)) from error
+
+    return check_archive
