@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
@@ -62,14 +63,17 @@ class ModelStatus:
 class ManagementClient:
     """Asks the management API at *url*; every call is over within *timeout_s* seconds or so.
 
+    *key* gives the management key at each call, for a server that wants one; None sends none.
+
     Methods raise a ManagementError: ManagementUnreachableError without a reply,
     UnknownModelError for a model that is not registered, ManagementRefusedError
     for another error status, ManagementReplyError for a reply that is none.
     """
 
-    def __init__(self, url: str, timeout_s: float = 2.0) -> None:
+    def __init__(self, url: str, timeout_s: float = 2.0, key: Callable[[], str | None] = lambda: None) -> None:
         self._url = url
         self._timeout_s = timeout_s
+        self._key = key
         self._session = requests.Session()
         self._session.trust_env = False  # no proxy stands between us and this machine
 
@@ -87,9 +91,11 @@ class ManagementClient:
 
     def _ask(self, method: str, model: str, parameters: dict[str, str] | None = None) -> Any:
         url = f"{self._url}/models/{quote(model, safe='')}"
+        key = self._key()
+        headers = {"Authorization": f"Bearer {key}"} if key else {}
         try:
             response = self._session.request(
-                method, url, params=parameters, timeout=self._timeout_s, allow_redirects=False
+                method, url, params=parameters, headers=headers, timeout=self._timeout_s, allow_redirects=False
             )
         except requests.RequestException as error:
             # The next call must not inherit a connection in an unknown state.
