@@ -83,7 +83,11 @@ class Bundle:
 
         *extras* are further files by name, such as ``metrics.json``, without a digest.  The same
         bundle gives the same bytes.
+
+        Raises:
+            BundleError: *folder* holds something that is no bundle; it is left as it is.
         """
+        check_replaceable(folder)
         staging = folder.with_name(f".{folder.name}.new")
         shutil.rmtree(staging, ignore_errors=True)
         (staging / "vectors").mkdir(parents=True)
@@ -106,6 +110,17 @@ class Bundle:
     def encoder(self) -> FeatureEncoder:
         """The feature encoder that this bundle's network was trained behind."""
         return FeatureEncoder(vectors=self.vectors, chars=self.chars, max_word_chars=self.config.model.max_word_chars)
+
+
+def check_replaceable(folder: Path) -> None:
+    """Do nothing when a bundle may be written to *folder*: it is not there, is empty, or holds a bundle.
+
+    Raises:
+        BundleError: writing there would lose something else.
+    """
+    is_free = not folder.exists() or (folder.is_dir() and not any(folder.iterdir()))
+    if not is_free and not (folder / CONFIG_FILE).is_file():
+        raise BundleError(f"{folder}: holds no bundle, and is not replaced by one")
 
 
 def tags_of(config: ModelConfig) -> list[str]:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from handler.bundle import Bundle
+from handler.bundle import Bundle, check_replaceable
 from handler.config import BundleConfig, ModelConfig, TrainingConfig, model_config, training_config
 from handler.digests import file_digest
 from handler.errors import ConfigError
@@ -45,8 +45,10 @@ def train_bundle(
 
     Raises:
         TrainingError: a corpus, a vector file or the run folder cannot be used.
+        BundleError: *out* holds something that is no bundle.
         ConfigError: *config* holds an unknown key or a wrong value.
     """
+    check_replaceable(out)  # now, and not after hours
     label_map = read_label_map(labels) if labels else None
     sentences = [sentence for path in train for sentence in read_conll(path, label_map)]
     held_out = {path.stem: read_conll(path, label_map) for path in (*dev, *test)}

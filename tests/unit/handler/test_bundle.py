@@ -54,6 +54,30 @@ def test_saving_over_a_bundle_replaces_it_whole(folder, make_bundle):
     assert Bundle.load(folder).digest == file_digest(folder / "config.json")
 
 
+@pytest.mark.parametrize("there", ["a folder", "a file"])
+def test_what_is_no_bundle_is_not_replaced(make_bundle, tmp_path, there):
+    precious = tmp_path / "precious"
+    if there == "a folder":
+        precious.mkdir()
+        (precious / "thesis.txt").write_text("years of work")
+    else:
+        precious.write_text("years of work")
+
+    with pytest.raises(BundleError, match="precious: holds no bundle"):
+        make_bundle().save(precious)
+
+    assert "years of work" in (precious / "thesis.txt" if there == "a folder" else precious).read_text()
+    assert list(tmp_path.iterdir()) == [precious]
+
+
+def test_an_empty_folder_may_become_a_bundle(make_bundle, tmp_path):
+    (tmp_path / "empty").mkdir()
+
+    make_bundle().save(tmp_path / "empty")
+
+    assert Bundle.load(tmp_path / "empty").config.name == "tiny"
+
+
 def test_prose_may_be_edited(folder):
     (folder / "MODEL_CARD.md").write_text("# better words\n")
 

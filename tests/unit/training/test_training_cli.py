@@ -78,6 +78,10 @@ def test_evaluate_scores_the_bundle(folder, trained):
         (("evaluate", "models/news", "news.conll", "--labels", "config.json"), "expected a JSON object of native"),
         (("open-corpora", "nowhere", "--out", "out"), "nowhere/gmb_kaggle/train.conll"),
         (
+            ("train", "--train", "news.conll", "--dev", "news.conll", "--vectors", "vectors.txt", "--out", "models"),
+            "models: holds no bundle, and is not replaced by one",
+        ),
+        (
             ("train", "--train", "news.conll", "--dev", "news.conll", "--vectors", "none.txt", "--out", "models/x"),
             "none.txt: cannot be read as word vectors",
         ),
