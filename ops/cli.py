@@ -47,6 +47,7 @@ exit status:
   3        a port is busy, or another nerserve uses the state directory
   4        no Java 17 or newer
   5        a model archive is missing or broken
+  6        with --no-restart: TorchServe, a model or the site ended or hung after everything was up
   128 + N  stopped by signal N before everything was up
 """
 
@@ -128,6 +129,12 @@ def add_parsers(subparsers: argparse._SubParsersAction[argparse.ArgumentParser])
         metavar="S",
         help="seconds that accepted requests get to be answered when stopping (default: %(default)g)",
     )
+    parser.add_argument(
+        "--no-restart",
+        action="store_true",
+        help="end with status 6 where TorchServe, a model or the site would be started again, as a container wants it; "
+        "workers that TorchServe restarts by itself are still waited for",
+    )
     parser.set_defaults(run=lambda options: _run_up(parser, options))
 
 
@@ -162,6 +169,7 @@ def _up_options(parser: argparse.ArgumentParser, options: argparse.Namespace) ->
             has_site=not options.no_site,
             start_timeout_s=options.start_timeout,
             drain_timeout_s=options.drain_timeout,
+            can_restart=not options.no_restart,
         )
     except ValueError as error:
         parser.error(f"--models: {error}")

@@ -104,7 +104,20 @@ class Revive:
     num_workers: int
 
 
-Action: TypeAlias = Note | StartTorchServe | KillTorchServe | StartSite | Revive
+@dataclass(frozen=True)
+class GiveUp:
+    """Take everything down and leave what comes next to whoever started us.
+
+    Attributes:
+        reason: What ended or does not work, in words.
+        model: The model that cannot answer any more, if it is one model's failure: nobody need wait for its queue.
+    """
+
+    reason: str
+    model: str | None = None
+
+
+Action: TypeAlias = Note | StartTorchServe | KillTorchServe | StartSite | Revive | GiveUp
 
 REVIVALS_BEFORE_RESTART: Final = 2
 
@@ -130,14 +143,17 @@ class Pauses:
 
 
 class _Process:
-    """When to start a process again that has ended."""
+    """When to start a process again that has ended, if ever."""
 
-    def __init__(self, name: str, limits: Limits) -> None:
+    def __init__(self, name: str, limits: Limits, *, can_restart: bool) -> None:
         self._name = name
+        self._can_restart = can_restart
         self._pauses = Pauses(limits)
         self._start_at_s: float | None = None
 
     def decide(self, now_s: float, exit_status: int, start: Action) -> list[Action]:
+        if not self._can_restart:
+            return [GiveUp(f"{self._name} ended ({_how(exit_status)})")]
         actions: list[Action] = []
         if self._start_at_s is None:
             pause_s = self._pauses.next_s(now_s)
@@ -165,12 +181,19 @@ class _Model:
 class Policy:
     """Decides, look by look, what to do; it knows only what it is shown and what time it is."""
 
-    def __init__(self, models: Collection[str], now_s: float, limits: Limits | None = None) -> None:
-        """Begin with everything up and answering at *now_s*."""
+    def __init__(
+        self, models: Collection[str], now_s: float, limits: Limits | None = None, *, can_restart: bool = True
+    ) -> None:
+        """Begin with everything up and answering at *now_s*.
+
+        Unless it *can_restart*, it gives up where it would start or revive
+        something; a worker that TorchServe itself restarts is none of that.
+        """
         self._names = tuple(models)
         self._limits = limits or Limits()
-        self._torchserve = _Process("TorchServe", self._limits)
-        self._site = _Process("the site", self._limits)
+        self._can_restart = can_restart
+        self._torchserve = _Process("TorchServe", self._limits, can_restart=can_restart)
+        self._site = _Process("the site", self._limits, can_restart=can_restart)
         self._models: dict[str, _Model] = {}
         self._began_s = now_s
         self._heard_s: float | None = None  # the last reply of this TorchServe's management API
@@ -222,7 +245,7 @@ class Policy:
             if name in self._models:
                 actions += self._look_at(now_s, name, model, any_ready=any_ready)
                 if KillTorchServe() in actions:
-                    break
+                    break  # what the others look like is past
         return actions
 
     def _look_at(self, now_s: float, name: str, seen: ModelSeen | None, *, any_ready: bool) -> list[Action]:
@@ -250,6 +273,8 @@ class Policy:
         if idle_s < patience_s:
             return actions
         problem = f"model {name} has had no worker that is ready for {idle_s:.0f} s"
+        if not self._can_restart:
+            return [*actions, GiveUp(problem, name)]
         if model.num_revivals >= REVIVALS_BEFORE_RESTART and not any_ready:
             return [*actions, *self._kill(now_s, problem)]
         model.num_revivals += 1
@@ -274,6 +299,8 @@ class Policy:
 
     def _kill(self, now_s: float, problem: str) -> list[Action]:
         self._begin(now_s, heard_s=None)
+        if not self._can_restart:
+            return [KillTorchServe(), GiveUp(problem)]  # killed first: the site's requests fail now, not at a deadline
         return [Note(f"{problem}; ending TorchServe"), KillTorchServe()]
 
 

@@ -14,6 +14,7 @@ from ops.group import Guard
 from ops.management import ManagementClient
 from ops.policy import (
     Action,
+    GiveUp,
     KillTorchServe,
     ModelSeen,
     Note,
@@ -36,7 +37,8 @@ CANARY_EVERY_S: Final = 5.0
 class Supervisor:
     """Keeps TorchServe, its models and the site answering; *site* is None when there is none.
 
-    *tell* gets one line for every event.
+    *tell* gets one line for every event.  Unless it *can_restart*, it gives up
+    instead of starting or reviving anything.
     """
 
     def __init__(
@@ -49,6 +51,7 @@ class Supervisor:
         models: Sequence[str],
         guard: Guard,
         tell: Callable[[str], None],
+        can_restart: bool = True,
     ) -> None:
         self._torchserve = torchserve
         self._site = site
@@ -57,18 +60,21 @@ class Supervisor:
         self._models = tuple(models)
         self._guard = guard
         self._tell = tell
-        self._policy = Policy(models, time.monotonic())
+        self._policy = Policy(models, time.monotonic(), can_restart=can_restart)
         self._poll_at_s = 0.0
         self._canary_at_s = time.monotonic() + CANARY_EVERY_S
 
-    def run(self, should_stop: Callable[[], bool]) -> None:
-        """Look and act until *should_stop*."""
+    def run(self, should_stop: Callable[[], bool]) -> GiveUp | None:
+        """Look and act until *should_stop*, or until there is a reason to give up, which is returned."""
         while not should_stop():
             self._guard.check()
             seen = self._look()
             for action in self._policy.decide(time.monotonic(), seen):
+                if isinstance(action, GiveUp):
+                    return action
                 self._act(action)
             time.sleep(LOOK_EVERY_S)
+        return None
 
     def _look(self) -> Seen:
         """One look at everything; polls and canaries have rhythms of their own."""

@@ -8,7 +8,7 @@ import os
 import re
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -47,6 +47,9 @@ TRACEBACK_S: Final = 0.2
 LAST_BATCHES_S: Final = 1.0
 """For batches that workers have in hand once the queues are empty; nothing tells how many there are."""
 
+GAVE_UP_STATUS: Final = 6
+"""The exit status when something ended or hung that was not to be restarted."""
+
 _MODEL_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
@@ -64,6 +67,7 @@ class UpOptions:
         has_site: Whether to run the site at all.
         start_timeout_s: Until everything must answer.
         drain_timeout_s: Until requests that were accepted must be answered, when stopping.
+        can_restart: Whether to start again what ends or hangs; if not, the first such event ends everything.
     """
 
     config: Path
@@ -75,6 +79,7 @@ class UpOptions:
     has_site: bool = True
     start_timeout_s: float = 120.0
     drain_timeout_s: float = 30.0
+    can_restart: bool = True
 
     def __post_init__(self) -> None:
         for model in self.models:
@@ -233,14 +238,18 @@ class _Stack:
     def _answers(self, model: str) -> bool:
         return ask(self.config.inference.url, model, timeout_s=5.0) is Sign.ANSWER
 
-    def drain(self) -> None:
-        """Stop admitting, let what was accepted be answered, then end; kill() sees to what does not."""
+    def drain(self, hopeless: str | None = None) -> None:
+        """Stop admitting, let what was accepted be answered, then end; kill() sees to what does not.
+
+        Nobody waits for the queue of the model *hopeless*.
+        """
+        models = [model for model in self.options.models if model != hopeless]
         deadline_s = time.monotonic() + self.options.drain_timeout_s
         if self.site is not None:
             self.site.drain()
             self._wait_while(lambda: self.site is not None and self.site.poll() is None, deadline_s)
         if self.torchserve.poll() is None:
-            self._wait_while(self._has_pending, deadline_s)
+            self._wait_while(lambda: self._has_pending(models), deadline_s)
             self._wait_while(lambda: True, time.monotonic() + LAST_BATCHES_S)
             self.torchserve.terminate()
             self._wait_while(lambda: self.torchserve.poll() is None, time.monotonic() + JVM_GRACE_S)
@@ -256,9 +265,9 @@ class _Stack:
         while not self.stop.should_hurry and time.monotonic() < deadline_s and is_busy():
             time.sleep(LOOK_EVERY_S)
 
-    def _has_pending(self) -> bool:
-        """Whether any model has requests in its queue, or all its workers have their hands full."""
-        for model in self.options.models:
+    def _has_pending(self, models: Sequence[str]) -> bool:
+        """Whether any of *models* has requests in its queue, or all its workers have their hands full."""
+        for model in models:
             try:
                 status = self.management.describe(model)
             except ManagementError:
@@ -281,8 +290,9 @@ def up(
 ) -> int:
     """Run it all until a signal ends it; returns the exit status, raises OpsError when it cannot come up.
 
-    The status is 0 after a stop that was asked for; one that came before
-    everything was up is a StoppedError.  *check_archive* raises an OpsError for
+    The status is 0 after a stop that was asked for, and GAVE_UP_STATUS when
+    something ended or hung that was not to be restarted; a stop that came
+    before everything was up is a StoppedError.  *check_archive* raises an OpsError for
     an archive that TorchServe should not see.
     """
     config = ServerConfig.load(options.config)
@@ -348,15 +358,19 @@ def _run(stack: _Stack, java: Java, state_dir: StateDir, err: TextIO) -> int:
             models=stack.options.models,
             guard=stack.guard,
             tell=tell,
+            can_restart=stack.options.can_restart,
         )
-        supervisor.run(lambda: stack.stop.should_stop)
-        stack.progress.say("Stopping: finishing what was accepted (once more to hurry)")
-        stack.drain()
+        given_up = supervisor.run(lambda: stack.stop.should_stop)
+        if given_up is not None:
+            tell(f"{given_up.reason}; ending everything, as --no-restart says")
+        else:
+            stack.progress.say("Stopping: finishing what was accepted (once more to hurry)")
+        stack.drain(hopeless=given_up.model if given_up is not None else None)
     finally:
         stack.progress.clear()
         stack.kill()
     stack.progress.say("Stopped.")
-    return 0
+    return 0 if given_up is None else GAVE_UP_STATUS
 
 
 def _announce(stack: _Stack) -> None:

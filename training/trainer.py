@@ -108,9 +108,15 @@ class Trainer:
         return self._progress
 
     def fit(self) -> Progress:
-        """Train until the epochs or the patience are used up; the best epoch's bundle is in ``best/``."""
-        self._run.mkdir(parents=True, exist_ok=True)
+        """Train until the epochs or the patience are used up; the best epoch's bundle is in ``best/``.
+
+        Raises:
+            RunError: the run folder holds another run, which would be lost.
+        """
         settings, progress = self._settings, self._progress
+        if progress.epoch == 0 and (self._run / _STATE_FILE).exists():
+            raise RunError(f"{self._run}: holds a run already; --resume goes on with it, --run DIR makes another")
+        self._run.mkdir(parents=True, exist_ok=True)
         while progress.epoch < settings.max_epochs and progress.epoch - progress.best_epoch < settings.patience:
             started = time.monotonic()
             loss = self._epoch(progress.epoch)

@@ -3,7 +3,19 @@
 import pytest
 
 from ops.canary import Sign
-from ops.policy import KillTorchServe, Limits, ModelSeen, Note, Pauses, Policy, Revive, Seen, StartSite, StartTorchServe
+from ops.policy import (
+    GiveUp,
+    KillTorchServe,
+    Limits,
+    ModelSeen,
+    Note,
+    Pauses,
+    Policy,
+    Revive,
+    Seen,
+    StartSite,
+    StartTorchServe,
+)
 
 FINE = ModelSeen(num_wanted=2, num_ready=2, num_alive=2)
 DEAD = ModelSeen(num_wanted=2, num_ready=0, num_alive=0)
@@ -104,6 +116,53 @@ def every(step_s, start_s, end_s, seen):
 )  # fmt: skip
 def test_what_is_done_about_what_is_seen(looks, expected):
     assert run(Policy(["en", "de"], now_s=0.0), looks) == expected
+
+
+@pytest.mark.parametrize(
+    ("looks", "expected"),
+    [
+        pytest.param(every(2, 0, 600, polled(FINE)), [], id="all is well"),
+        pytest.param(
+            [(5, Seen(torchserve_exit=-9))], [(5, GiveUp("TorchServe ended (killed by signal 9)"))], id="a dead JVM"
+        ),
+        pytest.param([(5, Seen(site_exit=1))], [(5, GiveUp("the site ended (exit status 1)"))], id="a dead site"),
+        pytest.param(every(2, 0, 10, polled()), [], id="a short silence is borne"),
+        pytest.param(
+            every(2, 0, 12, polled()),
+            [(10, KillTorchServe()), (10, GiveUp("TorchServe has not replied for 10 s"))],
+            id="a hung JVM is ended before its site is waited for",
+        ),
+        pytest.param(every(1, 0, 15, polled(DEAD)), [], id="TorchServe may restart a worker by itself"),
+        pytest.param(
+            [*every(1, 0, 14, polled(DEAD)), *every(1, 14, 60, polled(LOADING)), *every(1, 60, 99, polled(FINE))],
+            [],
+            id="and does",
+        ),
+        pytest.param(
+            every(1, 0, 16, polled(DEAD)),
+            [(15, GiveUp("model en has had no worker that is ready for 15 s", "en"))],
+            id="unless it has given up",
+        ),
+        pytest.param(
+            every(1, 0, 16, polled(DEAD, de=FINE)),
+            [(15, GiveUp("model en has had no worker that is ready for 15 s", "en"))],
+            id="also when another model answers",
+        ),
+        pytest.param(
+            every(2, 0, 121, polled(LOADING)),
+            [(120, GiveUp("model en has had no worker that is ready for 120 s", "en"))],
+            id="a worker that never gets ready",
+        ),
+        pytest.param(every(2, 0, 600, polled(OFF, signs={})), [], id="an operator may scale to nothing"),
+        pytest.param(
+            every(2, 0, 62, polled(FINE, SILENCE)),
+            [(60, KillTorchServe()), (60, GiveUp("model en is ready and has not answered for 60 s"))],
+            id="a hung inference API",
+        ),
+    ],
+)  # fmt: skip
+def test_without_restarts_it_gives_up_instead(looks, expected):
+    assert run(Policy(["en", "de"], now_s=0.0, can_restart=False), looks) == expected
 
 
 def test_every_event_is_told_once():

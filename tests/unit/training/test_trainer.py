@@ -112,6 +112,16 @@ def test_the_log_has_a_line_for_every_epoch(tmp_path):
     assert all(entry.keys() >= {"loss", "tokens_per_s", "dev_f1", "dev", "best_epoch"} for entry in entries)
 
 
+def test_a_run_is_not_lost_to_another_one(tmp_path):
+    new_trainer(tmp_path, max_epochs=1).fit()
+    before = (tmp_path / "state.pt").read_bytes()
+
+    with pytest.raises(RunError, match="holds a run already; --resume goes on with it"):
+        new_trainer(tmp_path, max_epochs=2).fit()
+
+    assert (tmp_path / "state.pt").read_bytes() == before
+
+
 def test_resuming_needs_a_run_of_the_same_configuration(tmp_path):
     with pytest.raises(RunError, match=r"state\.pt: missing"):
         new_trainer(tmp_path).resume()
