@@ -5,8 +5,10 @@ from __future__ import annotations
 import math
 import os
 import re
+import ssl
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
+from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -27,6 +29,8 @@ _MODEL_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 _VARIABLES: Final = {
     "inference_url": "NERSERVE_INFERENCE_URL",
+    "inference_key_file": "NERSERVE_INFERENCE_KEY_FILE",
+    "ca_file": "NERSERVE_CA_FILE",
     "models": "NERSERVE_MODELS",
     "timeout_s": "NERSERVE_TIMEOUT_S",
     "ready_timeout_s": "NERSERVE_READY_TIMEOUT_S",
@@ -45,9 +49,12 @@ class WebConfig:
 
     Attributes:
         inference_url: TorchServe's inference API, without a trailing slash.
+        inference_key_file: A file with TorchServe's inference key in one line, or None if it asks for none. It may
+            appear, and change, at any time; until it is there, requests get a 503.
+        ca_file: Certificates in PEM form that vouch for an https ``inference_url``, or None for the usual authorities.
         models: The allow-list of models, by the names TorchServe knows them; the first is the default.
-        timeout_s: Deadline of one call to TorchServe, in seconds, connecting and reading included.
-        ready_timeout_s: The same for the canary of ``/readyz``.
+        timeout_s: Deadline of one call to TorchServe, in seconds, connecting, reading and retries included.
+        ready_timeout_s: The same for the canary of ``/readyz``, which is never retried.
         canary: A sentence every model finds an entity in; change it for models with other languages or labels.
         max_chars: Longest text accepted, in Unicode code points.
         host: Address gunicorn binds.
@@ -57,6 +64,8 @@ class WebConfig:
     """
 
     inference_url: str = "http://127.0.0.1:8080"
+    inference_key_file: Path | None = None
+    ca_file: Path | None = None
     models: tuple[str, ...] = ("en",)
     timeout_s: float = 10.0
     ready_timeout_s: float = 2.0
@@ -69,6 +78,10 @@ class WebConfig:
 
     def __post_init__(self) -> None:
         _check(_is_base_url(self.inference_url), "inference_url", "an http(s) URL of a host", self.inference_url)
+        if self.inference_key_file is not None:  # a container's mount of what is not there is an empty directory
+            _check(not self.inference_key_file.is_dir(), "inference_key_file", "a file", str(self.inference_key_file))
+        if self.ca_file is not None:
+            _check_certificates(self.ca_file)
         _check(len(self.models) > 0, "models", "at least one model name", self.models)
         for name in self.models:
             _check(_MODEL_NAME.fullmatch(name) is not None, "models", "names of letters, digits and . _ -", name)
@@ -121,6 +134,9 @@ def _read(name: str, value: str) -> Any:
         return tuple(model.strip() for model in value.split(","))
     if name == "inference_url":
         return value.rstrip("/")
+    if name in {"inference_key_file", "ca_file"}:
+        _check(bool(value), name, "the path of a file", value)
+        return Path(value)
     kinds = {field.name: field.type for field in fields(WebConfig)}
     if kinds[name] == "int":
         return _number(name, value, int, "a whole number")
@@ -145,6 +161,15 @@ def _is_base_url(url: str) -> bool:
         return False
     plain = url.isascii() and url.isprintable() and not set(url) & set(" @?#") and not url.endswith("/")
     return plain and parts.scheme in {"http", "https"} and bool(parts.hostname) and port != 0
+
+
+def _check_certificates(path: Path) -> None:
+    """Raise ConfigError, with the reason, unless OpenSSL reads a certificate in *path*."""
+    try:
+        ssl.create_default_context(cafile=path)
+    except OSError as error:  # an SSLError is one, but its words are OpenSSL's
+        reason = "no certificate in it" if isinstance(error, ssl.SSLError) else error.strerror
+        raise _wrong("ca_file", f"a file of certificates in PEM form ({reason})", str(path)) from error
 
 
 def _check_range(name: str, value: float, low: float, high: float) -> None:

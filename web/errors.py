@@ -14,6 +14,8 @@ WebError
     RequestRejectedError   400/413  its own code and message, passed on
     ModelReplyError            502  bad_model_reply
     ModelUnavailableError      503  model_unavailable        with Retry-After
+      WorkerDiedError          503                           the worker that had the request has died
+      ModelKeyError            503                           TorchServe wants another key, or there is none yet
     ModelTimeoutError          504  model_timeout
 ```
 
@@ -106,6 +108,14 @@ class ModelUnavailableError(UpstreamError):
     status = 503
     code = "model_unavailable"
     retry_after_s = 1
+
+
+class WorkerDiedError(ModelUnavailableError):
+    """A worker took the request and died, by accident or because of it."""
+
+
+class ModelKeyError(ModelUnavailableError):
+    """The model server does not let us in; says nothing about the key itself."""
 
 
 class ModelTimeoutError(UpstreamError):

@@ -25,7 +25,8 @@ def readyz() -> ResponseReturnValue:
     """200 when every model finds an entity in the canary sentence in time, else 503 with the reason for each model.
 
     TorchServe's own ``/ping`` says Healthy before a model is loaded and after its workers have died, so only an
-    answer counts. The models are asked at the same time: the slowest alone decides how long it takes.
+    answer counts, and only to the first attempt. The models are asked at the same time: the slowest alone decides how
+    long it takes.
     """
     service = Service.current()
     names = service.config.models
@@ -40,7 +41,7 @@ def readyz() -> ResponseReturnValue:
 def _state(service: Service, name: str) -> dict[str, Any]:
     config = service.config
     try:
-        reply = service.client.tag_text(name, config.canary, timeout_s=config.ready_timeout_s)
+        reply = service.client.probe(name, config.canary, timeout_s=config.ready_timeout_s)
         if not reply.entities:
             raise ModelReplyError("The model found no entity in the canary sentence.")
     except UpstreamError as error:

@@ -10,6 +10,7 @@ from flask import Flask, current_app
 from web.client import ModelClient
 from web.config import WebConfig
 from web.errors import RequestTooLargeError, TextTooLongError, UnknownModelError
+from web.keys import KeyFile
 
 _EXTENSION: Final = "nerserve"
 
@@ -25,7 +26,11 @@ class Service:
     def new(cls, config: WebConfig) -> Service:
         """A service with a client of its own."""
         client = ModelClient(
-            inference_url=config.inference_url, timeout_s=config.timeout_s, num_connections=config.num_threads
+            inference_url=config.inference_url,
+            timeout_s=config.timeout_s,
+            num_connections=config.num_threads,
+            key_file=None if config.inference_key_file is None else KeyFile(config.inference_key_file),
+            ca_file=config.ca_file,
         )
         return cls(config, client)
 

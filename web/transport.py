@@ -14,6 +14,7 @@ import logging
 import socket
 import time
 from http.cookiejar import DefaultCookiePolicy
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import requests
@@ -47,39 +48,46 @@ class KeptConnectionClosedError(ConnectionError):
 class DeadlineSession(requests.Session):
     """A pooled session that forwards nothing but what it is given and never outstays a deadline."""
 
-    def __init__(self, num_connections: int) -> None:
-        """Keep up to *num_connections* open; more are opened when needed and closed after use."""
+    def __init__(self, num_connections: int, *, ca_file: Path | None = None) -> None:
+        """Keep up to *num_connections* open; more are opened when needed and closed after use.
+
+        The certificates in *ca_file*, instead of the usual authorities, vouch for an https server.
+        """
         super().__init__()
         self.trust_env = False  # no proxy and no .netrc between us and TorchServe
         self.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))  # one visitor's never meets another's
         self.headers.clear()
         self.headers["User-Agent"] = "nerserve-web"
         self.headers["Accept-Encoding"] = "identity"  # so that the cap on the reply is a cap on memory too
+        if ca_file is not None:
+            self.verify = str(ca_file)
         for scheme in ("http://", "https://"):
             self.mount(scheme, _DeadlineAdapter(pool_maxsize=num_connections))
 
-    def exchange(self, url: str, body: bytes, *, timeout_s: float, max_bytes: int) -> Reply:
-        """POST the JSON *body* and return the whole reply, all within *timeout_s* seconds.
+    def exchange(self, url: str, body: bytes, *, key: str = "", timeout_s: float, max_bytes: int) -> Reply:
+        """POST the JSON *body*, with *key* if there is one, and return the whole reply, all within *timeout_s* seconds.
 
         A request is sent once more only where nobody can have answered it: a kept connection turned out closed, as
         TorchServe leaves it after every error. Redirects are not followed. Raises requests.Timeout,
         requests.ConnectionError or ReplyTooLargeError.
         """
         deadline = time.monotonic() + timeout_s
+        headers = {"Content-Type": "application/json"}
+        if key:
+            headers["Authorization"] = f"Bearer {key}"
         try:
-            return self._exchange_once(url, body, deadline, max_bytes)
+            return self._exchange_once(url, body, headers, deadline, max_bytes)
         except requests.ConnectionError as error:
             if not isinstance(_reason(error), KeptConnectionClosedError):
                 raise
         logger.info("a kept connection was closed before its reply, sending once more")
-        return self._exchange_once(url, body, deadline, max_bytes)
+        return self._exchange_once(url, body, headers, deadline, max_bytes)
 
-    def _exchange_once(self, url: str, body: bytes, deadline: float, max_bytes: int) -> Reply:
+    def _exchange_once(self, url: str, body: bytes, headers: dict[str, str], deadline: float, max_bytes: int) -> Reply:
         remaining_s = deadline - time.monotonic()
         if remaining_s <= 0:
             raise requests.Timeout("no time left to send")
         timeout: Any = urllib3.Timeout(total=remaining_s)  # requests takes one, its stubs do not know
-        headers = {"Content-Type": "application/json"}
         try:
             with self.post(
                 url, data=body, headers=headers, timeout=timeout, stream=True, allow_redirects=False
@@ -165,7 +173,12 @@ class _DeadlineConnection(HTTPConnection):
 
 
 class _DeadlineTLSConnection(_DeadlineConnection, HTTPSConnection):
-    pass
+    def _new_conn(self) -> socket.socket:
+        started = time.monotonic()
+        sock = super()._new_conn()
+        remaining_s = (self.timeout or 0.0) - (time.monotonic() - started)
+        sock.settimeout(max(remaining_s, 0.001))  # for the handshake, which would get the whole time once more
+        return sock
 
 
 class _DeadlinePool(urllib3.HTTPConnectionPool):

@@ -13,6 +13,7 @@ import pytest
 from web.app import create_app
 from web.client import ModelClient
 from web.config import WebConfig
+from web.retries import RetryPolicy
 
 MODEL = {"name": "en", "version": "1.0", "digest": "sha256:" + "0" * 64}
 NAMES = {"Barack Obama": "PER", "Hawaii": "LOC", "Oslo": "LOC", "Nobel Committee": "ORG", "東京": "LOC"}
@@ -139,8 +140,11 @@ def good_reply():
 
 @pytest.fixture
 def make_client():
-    def make(url, timeout_s=2.0):
-        return ModelClient(inference_url=url, timeout_s=timeout_s, num_connections=4)
+    """A client that repeats nothing unless the test gives it another policy."""
+    once = RetryPolicy(retry_ratio=0, retries_per_s=0, longest_reserve_s=0)
+
+    def make(url, timeout_s=2.0, policy=once, **settings):
+        return ModelClient(inference_url=url, timeout_s=timeout_s, num_connections=4, policy=policy, **settings)
 
     return make
 

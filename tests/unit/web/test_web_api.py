@@ -243,10 +243,12 @@ def test_texts_that_outgrow_the_limit_of_torchserve_on_the_way_are_refused(upstr
     ],
 )
 @pytest.mark.parametrize("body", ['{"text": "x"}', '{"texts": ["x"]}'])
-def test_a_failure_of_the_model_has_its_status_and_code(upstream, site, *, body, status, reply, shown_status, error):
+def test_a_failure_of_the_model_has_its_status_and_code(
+    upstream, make_site, *, body, status, reply, shown_status, error
+):
     upstream.answer(status, reply)
 
-    shown = post(site, body)
+    shown = post(make_site(upstream.url, timeout_s=0.3), body)
 
     code, message = error_of(shown)
     assert shown.status_code == shown_status
@@ -256,7 +258,7 @@ def test_a_failure_of_the_model_has_its_status_and_code(upstream, site, *, body,
 
 
 def test_nobody_listening_is_unavailable(make_site, dead_url):
-    reply = post(make_site(dead_url), '{"text": "x"}')
+    reply = post(make_site(dead_url, timeout_s=0.3), '{"text": "x"}')
 
     assert reply.status_code == 503
     assert error_of(reply) == ("model_unavailable", "There is no connection to the model server.")

@@ -91,7 +91,8 @@ def test_proxies_and_netrc_of_the_environment_are_not_used(upstream, make_client
         (503, {"code": 503, "type": "ServiceUnavailableException", "message": "m"}, ModelUnavailableError, "503"),
         (507, {"code": 507, "type": "InsufficientStorage", "message": "m"}, ModelUnavailableError, "status 507"),
         (503, b"", ModelUnavailableError, "status 503"),
-        (400, {"code": 400, "type": "InvalidKeyException", "message": "m"}, ModelReplyError, 'the key "error"'),
+        (400, {"code": 400, "type": "InvalidKeyException", "message": "m"}, ModelUnavailableError, "our key"),
+        (400, {"code": 400, "type": "BadRequestException", "message": "m"}, ModelReplyError, 'the key "error"'),
         (400, b"", ModelReplyError, "not JSON"),
         (413, b"<html>", ModelReplyError, "not JSON"),
         (401, b"", ModelReplyError, "status 401"),
@@ -230,11 +231,11 @@ def test_silence_hits_the_deadline(raw_upstream, make_client):
         client.tag_text("en", "x")
 
 
-def test_a_call_may_have_its_own_deadline(raw_upstream, make_client):
+def test_a_probe_has_its_own_deadline(raw_upstream, make_client):
     client = make_client(raw_upstream(lambda *_: time.sleep(1)), timeout_s=60)
 
     with pytest.raises(ModelTimeoutError, match=r"within 0\.1 seconds"):
-        client.tag_text("en", "x", timeout_s=0.1)
+        client.probe("en", "x", timeout_s=0.1)
 
 
 def test_a_timeout_leaves_nothing_behind_for_the_next_call(raw_upstream, make_client, read_request, good_reply):
@@ -309,7 +310,7 @@ def test_torchserve_closing_after_every_error_does_not_disturb(upstream, make_cl
     assert client.tag_text("en", "x").entities == []
 
 
-def test_a_new_connection_closed_instead_of_a_reply_is_not_retried(raw_upstream, make_client, read_request):
+def test_a_new_connection_closed_instead_of_a_reply_is_unavailable(raw_upstream, make_client, read_request):
     bodies = []
     client = make_client(raw_upstream(lambda connection, _: bodies.append(read_request(connection))))
 
@@ -319,7 +320,9 @@ def test_a_new_connection_closed_instead_of_a_reply_is_not_retried(raw_upstream,
     assert len(bodies) == 1
 
 
-def test_a_request_is_retried_once_only_and_within_its_deadline(raw_upstream, make_client, read_request, good_reply):
+def test_after_a_kept_connection_was_closed_the_deadline_is_still_the_same(
+    raw_upstream, make_client, read_request, good_reply
+):
     bodies = []
 
     def play(connection, n):
@@ -344,7 +347,7 @@ def test_a_request_is_retried_once_only_and_within_its_deadline(raw_upstream, ma
 
 def test_nothing_is_sent_when_no_time_is_left(upstream, make_client):
     with pytest.raises(ModelTimeoutError):
-        make_client(upstream.url).tag_text("en", "x", timeout_s=1e-9)
+        make_client(upstream.url, timeout_s=1e-9).tag_text("en", "x")
 
     assert upstream.requests == []
 

@@ -1,16 +1,28 @@
+from pathlib import Path
+
 import pytest
+import trustme
 
 from web.config import LARGEST_MAX_CHARS, TORCHSERVE_MAX_BYTES, WebConfig
 from web.errors import ConfigError
+
+
+@pytest.fixture
+def certificates(tmp_path):
+    """A file with the certificate of an authority."""
+    trustme.CA().cert_pem.write_to_path(tmp_path / "authority.pem")
+    return tmp_path / "authority.pem"
 
 
 def test_without_variables_everything_has_its_default():
     assert WebConfig.from_env({"PATH": "/bin"}) == WebConfig()
 
 
-def test_every_variable_is_read():
+def test_every_variable_is_read(certificates):
     environ = {
         "NERSERVE_INFERENCE_URL": "https://models.example:8443/ner/",
+        "NERSERVE_INFERENCE_KEY_FILE": "not/there/yet",
+        "NERSERVE_CA_FILE": str(certificates),
         "NERSERVE_MODELS": "en, bio.v2",
         "NERSERVE_TIMEOUT_S": "2.5",
         "NERSERVE_READY_TIMEOUT_S": "1",
@@ -26,6 +38,8 @@ def test_every_variable_is_read():
 
     assert config == WebConfig(
         inference_url="https://models.example:8443/ner",
+        inference_key_file=Path("not/there/yet"),
+        ca_file=certificates,
         models=("en", "bio.v2"),
         timeout_s=2.5,
         ready_timeout_s=1.0,
@@ -55,6 +69,10 @@ def test_the_environment_of_the_process_is_the_default(monkeypatch):
         ("NERSERVE_INFERENCE_URL", "http://host:99999", "'http://host:99999'"),
         ("NERSERVE_INFERENCE_URL", "http://host?x=1", "'http://host?x=1'"),
         ("NERSERVE_INFERENCE_URL", "http://ho st", "'http://ho st'"),
+        ("NERSERVE_INFERENCE_KEY_FILE", "", "''"),
+        ("NERSERVE_INFERENCE_KEY_FILE", "/", "'/'"),
+        ("NERSERVE_CA_FILE", "", "''"),
+        ("NERSERVE_CA_FILE", "/", "'/'"),
         ("NERSERVE_MODELS", "", "''"),
         ("NERSERVE_MODELS", "en,,de", "''"),
         ("NERSERVE_MODELS", "en,../management", "'../management'"),
@@ -83,6 +101,22 @@ def test_a_wrong_value_is_refused_with_its_variable_and_value(variable, value, s
 
     assert str(caught.value).startswith(f"{variable}: expected ")
     assert str(caught.value).endswith(f", got {shown}")
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [(None, "No such file or directory"), ("", "no certificate in it"), ("hello", "no certificate in it")],
+)
+def test_certificates_that_cannot_be_used_are_refused_with_the_reason(tmp_path, content, reason):
+    path = tmp_path / "authority.pem"
+    if content is not None:
+        path.write_text(content)
+
+    with pytest.raises(ConfigError) as caught:
+        WebConfig.from_env({"NERSERVE_CA_FILE": str(path)})
+
+    expected = f"NERSERVE_CA_FILE: expected a file of certificates in PEM form ({reason}), got '{path}'"
+    assert str(caught.value) == expected
 
 
 def test_a_list_without_models_is_refused():

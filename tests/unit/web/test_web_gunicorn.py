@@ -4,6 +4,7 @@ import socket
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -62,6 +63,25 @@ def test_it_serves_logs_no_text_and_ends_on_sigterm(gunicorn):
     written = log.read_text()
     assert '"POST /predict" 200' in written
     assert "Attack" not in written
+
+
+def test_a_request_that_waits_for_the_model_is_answered_after_sigterm(upstream, gunicorn):
+    url, process, _ = gunicorn
+    upstream.answer(503, b"")
+
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(requests.post, f"{url}/api/predict", json={"text": "Oslo"}, timeout=20)
+        deadline = time.monotonic() + 10
+        while len(upstream.requests) < 2 and time.monotonic() < deadline:
+            time.sleep(0.01)
+        process.terminate()
+        time.sleep(0.3)
+        upstream.canned = None
+        reply = waiting.result()
+
+    assert reply.status_code == 200
+    assert [entity["text"] for entity in reply.json()["entities"]] == ["Oslo"]
+    assert process.wait(10) == 0
 
 
 def test_a_body_over_the_limit_still_gets_its_answer(gunicorn):

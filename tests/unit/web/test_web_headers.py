@@ -60,7 +60,9 @@ def test_every_kind_of_answer_has_the_headers(site, method, path, request_, stat
 
 @pytest.mark.parametrize("path", ["/predict", "/api/predict"])
 def test_a_failure_of_the_model_has_the_headers(make_site, dead_url, path):
-    reply = make_site(dead_url).post(path, **({"json": {"text": "x"}} if "api" in path else {"data": {"text": "x"}}))
+    body = {"json": {"text": "x"}} if "api" in path else {"data": {"text": "x"}}
+
+    reply = make_site(dead_url, timeout_s=0.3).post(path, **body)
 
     assert reply.status_code == 503
     assert_safe(reply)

@@ -248,10 +248,10 @@ def test_the_text_stays_when_it_is_too_long(upstream, make_site, read_page):
         (413, b"", 413, "The request is too large for the model server."),
     ],
 )
-def test_a_failure_of_the_model_is_explained(upstream, site, read_page, *, status, reply, shown_status, message):
+def test_a_failure_of_the_model_is_explained(upstream, make_site, read_page, *, status, reply, shown_status, message):
     upstream.answer(status, reply)
 
-    shown = site.post("/predict", data={"text": "Oslo"})
+    shown = make_site(upstream.url, timeout_s=0.3).post("/predict", data={"text": "Oslo"})
     page = read_page(shown.text)
 
     assert shown.status_code == shown_status

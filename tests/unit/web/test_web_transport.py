@@ -5,6 +5,7 @@ import pytest
 import requests
 import trustme
 
+from web.errors import ModelUnavailableError
 from web.transport import DeadlineSession, Reply
 
 
@@ -73,8 +74,7 @@ def test_tls_keeps_the_deadline_and_the_connection_too(raw_upstream, read_reques
                 time.sleep(0.02)
 
     url = raw_upstream(play).replace("http:", "https:")
-    session = DeadlineSession(1)
-    session.verify = str(certificate)
+    session = DeadlineSession(1, ca_file=certificate)
 
     reply = session.exchange(url, b"one", timeout_s=2, max_bytes=100)
     with pytest.raises(requests.Timeout):
@@ -82,6 +82,31 @@ def test_tls_keeps_the_deadline_and_the_connection_too(raw_upstream, read_reques
 
     assert reply == Reply(200, b"ok")
     assert requests_ == [(0, b"one"), (0, b"two")]
+
+
+def test_a_handshake_that_never_ends_hits_the_deadline(raw_upstream, certificate):
+    url = raw_upstream(lambda *_: time.sleep(1)).replace("http:", "https:")
+    started = time.monotonic()
+
+    with pytest.raises(requests.Timeout):
+        DeadlineSession(1, ca_file=certificate).exchange(url, b"{}", timeout_s=0.2, max_bytes=100)
+
+    assert time.monotonic() - started < 0.9
+
+
+def test_the_client_trusts_the_authority_it_was_given_and_no_other(
+    raw_upstream, read_request, make_client, certificate, *, tls, good_reply
+):
+    def play(connection, n):
+        with tls(connection) as wrapped:
+            read_request(wrapped)
+            wrapped.sendall(good_reply)
+
+    url = raw_upstream(play).replace("http:", "https:")
+
+    assert make_client(url, ca_file=certificate).tag_text("en", "x").entities == []
+    with pytest.raises(ModelUnavailableError, match="can be trusted"):
+        make_client(url).tag_text("en", "x")
 
 
 def test_a_certificate_nobody_vouches_for_is_refused(raw_upstream, tls):
