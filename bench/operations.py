@@ -155,10 +155,10 @@ class Server:
     management: str
     model_store: Path
 
-    def command(self, *arguments: str | Path) -> list[str]:
-        """A nerserve command for this server."""
-        urls = ("--management", self.management, "--inference", self.inference)
-        return [str(NERSERVE), *map(str, arguments), *urls]
+    def environment(self) -> dict[str, str]:
+        """The environment in which nerserve's commands speak to this server."""
+        urls = {"NERSERVE_MANAGEMENT_URL": self.management, "NERSERVE_INFERENCE_URL": self.inference}
+        return {**os.environ, **urls}
 
     def switch(self, version: str) -> None:
         """Make *version* the default."""
@@ -224,7 +224,8 @@ def changes(server: Server, folder: Path) -> list[tuple[str, Callable[[], object
     broken = broken_archive(good, folder / "broken.mar")
 
     def run(*arguments: str | Path, fails: bool = False) -> None:
-        done = subprocess.run(server.command(*arguments), capture_output=True, text=True, check=False, env=os.environ)
+        command = [str(NERSERVE), *map(str, arguments)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, env=server.environment())
         if (done.returncode != 0) != fails:
             raise SystemExit(f"{' '.join(map(str, arguments))}: exit {done.returncode}\n{done.stdout}{done.stderr}")
 

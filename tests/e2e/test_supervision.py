@@ -335,9 +335,8 @@ def test_a_model_that_torchserve_has_given_up_is_revived(up):
     assert "model en has had no worker that is ready" in up.text
 
 
-@pytest.mark.parametrize("settings", ["", "\nenable_model_api=true\n"], ids=["as shipped", "with the model API"])
-def test_nothing_is_registered_from_elsewhere(new_up, settings):
-    up = new_up(settings=settings).start("--no-site").wait_until_ready()
+def test_nothing_is_registered_from_elsewhere(new_up):
+    up = new_up().start("--no-site").wait_until_ready()
     mar_bytes = (up.model_store / "en.mar").read_bytes()
     outside = up.directory / "outside.mar"
     outside.write_bytes(mar_bytes)
