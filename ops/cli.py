@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import archive.cli
 import training.cli
+from ops import operator_cli
 from ops.errors import OpsError, StartError
 
 if TYPE_CHECKING:
@@ -23,6 +24,8 @@ examples:
   nerserve up                          serve model-store/en.mar, with the site, on this machine only
   nerserve up --models en,de           two models; the first is the site's default
   nerserve up --no-site                TorchServe alone
+  nerserve models                      what is served, with how many workers
+  nerserve scale en --workers 4        more or fewer workers, while requests come
   nerserve COMMAND --help              more on one command
 
 default ports, all on 127.0.0.1:
@@ -47,7 +50,7 @@ exit status:
   3        a port is busy, or another nerserve uses the state directory
   4        no Java 17 or newer
   5        a model archive is missing or broken
-  6        with --no-restart: TorchServe, a model or the site ended or hung after everything was up
+  12       with --no-restart: TorchServe, a model or the site ended or hung after everything was up
   128 + N  stopped by signal N before everything was up
 """
 
@@ -78,6 +81,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"nerserve {_version()}")
     subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     add_parsers(subparsers)
+    operator_cli.add_parsers(subparsers, _run_operator)
     archive.cli.add_parsers(subparsers)
     training.cli.add_parsers(subparsers)
     return parser
@@ -132,8 +136,26 @@ def add_parsers(subparsers: argparse._SubParsersAction[argparse.ArgumentParser])
     parser.add_argument(
         "--no-restart",
         action="store_true",
-        help="end with status 6 where TorchServe, a model or the site would be started again, as a container wants it; "
+        help="end with status 12 where TorchServe, a model or the site would be started again, for containers; "
         "workers that TorchServe restarts by itself are still waited for",
+    )
+    parser.add_argument(
+        "--ca",
+        type=Path,
+        metavar="FILE",
+        help="certificates to trust when config.properties says https (default: its certificate_file, self-signed)",
+    )
+    parser.add_argument(
+        "--inference-key-file",
+        type=Path,
+        metavar="FILE",
+        help="with tokens on: publish the inference key here too, readable by the file's group",
+    )
+    parser.add_argument(
+        "--renew-keys-every",
+        type=_seconds,
+        metavar="S",
+        help="with tokens on: seconds until a key is replaced (default: 60 %% of token_expiration_min)",
     )
     parser.set_defaults(run=lambda options: _run_up(parser, options))
 
@@ -155,6 +177,13 @@ def _run_up(parser: argparse.ArgumentParser, options: argparse.Namespace) -> int
     )
 
 
+def _run_operator(options: argparse.Namespace) -> int:
+    """One of the operators' commands; the imports wait until here, as above."""
+    from ops.operator_commands import run
+
+    return run(options, sys.stdout, sys.stderr)
+
+
 def _up_options(parser: argparse.ArgumentParser, options: argparse.Namespace) -> UpOptions:
     from ops.up import UpOptions
 
@@ -170,6 +199,9 @@ def _up_options(parser: argparse.ArgumentParser, options: argparse.Namespace) ->
             start_timeout_s=options.start_timeout,
             drain_timeout_s=options.drain_timeout,
             can_restart=not options.no_restart,
+            ca=options.ca,
+            inference_key_file=options.inference_key_file,
+            renew_keys_every_s=options.renew_keys_every,
         )
     except ValueError as error:
         parser.error(f"--models: {error}")

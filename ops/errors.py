@@ -1,4 +1,4 @@
-"""Everything ``nerserve up`` can fail with, one class each; ``exit_code`` is what the shell sees.
+"""Everything ``nerserve`` itself can fail with, one class each; ``exit_code`` is what the shell sees.
 
 ```text
 OpsError                          1
@@ -9,11 +9,18 @@ OpsError                          1
   BadArchiveError                 5  a model archive is missing or broken
   StoppedError              128 + N  signal N came before everything was up
   StartError                      1  TorchServe, a model or the site does not come up; ``details`` has the log's end
+  InputFileError                  2  a file of keys, texts or certificates that was named cannot be used
   ManagementError                 1  the management API was asked
-    ManagementUnreachableError       no reply: refused, or none in time
-    ManagementReplyError             a reply that is not TorchServe's
-    ManagementRefusedError           a reply with an error status
-      UnknownModelError              404: no model of that name is registered
+    ManagementUnreachableError   10  no reply: refused, or none in time
+    ManagementReplyError          1  a reply that is not TorchServe's
+    ManagementRefusedError        7  a reply with an error status, TorchServe's own words in the message
+      UnknownModelError           6  404: no such model, version or archive in its model store
+  NotNowError                     7  nerserve itself refuses: it would hurt, or there is nothing to do it with
+  RolledBackError                 8  a change did not hold and was taken back; the old state is served
+  WaitError                       9  what was waited for did not happen in time
+  LoadError                       1  workers end while they load their model
+  NotRestoredError               11  a change could not be taken back; the message says what is left
+  BrokenOffError            128 + N  signal N came; the old state is served
 ```
 
 A message says what was expected and what came, and holds no text of a user.
@@ -83,6 +90,8 @@ class ManagementError(OpsError):
 class ManagementUnreachableError(ManagementError):
     """No reply from the management API."""
 
+    exit_code = 10
+
 
 class ManagementReplyError(ManagementError):
     """The reply is not what TorchServe's management API sends."""
@@ -91,10 +100,57 @@ class ManagementReplyError(ManagementError):
 class ManagementRefusedError(ManagementError):
     """The management API answered with an error; ``status`` is its HTTP status."""
 
+    exit_code = 7
+
     def __init__(self, status: int, message: str) -> None:
         super().__init__(message)
         self.status = status
 
 
 class UnknownModelError(ManagementRefusedError):
-    """No model of that name is registered."""
+    """No model or version of that name is registered, or the model store has no such archive."""
+
+    exit_code = 6
+
+
+class InputFileError(OpsError):
+    """A file that the command line names cannot be used."""
+
+    exit_code = 2
+
+
+class NotNowError(OpsError):
+    """What was asked would hurt, or there is nothing to do it with."""
+
+    exit_code = 7
+
+
+class RolledBackError(OpsError):
+    """A change did not hold and was taken back."""
+
+    exit_code = 8
+
+
+class WaitError(OpsError):
+    """What was waited for did not happen in time."""
+
+    exit_code = 9
+
+
+class LoadError(OpsError):
+    """Workers end while they load their model."""
+
+
+class NotRestoredError(OpsError):
+    """A change that did not hold could not be taken back either."""
+
+    exit_code = 11
+
+
+class BrokenOffError(OpsError):
+    """Somebody asked us to stop; the shell sees 128 plus the signal's number."""
+
+    def __init__(self, signal_number: int, message: str) -> None:
+        super().__init__(message)
+        self.signal_number = signal_number
+        self.exit_code = 128 + signal_number

@@ -33,10 +33,11 @@ def adopt_orphans() -> None:
 
 
 class Guard:
-    """The process of ``ops/guard.py``, which kills the groups it watches should this one vanish."""
+    """The process of ``ops/guard.py``, which kills the groups and removes the files it watches should this one go."""
 
     def __init__(self) -> None:
         self._groups: set[int] = set()
+        self._files: set[str] = set()
         self._process = self._start()
 
     def watch(self, group: int) -> None:
@@ -49,8 +50,14 @@ class Guard:
         self._groups.discard(group)
         self._tell(f"-{group}")
 
+    def remove_at_the_end(self, path: Path) -> None:
+        """Have the file at *path*, which is absolute, removed when this process is gone, should it still be there."""
+        if "\n" not in str(path):  # such a name has no place in a line
+            self._files.add(str(path))
+            self._tell(str(path))
+
     def close(self) -> None:
-        """End the guard; what it still watches is killed."""
+        """End the guard; what it still watches is killed or removed."""
         try:
             self._process.communicate(timeout=KILL_WAIT_S)
         except (BrokenPipeError, subprocess.TimeoutExpired):
@@ -67,14 +74,14 @@ class Guard:
         if self._process.poll() is not None:
             logger.warning("the guard is gone; starting another")
             self._process = self._start()
-            for group in self._groups:
-                self._tell(f"+{group}")
+            for line in [*(f"+{group}" for group in self._groups), *self._files]:
+                self._tell(line)
 
     def _tell(self, line: str) -> None:
         stdin = self._process.stdin
         if stdin is not None and not stdin.closed:
             with contextlib.suppress(BrokenPipeError):  # check() starts another, which is told everything
-                stdin.write(f"{line}\n".encode())
+                stdin.write(f"{line}\n".encode(errors="surrogateescape"))
 
     @staticmethod
     def _start() -> subprocess.Popen[bytes]:

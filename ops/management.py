@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, Final
 from urllib.parse import quote
 
 import requests
@@ -16,6 +18,14 @@ from ops.errors import (
     UnknownModelError,
 )
 
+KEY_CHANGE_S: Final = 0.5
+"""For a key that was renewed to be published; it takes milliseconds."""
+
+REGISTER_TIMEOUT_S: Final = 120.0
+"""For a registration: TorchServe unpacks the archive before it replies."""
+
+_MAX_MESSAGE_CHARS: Final = 500
+
 
 @dataclass(frozen=True)
 class WorkerStatus:
@@ -25,25 +35,29 @@ class WorkerStatus:
         worker_id: TorchServe's number for it.
         status: ``"READY"`` once its model is loaded, else ``"UNLOADING"``, also while it loads.
         pid: Its process, the last one's while it is being restarted; None before the first has told.
+        memory_bytes: What TorchServe last measured; 0 while its system metrics are off.
     """
 
     worker_id: str
     status: str
     pid: int | None
+    memory_bytes: int = 0
 
 
 @dataclass(frozen=True)
 class ModelStatus:
-    """The default version of one model.
+    """One version of one model.
 
     Attributes:
         name: The name predictions ask for.
-        version: The version that answers when none is named.
+        version: The version as the archive names it.
         min_workers: Workers that TorchServe keeps up.
         max_workers: Workers it was allowed; it never scales by itself.
         workers: Those it has, whatever their state.
         num_pending: Requests in the queue; those a worker has in hand are not counted.
         response_timeout_s: After it TorchServe kills a worker that does not answer.
+        archive: The file it was registered from, as its registration named it.
+        batch_size: Requests that one pass answers at most.
     """
 
     name: str
@@ -53,6 +67,8 @@ class ModelStatus:
     workers: tuple[WorkerStatus, ...]
     num_pending: int
     response_timeout_s: int
+    archive: str = ""
+    batch_size: int = 1
 
     @property
     def num_ready(self) -> int:
@@ -63,54 +79,161 @@ class ModelStatus:
 class ManagementClient:
     """Asks the management API at *url*; every call is over within *timeout_s* seconds or so.
 
-    *key* gives the management key at each call, for a server that wants one; None sends none.
+    *key* gives the management key at each call, for a server that wants one;
+    None sends none.  A call that is refused because the key was renewed
+    meanwhile is made once more, with the new one.  *ca* is a file with the certificates to trust behind an
+    https URL, None trusts the usual ones.
 
     Methods raise a ManagementError: ManagementUnreachableError without a reply,
-    UnknownModelError for a model that is not registered, ManagementRefusedError
-    for another error status, ManagementReplyError for a reply that is none.
+    UnknownModelError for a model, version or archive that is not there,
+    ManagementRefusedError for another error status (TorchServe's own message
+    is passed on), ManagementReplyError for a reply that is none.
     """
 
-    def __init__(self, url: str, timeout_s: float = 2.0, key: Callable[[], str | None] = lambda: None) -> None:
+    def __init__(
+        self,
+        url: str,
+        timeout_s: float = 2.0,
+        key: Callable[[], str | None] = lambda: None,
+        ca: Path | None = None,
+    ) -> None:
         self._url = url
         self._timeout_s = timeout_s
         self._key = key
         self._session = requests.Session()
         self._session.trust_env = False  # no proxy stands between us and this machine
+        self._session.verify = True if ca is None else str(ca)
 
-    def describe(self, model: str) -> ModelStatus:
-        """The state of *model* and its workers."""
-        reply = self._ask("GET", model)
+    @property
+    def url(self) -> str:
+        """Where the management API is."""
+        return self._url
+
+    def models(self) -> list[str]:
+        """The names of all models, sorted."""
+        names: list[str] = []
+        page: str | None = "0"
+        while page is not None:
+            reply = self._ask("GET", parameters={"limit": "100", "next_page_token": page})
+            try:
+                names += [str(model["modelName"]) for model in reply["models"]]
+                following = reply.get("nextPageToken")
+                if following is not None and int(following) <= int(page):
+                    raise ValueError("a page that follows itself")
+            except (KeyError, TypeError, ValueError, AttributeError) as error:
+                raise ManagementReplyError(f"{self._url} lists its models in a form we do not know") from error
+            page = None if following is None else str(following)
+        return sorted(names)
+
+    def describe(self, model: str, version: str | None = None) -> ModelStatus:
+        """The state of *version* of *model*, by default of its default version, and its workers."""
+        return self._described(model, *([] if version is None else [version]))[0]
+
+    def versions(self, model: str) -> dict[str, ModelStatus]:
+        """The state of every version of *model*, by version."""
+        return {status.version: status for status in self._described(model, "all")}
+
+    def scale(self, model: str, num_workers: int, version: str | None = None) -> None:
+        """Have *version* of *model*, by default its default version, served by *num_workers* workers.
+
+        Returns before new ones are loaded.  Those that are too many are ended
+        at once, the youngest first, whatever they have in hand.
+        """
+        path = [model] if version is None else [model, version]
+        self._ask("PUT", *path, parameters={"min_worker": str(num_workers), "max_worker": str(num_workers)})
+
+    def register(self, archive: str, model: str | None, num_workers: int) -> None:
+        """Have TorchServe unpack the file *archive* of its model store and start workers; returns before they load.
+
+        It is served as *model*, None for the name that the archive has.  When
+        the archive's own yaml names numbers of workers, those win over
+        *num_workers*, and only a later scale() wins over them.
+        """
+        parameters = {"url": archive, "initial_workers": str(num_workers), "synchronous": "false"}
+        if model is not None:
+            parameters["model_name"] = model
+        self._ask("POST", parameters=parameters, timeout_s=max(self._timeout_s, REGISTER_TIMEOUT_S))
+
+    def set_default(self, model: str, version: str) -> None:
+        """Have *version* answer from now on when no version is named; what is queued stays where it is."""
+        self._ask("PUT", model, version, "set-default")
+
+    def unregister(self, model: str, version: str) -> None:
+        """Forget *version* of *model*; requests in its queue are never answered, so stop its workers first."""
+        self._ask("DELETE", model, version)
+
+    def _described(self, *path: str) -> list[ModelStatus]:
+        """The reply to a description of *path*: at least one status."""
+        reply = self._ask("GET", *path)
         try:
-            return _model_status(reply[0])
-        except (KeyError, IndexError, TypeError, ValueError) as error:
-            raise ManagementReplyError(f"{self._url} describes model {model} in a form we do not know") from error
+            statuses = [_model_status(one) for one in reply]
+            return [statuses[0], *statuses[1:]]
+        except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
+            raise ManagementReplyError(f"{self._url} describes model {path[0]} in a form we do not know") from error
 
-    def scale(self, model: str, num_workers: int) -> None:
-        """Have *model* served by *num_workers* workers; returns before they are loaded."""
-        self._ask("PUT", model, {"min_worker": str(num_workers), "max_worker": str(num_workers)})
-
-    def _ask(self, method: str, model: str, parameters: dict[str, str] | None = None) -> Any:
-        url = f"{self._url}/models/{quote(model, safe='')}"
+    def _ask(
+        self,
+        method: str,
+        *path: str,
+        parameters: dict[str, str] | None = None,
+        timeout_s: float | None = None,
+    ) -> Any:
+        url = "/".join([f"{self._url}/models", *(quote(part, safe="") for part in path)])
+        timeout_s = self._timeout_s if timeout_s is None else timeout_s
         key = self._key()
-        headers = {"Authorization": f"Bearer {key}"} if key else {}
-        try:
-            response = self._session.request(
-                method, url, params=parameters, headers=headers, timeout=self._timeout_s, allow_redirects=False
-            )
-        except requests.RequestException as error:
-            # The next call must not inherit a connection in an unknown state.
-            self._session.close()
-            raise ManagementUnreachableError(f"no reply from {url}: {type(error).__name__}") from error
+        response = self._send(method, url, parameters, key, timeout_s)
+        if response.status_code == requests.codes.bad_request and key is not None and has_changed(self._key, key):
+            response = self._send(method, url, parameters, self._key(), timeout_s)
         if response.status_code == requests.codes.not_found:
-            raise UnknownModelError(response.status_code, f"TorchServe at {self._url} has no model {model}")
-        if not response.ok:
+            what = f"no model {path[0]}" if path else "nothing there"
+            raise UnknownModelError(404, f"TorchServe at {self._url} says: {_message(response) or what}")
+        if response.status_code == requests.codes.method_not_allowed and method in {"POST", "DELETE"}:
             raise ManagementRefusedError(
-                response.status_code, f"{method} {url} was refused with status {response.status_code}"
+                405, f"TorchServe at {self._url} registers and unregisters nothing: its enable_model_api is not true"
+            )
+        if not response.ok:
+            reason = _message(response)
+            raise ManagementRefusedError(
+                response.status_code,
+                f"{method} {url} was refused with status {response.status_code}" + (f": {reason}" if reason else ""),
             )
         try:
             return response.json()
         except requests.JSONDecodeError as error:
             raise ManagementReplyError(f"{method} {url} got a reply that is not JSON") from error
+
+    def _send(
+        self, method: str, url: str, parameters: dict[str, str] | None, key: str | None, timeout_s: float
+    ) -> requests.Response:
+        headers = {"Authorization": f"Bearer {key}"} if key else {}
+        try:
+            return self._session.request(
+                method, url, params=parameters, headers=headers, timeout=timeout_s, allow_redirects=False
+            )
+        except requests.RequestException as error:
+            # The next call must not inherit a connection in an unknown state.
+            self._session.close()
+            raise ManagementUnreachableError(f"no reply from {url}: {type(error).__name__}") from error
+
+
+def has_changed(key: Callable[[], str | None], before: str) -> bool:
+    """Whether *key* gives another key than *before*, or does so in a moment."""
+    deadline_s = time.monotonic() + KEY_CHANGE_S
+    while key() in {before, None}:
+        if time.monotonic() > deadline_s:
+            return False
+        time.sleep(0.02)
+    return True
+
+
+def _message(response: requests.Response) -> str:
+    """What TorchServe says for people in an error reply, in one line; empty when it says nothing."""
+    try:
+        reply = response.json()
+    except requests.JSONDecodeError:
+        return ""
+    message = reply.get("message") if isinstance(reply, dict) else None
+    return " ".join(message.split())[:_MAX_MESSAGE_CHARS] if isinstance(message, str) else ""
 
 
 def _model_status(reply: dict[str, Any]) -> ModelStatus:
@@ -124,9 +247,12 @@ def _model_status(reply: dict[str, Any]) -> ModelStatus:
                 worker_id=str(worker["id"]),
                 status=str(worker["status"]),
                 pid=int(worker["pid"]) if int(worker["pid"]) > 0 else None,
+                memory_bytes=int(worker.get("memoryUsage", 0)),
             )
             for worker in reply["workers"]
         ),
         num_pending=int(reply["jobQueueStatus"]["pendingRequests"]),
         response_timeout_s=int(reply["responseTimeout"]),
+        archive=str(reply.get("modelUrl", "")),
+        batch_size=int(reply.get("batchSize", 1)),
     )

@@ -257,6 +257,11 @@ class Policy:
         model.was_absent = False
         if seen.num_ready:
             return self._look_at_ready(now_s, name, seen)
+        return self._look_at_idle(now_s, name, seen, any_ready=any_ready)
+
+    def _look_at_idle(self, now_s: float, name: str, seen: ModelSeen, *, any_ready: bool) -> list[Action]:
+        """A model without a worker that is ready."""
+        model = self._models[name]
         num_wanted = max(seen.num_wanted, model.num_owed)
         if not num_wanted:  # an operator wants it so
             model.idle_since_s, model.last_sign_s = None, now_s

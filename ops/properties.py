@@ -1,9 +1,12 @@
-"""TorchServe's ``config.properties`` as far as we need it: its addresses and the JVM's options."""
+"""TorchServe's ``config.properties`` as far as we need it: its addresses, who may ask there, and the JVM's options."""
 
 from __future__ import annotations
 
+import binascii
 import ipaddress
+import os
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -16,6 +19,9 @@ _ADDRESSES: Final = {
     "management_address": "http://127.0.0.1:8081",
     "metrics_address": "http://127.0.0.1:8082",
 }
+_RSA_OID: Final = bytes.fromhex("2a864886f70d010101")
+_USUAL_KEY_LIFE_MIN: Final = "60"
+SHORTEST_KEY_LIFE_S: Final = 5
 _GRPC_PORTS: Final = {"grpc_inference_port": "7070", "grpc_management_port": "7071"}
 
 
@@ -30,11 +36,17 @@ class Address:
     host: str
     port: int
     setting: str
+    scheme: str = "http"
 
     @property
     def url(self) -> str:
         """The base URL for a client on this machine, without a trailing slash."""
-        return f"http://{client_host(self.host)}:{self.port}"
+        return f"{self.scheme}://{client_host(self.host)}:{self.port}"
+
+    @property
+    def has_tls(self) -> bool:
+        """Whether it speaks https."""
+        return self.scheme == "https"
 
     @property
     def is_loopback(self) -> bool:
@@ -55,6 +67,8 @@ class ServerConfig:
         grpc: The two gRPC listeners that TorchServe always opens; port 0 is any free one.
         jvm_options: ``vmargs``; only TorchServe's own launcher reads them, so whoever starts Java must.
         has_token_authorization: Whether the APIs ask for tokens.
+        key_life_s: How long such a token, a key, is valid.
+        certificate: The PEM file with the server's certificate; None without TLS, or when it is in a keystore.
     """
 
     path: Path
@@ -64,10 +78,12 @@ class ServerConfig:
     grpc: tuple[Address, ...]
     jvm_options: tuple[str, ...]
     has_token_authorization: bool
+    key_life_s: int
+    certificate: Path | None
 
     @classmethod
     def load(cls, path: Path) -> ServerConfig:
-        """Read *path*; raises ConfigFileError, naming the setting, for an address that is not http://HOST:PORT."""
+        """Read *path*; raises ConfigFileError, naming the setting, for a value that we know cannot be served."""
         try:
             text = path.read_text(encoding="utf-8")
         except FileNotFoundError as error:
@@ -80,6 +96,7 @@ class ServerConfig:
         for key, usual in _GRPC_PORTS.items():
             host = settings.get(key.replace("_port", "_address"), "127.0.0.1")
             grpc.append(Address(host, _port(path, key, settings.get(key, usual)), key))
+        has_tls = any(address.has_tls for address in addresses.values())
         return cls(
             path=path.absolute(),
             inference=addresses["inference_address"],
@@ -88,6 +105,8 @@ class ServerConfig:
             grpc=tuple(grpc),
             jvm_options=tuple(settings.get("vmargs", "").split()),
             has_token_authorization=settings.get("disable_token_authorization", "false").lower() != "true",
+            key_life_s=_key_life_s(path, settings.get("token_expiration_min", _USUAL_KEY_LIFE_MIN)),
+            certificate=_certificate(path, settings) if has_tls else None,
         )
 
     @property
@@ -127,15 +146,63 @@ def _ip(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
 
 
 def _address(path: Path, key: str, value: str) -> Address:
-    wrong = ConfigFileError(f"{path}: {key}: expected http://HOST:PORT, got {value!r}")
+    wrong = ConfigFileError(f"{path}: {key}: expected http://HOST:PORT or https://HOST:PORT, got {value!r}")
     try:
         parts = urlsplit(value)
         port = parts.port
     except ValueError as error:
         raise wrong from error
-    if parts.scheme != "http" or not parts.hostname or not port or parts.path not in {"", "/"}:
+    if parts.scheme not in {"http", "https"} or not parts.hostname or not port or parts.path not in {"", "/"}:
         raise wrong
-    return Address(parts.hostname, port, key)
+    return Address(parts.hostname, port, key, parts.scheme)
+
+
+def _key_life_s(path: Path, minutes: str) -> int:
+    """Whole seconds, as TorchServe counts them; it takes parts of a minute."""
+    try:
+        life_s = int(float(minutes) * 60)
+    except (ValueError, OverflowError):
+        life_s = 0
+    if life_s < SHORTEST_KEY_LIFE_S:  # TorchServe would start, with keys that nobody can use
+        raise ConfigFileError(
+            f"{path}: token_expiration_min: expected minutes, at least {SHORTEST_KEY_LIFE_S / 60:.2f}, got {minutes!r}"
+        )
+    return life_s
+
+
+def _certificate(path: Path, settings: Mapping[str, str]) -> Path | None:
+    """The certificate's file, None for a keystore; without either TorchServe makes one up that nobody can verify."""
+    if "keystore" in settings:
+        _readable(path, "keystore", settings["keystore"])
+        return None
+    for key in ("private_key_file", "certificate_file"):
+        if key not in settings:
+            raise ConfigFileError(f"{path}: {key} is missing: https needs it, or a keystore")
+        _readable(path, key, settings[key])
+    if not _is_rsa(Path(settings["private_key_file"])):
+        raise ConfigFileError(
+            f"{path}: private_key_file: expected an RSA key in PEM form, without a password: TorchServe takes no other"
+        )
+    return Path(settings["certificate_file"])
+
+
+def _is_rsa(path: Path) -> bool:
+    """Whether the PEM file *path* begins with a private RSA key that can be read without a password."""
+    text = path.read_text(encoding="ascii", errors="replace")
+    found = re.match(r"\s*-----BEGIN (RSA )?PRIVATE KEY-----\s+([A-Za-z0-9+/=\s]+)-----END", text)
+    if found is None:
+        return False
+    try:
+        return bool(found[1]) or _RSA_OID in binascii.a2b_base64(found[2])[:64]
+    except binascii.Error:
+        return False
+
+
+def _readable(path: Path, key: str, value: str) -> None:
+    if not Path(value).is_absolute():  # TorchServe would look in its working directory
+        raise ConfigFileError(f"{path}: {key}: expected an absolute path, got {value!r}")
+    if not os.access(value, os.R_OK) or not Path(value).is_file():
+        raise ConfigFileError(f"{path}: {key}: expected a file that can be read, got {value!r}")
 
 
 def _port(path: Path, key: str, value: str) -> int:

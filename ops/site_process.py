@@ -6,6 +6,7 @@ import importlib.util
 import logging
 import os
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -62,13 +63,21 @@ class Site:
         models: tuple[str, ...],
         state_dir: StateDir,
         guard: Guard,
+        inference_key: Path | None = None,
+        ca: Path | None = None,
     ) -> None:
+        """*inference_key* is the file with the key, None for a TorchServe that asks for none.
+
+        *ca* has the certificates to trust, None when *inference_url* is not https.
+        """
         self._command = command
         self._address = address
         self._inference_url = inference_url
         self._models = models
         self._output = state_dir.logs / "site.log"
         self._guard = guard
+        self._inference_key = inference_key
+        self._ca = ca
         self._group: ProcessGroup | None = None
         self._log_start = 0
 
@@ -86,20 +95,27 @@ class Site:
         """Start gunicorn; what is left of an earlier one is ended first."""
         self.kill()
         self._log_start = self._output.stat().st_size if self._output.exists() else 0
-        env = {
-            "NERSERVE_INFERENCE_URL": self._inference_url,
-            "NERSERVE_MODELS": ",".join(self._models),
-            "NERSERVE_HOST": self._address.host,
-            "NERSERVE_PORT": str(self._address.port),
-        }
         self._group = ProcessGroup(
             self._command.arguments,
-            env=os.environ | env,
+            env=self._env(os.environ),
             cwd=self._command.directory,
             output=self._output,
             guard=self._guard,
         )
         logger.info("site started, pid %d", self._group.pid)
+
+    def _env(self, environ: Mapping[str, str]) -> dict[str, str]:
+        """*environ* with what the site must know; of keys it learns where one of them is, and nothing else."""
+        ours = {
+            "NERSERVE_INFERENCE_URL": self._inference_url,
+            "NERSERVE_INFERENCE_KEY_FILE": self._inference_key,
+            "NERSERVE_CA_FILE": self._ca,
+            "NERSERVE_MODELS": ",".join(self._models),
+            "NERSERVE_HOST": self._address.host,
+            "NERSERVE_PORT": self._address.port,
+        }
+        others = {name: value for name, value in environ.items() if name not in ours}
+        return others | {name: str(value) for name, value in ours.items() if value is not None}
 
     def poll(self) -> int | None:
         """The exit status of gunicorn, or None while it runs; once it has ended no worker of it is left."""

@@ -62,6 +62,21 @@ class StateDir:
         """Where TorchServe unpacks archives and opens the workers' sockets; emptied at every start."""
         return self.path / "tmp"
 
+    @property
+    def key_file(self) -> Path:
+        """Where TorchServe writes its keys, when it asks for any: its working directory decides."""
+        return self.path / "key_file.json"
+
+    @property
+    def inference_key(self) -> Path:
+        """The inference key alone, for whoever asks for predictions."""
+        return self.path / "keys" / "inference.key"
+
+    @property
+    def management_key(self) -> Path:
+        """The management key alone, for operators."""
+        return self.path / "keys" / "management.key"
+
     def create(self) -> None:
         """Make the directories, private to this user: what TorchServe unpacks there is code that runs."""
         for path in (self.path, self.logs, self.scratch):
@@ -100,6 +115,9 @@ class TorchServe:
         """Start the JVM in a clean scratch directory; what is left of an earlier one is ended first."""
         self.kill()
         self._state_dir.create()
+        if self._config.has_token_authorization:
+            self._state_dir.key_file.touch(0o600, exist_ok=False)  # TorchServe's own is for all to read at first
+            self._guard.remove_at_the_end(self._state_dir.key_file)
         self._log_starts = {path: path.stat().st_size for path in self._log_files() if path.exists()}
         self._group = ProcessGroup(
             java_command(
@@ -126,9 +144,10 @@ class TorchServe:
             self._group.terminate()
 
     def kill(self) -> None:
-        """End TorchServe and its workers at once, and remove what it unpacked."""
+        """End TorchServe and its workers at once, and remove what it unpacked and its keys, which it leaves behind."""
         if self._group is not None:
             self._group.kill()
+        self._state_dir.key_file.unlink(missing_ok=True)
         shutil.rmtree(self._state_dir.scratch, ignore_errors=True)
         if self._link is not None:
             shutil.rmtree(self._link.parent, ignore_errors=True)

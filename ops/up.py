@@ -9,17 +9,20 @@ import re
 import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Final, TextIO
 
-from ops.canary import Canaries, Sign, ask
+from ops import tls
+from ops.canary import Canaries, InferenceApi, Sign, ask, no_key
 from ops.errors import (
     BadArchiveError,
+    ConfigFileError,
     ManagementError,
+    ManagementRefusedError,
     ManagementUnreachableError,
     OpsError,
     StartError,
@@ -29,6 +32,7 @@ from ops.errors import (
 )
 from ops.group import Guard, adopt_orphans
 from ops.java import Java, find_java
+from ops.keys import USUAL_SHARE, KeyFile, KeyRing
 from ops.management import ManagementClient
 from ops.ports import check_ports
 from ops.properties import Address, ServerConfig
@@ -47,7 +51,7 @@ TRACEBACK_S: Final = 0.2
 LAST_BATCHES_S: Final = 1.0
 """For batches that workers have in hand once the queues are empty; nothing tells how many there are."""
 
-GAVE_UP_STATUS: Final = 6
+GAVE_UP_STATUS: Final = 12
 """The exit status when something ended or hung that was not to be restarted."""
 
 _MODEL_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
@@ -68,6 +72,9 @@ class UpOptions:
         start_timeout_s: Until everything must answer.
         drain_timeout_s: Until requests that were accepted must be answered, when stopping.
         can_restart: Whether to start again what ends or hangs; if not, the first such event ends everything.
+        ca: Certificates to trust when TorchServe speaks https; by default its own, which must be self-signed then.
+        inference_key_file: One more file to publish the inference key in, readable by its group.
+        renew_keys_every_s: How long a key is used; by default for 60 % of its life.
     """
 
     config: Path
@@ -80,6 +87,9 @@ class UpOptions:
     start_timeout_s: float = 120.0
     drain_timeout_s: float = 30.0
     can_restart: bool = True
+    ca: Path | None = None
+    inference_key_file: Path | None = None
+    renew_keys_every_s: float | None = None
 
     def __post_init__(self) -> None:
         for model in self.models:
@@ -170,19 +180,27 @@ class _Stack:
     options: UpOptions
     config: ServerConfig
     guard: Guard
+    state_dir: StateDir
     torchserve: TorchServe
     site: Site | None
     management: ManagementClient
+    inference: InferenceApi
+    ca: Path | None
+    keys: KeyRing | None
     stop: StopRequests
     progress: Progress
+    cleanup: ExitStack = field(default_factory=ExitStack)
 
     def start(self) -> None:
         """Start everything and return once every model answers; StartError or StoppedError when it does not."""
+        last_words = self.torchserve.last_words
         self.torchserve.start()
+        if self.keys is not None:
+            self.cleanup.enter_context(self.keys.kept())
+            self._wait("TorchServe to write its keys", lambda: self.keys is None or self.keys.is_published, last_words)
         if self.site is not None:
             self.site.start()
-        last_words = self.torchserve.last_words
-        self._wait("TorchServe to start", self._is_managed, last_words)
+        self._wait("TorchServe to start", lambda: self._is_trusted() and self._is_managed(), last_words)
         for model in self.options.models:
             self._wait(f"model {model} to load", partial(self._is_loaded, model), last_words)
             self._wait(f"model {model} to answer", partial(self._answers, model), last_words)
@@ -225,6 +243,24 @@ class _Stack:
             return False
         except UnknownModelError:
             return True  # _is_loaded names it
+        except ManagementRefusedError:
+            return self.keys is None  # a key may expire before this API is there to renew it
+        return True
+
+    def _is_trusted(self) -> bool:
+        """Whether TLS is there, where it should be; StartError for a certificate that no client would accept."""
+        if self.ca is None:
+            return True
+        client = tls.trusting(self.ca)
+        for address in (self.config.inference, self.config.management):
+            if not address.has_tls:
+                continue
+            try:
+                problem = tls.problem_with(address, client)
+            except OSError:
+                return False  # not yet
+            if problem is not None:
+                raise StartError(f"{address.setting}: a client that trusts {self.ca} refuses {address.url}: {problem}")
         return True
 
     def _is_loaded(self, model: str) -> bool:
@@ -236,7 +272,7 @@ class _Stack:
             raise StartError(f"TorchServe did not take model {model}", self.torchserve.last_words()) from error
 
     def _answers(self, model: str) -> bool:
-        return ask(self.config.inference.url, model, timeout_s=5.0) is Sign.ANSWER
+        return ask(self.inference, model, timeout_s=5.0) is Sign.ANSWER
 
     def drain(self, hopeless: str | None = None) -> None:
         """Stop admitting, let what was accepted be answered, then end; kill() sees to what does not.
@@ -259,6 +295,9 @@ class _Stack:
         if self.site is not None:
             self.site.kill()
         self.torchserve.kill()
+        self.cleanup.close()
+        with suppress(OSError):  # it is not there, or somebody put something in it
+            self.state_dir.inference_key.parent.rmdir()
         self.guard.close()
 
     def _wait_while(self, is_busy: Callable[[], bool], deadline_s: float) -> None:
@@ -275,7 +314,7 @@ class _Stack:
             if status.num_pending:
                 return True
             # The queue does not count the batch in a worker's hand; with one worker, a canary is answered after it.
-            if status.num_ready and ask(self.config.inference.url, model, timeout_s=1.0) is Sign.SILENCE:
+            if status.num_ready and ask(self.inference, model, timeout_s=1.0) is Sign.SILENCE:
                 return True
         return False
 
@@ -296,6 +335,8 @@ def up(
     an archive that TorchServe should not see.
     """
     config = ServerConfig.load(options.config)
+    ca = _trusted(options, config)
+    renew_every_s = _renewal(options, config)
     site_address = Address(options.host, options.port, "--port")
     command = site_command() if options.has_site else None
     java = find_java(os.environ)
@@ -308,10 +349,21 @@ def up(
         check_ports([*config.addresses, *([site_address] if options.has_site else [])])
         adopt_orphans()
         guard = Guard()
+        keys = None
+        if config.has_token_authorization:
+            keys = KeyRing(
+                key_file=state_dir.key_file,
+                management_url=config.management.url,
+                ca=ca,
+                published=_key_files(options, state_dir, guard),
+                life_s=config.key_life_s,
+                renew_every_s=renew_every_s,
+            )
         stack = _Stack(
             options=options,
             config=config,
             guard=guard,
+            state_dir=state_dir,
             torchserve=TorchServe(
                 java=java.path,
                 config=config,
@@ -329,32 +381,36 @@ def up(
                 models=options.models,
                 state_dir=state_dir,
                 guard=guard,
+                inference_key=state_dir.inference_key if keys else None,
+                ca=ca if config.inference.has_tls else None,
             ),
-            management=ManagementClient(config.management.url),
+            management=ManagementClient(config.management.url, key=keys.management if keys else no_key, ca=ca),
+            inference=InferenceApi(config.inference.url, key=keys.inference if keys else no_key, ca=ca),
+            ca=ca,
+            keys=keys,
             stop=stop,
             progress=progress,
         )
-        return _run(stack, java, state_dir, err)
+        return _run(stack, java, err)
 
 
-def _run(stack: _Stack, java: Java, state_dir: StateDir, err: TextIO) -> int:
+def _run(stack: _Stack, java: Java, err: TextIO) -> int:
     def tell(text: str) -> None:
         stack.progress.clear()
         err.write(f"{time.strftime('%H:%M:%S')} {text}\n")
         err.flush()
 
     try:
-        stack.progress.say(f"Java {java.version} from {java.path}; logs in {state_dir.logs}")
-        for address in stack.config.addresses:
-            if not address.is_loopback and not stack.config.has_token_authorization:
-                tell(f"warning: {address.setting} is open to other machines, and nobody is asked for a token")
+        stack.progress.say(f"Java {java.version} from {java.path}; logs in {stack.state_dir.logs}")
+        for warning in _warnings(stack.config):
+            tell(f"warning: {warning}")
         stack.start()
         _announce(stack)
         supervisor = Supervisor(
             torchserve=stack.torchserve,
             site=stack.site,
             management=stack.management,
-            canaries=Canaries(stack.config.inference.url, timeout_s=CANARY_TIMEOUT_S),
+            canaries=Canaries(stack.inference, timeout_s=CANARY_TIMEOUT_S),
             models=stack.options.models,
             guard=stack.guard,
             tell=tell,
@@ -373,6 +429,62 @@ def _run(stack: _Stack, java: Java, state_dir: StateDir, err: TextIO) -> int:
     return 0 if given_up is None else GAVE_UP_STATUS
 
 
+def _warnings(config: ServerConfig) -> list[str]:
+    """What is open to other machines and should not be."""
+    warnings = []
+    for address in config.addresses:
+        if address.is_loopback:
+            continue
+        if not config.has_token_authorization or address is config.metrics:
+            warnings.append(f"{address.setting} is open to other machines, and nobody is asked for a token")
+        elif not address.has_tls:
+            warnings.append(f"{address.setting} is open to other machines without TLS, so they can read keys and texts")
+    return warnings
+
+
+def _trusted(options: UpOptions, config: ServerConfig) -> Path | None:
+    """The file with the certificates to trust; None when nothing that we ask speaks TLS."""
+    if not (config.inference.has_tls or config.management.has_tls):
+        if options.ca is not None:
+            raise ConfigFileError(f"--ca: neither inference_address nor management_address is https in {config.path}")
+        return None
+    ca = options.ca or config.certificate
+    if ca is None:
+        raise ConfigFileError("--ca: expected a file with the certificates to trust, because TLS comes from a keystore")
+    tls.trusting(ca)
+    return ca.absolute()
+
+
+def _renewal(options: UpOptions, config: ServerConfig) -> float:
+    """Seconds until a key is renewed."""
+    given_s = options.renew_keys_every_s
+    if not config.has_token_authorization:
+        for option, value in (("--renew-keys-every", given_s), ("--inference-key-file", options.inference_key_file)):
+            if value is not None:
+                raise ConfigFileError(
+                    f"{option}: nobody is asked for a key; see disable_token_authorization in {config.path}"
+                )
+    if given_s is None:
+        return USUAL_SHARE * config.key_life_s
+    if not 0 < given_s < config.key_life_s:
+        raise ConfigFileError(
+            f"--renew-keys-every: expected more than 0 and less than the life of a key, {config.key_life_s} s "
+            f"(token_expiration_min), got {given_s:g}"
+        )
+    return given_s
+
+
+def _key_files(options: UpOptions, state_dir: StateDir, guard: Guard) -> list[KeyFile]:
+    """Where keys are published; none of these files outlives us."""
+    state_dir.inference_key.parent.mkdir(mode=0o700, exist_ok=True)
+    files = [KeyFile(state_dir.inference_key, "inference"), KeyFile(state_dir.management_key, "management")]
+    if options.inference_key_file is not None:
+        files.append(KeyFile(options.inference_key_file.absolute(), "inference", mode=0o640))
+    for file in files:
+        guard.remove_at_the_end(file.path)
+    return files
+
+
 def _announce(stack: _Stack) -> None:
     """Say where everything is."""
     say, config = stack.progress.say, stack.config
@@ -383,6 +495,8 @@ def _announce(stack: _Stack) -> None:
         say(f"  Inference   {config.inference.url}/predictions/{model}")
     say(f"  Management  {config.management.url}/models")
     say(f"  Metrics     {config.metrics.url}/metrics")
+    if stack.keys is not None:
+        say(f"  Keys        {stack.state_dir.inference_key.parent}")
     say("Press Ctrl-C to stop.")
 
 

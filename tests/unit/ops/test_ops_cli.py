@@ -35,7 +35,7 @@ def test_help_of_up_says_what_each_exit_status_means(capsys):
         main(["up", "--help"])
 
     printed = capsys.readouterr().out
-    assert [f"\n  {status}  " in printed for status in (0, 1, 2, 3, 4, 5)] == [True] * 6
+    assert [f"\n  {status}  " in printed for status in (0, 1, 2, 3, 4, 5, 12)] == [True] * 7
 
 
 def test_help_imports_nothing_heavy():
@@ -82,6 +82,39 @@ def test_a_missing_config_is_status_2_in_one_line(project, capsys):
         capsys.readouterr().err
         == "nerserve: config.properties does not exist; name TorchServe's settings with --config\n"
     )
+
+
+@pytest.mark.parametrize(
+    ("settings", "arguments", "message"),
+    [
+        ("", ["--ca", "ca.pem"], "--ca: neither inference_address nor management_address is https"),
+        ("", ["--renew-keys-every", "60"], "--renew-keys-every: nobody is asked for a key"),
+        ("", ["--inference-key-file", "key"], "--inference-key-file: nobody is asked for a key"),
+        ("{tokens}", ["--renew-keys-every", "0"], "more than 0 and less than the life of a key, 3600 s"),
+        ("{tokens}", ["--renew-keys-every", "3600"], "(token_expiration_min), got 3600"),
+        ("{tokens}token_expiration_min=0", [], "token_expiration_min: expected minutes, at least 0.08, got '0'"),
+        ("{https}", [], "private_key_file is missing"),
+        ("{https}keystore={file}", [], "--ca: expected a file with the certificates to trust"),
+        ("{https}keystore={file}", ["--ca", "/nowhere"], "/nowhere: expected certificates to trust, in PEM form (No s"),
+        ("{https}private_key_file={key}\ncertificate_file={file}", [], "in PEM form (no certificate in it)"),
+    ],
+)
+def test_what_does_not_go_together_is_status_2_in_one_line(project, capsys, settings, arguments, message):
+    (project / "nothing").write_text("")
+    names = {
+        "tokens": "disable_token_authorization=false\n",
+        "https": "inference_address=https://127.0.0.1:8443\n",
+        "file": project / "nothing",
+        "key": project / "key",
+    }
+    names["key"].write_text("-----BEGIN RSA PRIVATE KEY-----\nMIIE\n-----END RSA PRIVATE KEY-----\n")
+    with (project / "config.properties").open("a") as config:
+        config.write("\n" + settings.format(**names))
+
+    assert main(["up", "--no-site", *arguments]) == 2
+    printed = capsys.readouterr().err
+    assert message in printed
+    assert printed.count("\n") == 1
 
 
 def test_a_missing_archive_is_status_5_and_says_what_there_is(project, capsys):

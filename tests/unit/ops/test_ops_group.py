@@ -120,3 +120,34 @@ def test_a_log_is_moved_away_when_it_is_long_and_the_writer_goes_on(tmp_path):
 
     assert path.read_bytes() == b"more"
     assert (tmp_path / "site.log.1").read_bytes() == b"x" * 100
+
+
+def test_a_guard_removes_files_at_the_end_and_not_before(tmp_path):
+    files = [tmp_path / name for name in ("key", "k\udc80\u00e9y", "stays")]
+    for file in files:
+        file.touch()
+    guard = Guard()
+    guard.remove_at_the_end(tmp_path / "missing")
+    for file in files[:2]:
+        guard.remove_at_the_end(file)
+
+    guard.check()
+    before = [file.exists() for file in files]
+    guard.close()
+
+    assert before == [True, True, True]
+    wait_until(lambda: [file.exists() for file in files] == [False, False, True])
+
+
+def test_a_guard_that_was_killed_is_replaced_by_one_that_knows_the_files(tmp_path):
+    file = tmp_path / "key"
+    file.touch()
+    guard = Guard()
+    guard.remove_at_the_end(file)
+
+    os.kill(guard.pid, signal.SIGKILL)
+    wait_until(lambda: not is_running(guard.pid))
+    guard.check()
+    guard.close()
+
+    wait_until(lambda: not file.exists())

@@ -8,7 +8,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from ops.canary import Canaries, Sign, ask
+from ops.canary import Canaries, InferenceApi, Sign, ask
 from ops.errors import (
     ManagementRefusedError,
     ManagementReplyError,
@@ -36,21 +36,25 @@ class Stub:
 
     def __init__(self):
         self.status, self.body, self.delay_s = 200, json.dumps([DESCRIBED]), 0.0
-        self.requests = []
+        self.statuses, self.bodies = [], []  # for the next requests, before those
+        self.requests, self.keys = [], []
         stub = self
 
         def answer(handler):
             body = handler.rfile.read(int(handler.headers.get("Content-Length", 0))).decode()
             stub.requests.append((handler.command, handler.path, body))
+            stub.keys.append(handler.headers.get("Authorization"))
             time.sleep(stub.delay_s)
-            handler.send_response(stub.status)
-            handler.send_header("Content-Length", str(len(stub.body)))
+            status = stub.statuses.pop(0) if stub.statuses else stub.status
+            content = stub.bodies.pop(0) if stub.bodies else stub.body
+            handler.send_response(status)
+            handler.send_header("Content-Length", str(len(content)))
             handler.send_header("Location", "/elsewhere")
             with contextlib.suppress(BrokenPipeError):  # whoever asked has gone
                 handler.end_headers()
-                handler.wfile.write(stub.body.encode())
+                handler.wfile.write(content.encode())
 
-        methods = dict.fromkeys(["do_GET", "do_PUT", "do_POST"], answer)
+        methods = dict.fromkeys(["do_GET", "do_PUT", "do_POST", "do_DELETE"], answer)
         quiet = {"log_message": lambda *_: None}
         handler_class = type("Handler", (BaseHTTPRequestHandler,), methods | quiet)
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), handler_class)
@@ -88,6 +92,83 @@ def test_scale_sets_both_numbers(stub, client):
     client.scale("en", 3)
 
     assert stub.requests == [("PUT", "/models/en?min_worker=3&max_worker=3", "")]
+
+
+@pytest.mark.parametrize(
+    ("call", "request_line"),
+    [
+        (lambda client: client.describe("en", "1.1"), ("GET", "/models/en/1.1")),
+        (lambda client: client.versions("en"), ("GET", "/models/en/all")),
+        (lambda client: client.scale("en", 0, "1.1"), ("PUT", "/models/en/1.1?min_worker=0&max_worker=0")),
+        (
+            lambda client: client.register("en-1.1.mar", "en", 2),
+            ("POST", "/models?url=en-1.1.mar&initial_workers=2&synchronous=false&model_name=en"),
+        ),
+        (
+            lambda client: client.register("en-1.1.mar", None, 1),
+            ("POST", "/models?url=en-1.1.mar&initial_workers=1&synchronous=false"),
+        ),
+        (lambda client: client.set_default("en", "1.1"), ("PUT", "/models/en/1.1/set-default")),
+        (lambda client: client.unregister("en", "1.1"), ("DELETE", "/models/en/1.1")),
+    ],
+)
+def test_every_call_asks_what_torchserve_understands(stub, client, call, request_line):
+    call(client)
+
+    assert [one[:2] for one in stub.requests] == [request_line]
+
+
+def test_a_list_of_models_may_have_pages(stub, client):
+    pages = [{"models": [{"modelName": "en"}], "nextPageToken": "100"}, {"models": [{"modelName": "de"}]}]
+    stub.bodies = [json.dumps(page) for page in pages]
+
+    assert client.models() == ["de", "en"]
+    assert [path for _, path, _ in stub.requests] == [
+        "/models?limit=100&next_page_token=0",
+        "/models?limit=100&next_page_token=100",
+    ]
+
+
+@pytest.mark.parametrize(
+    "body", ["[]", "{}", '{"models": [{}]}', '{"models": 7}', '{"models": [], "nextPageToken": "0"}']
+)
+def test_a_list_of_models_in_another_form_is_an_error(stub, client, body):
+    stub.body = body
+
+    with pytest.raises(ManagementReplyError, match="lists its models in a form we do not know"):
+        client.models()
+
+
+@pytest.mark.parametrize(
+    ("status", "method", "message"),
+    [
+        (404, "describe", "says: Model not found: en"),
+        (400, "describe", "was refused with status 400: Model not found: en"),
+        (405, "unregister", "registers and unregisters nothing: its enable_model_api is not true"),
+    ],
+)
+def test_the_words_of_torchserve_are_passed_on_in_one_line(stub, client, status, method, message):
+    stub.status, stub.body = status, json.dumps({"code": status, "message": "Model not found:\n en"})
+
+    with pytest.raises(ManagementRefusedError, match=message):
+        getattr(client, method)("en", "1.1")
+
+
+def test_a_key_that_was_renewed_meanwhile_is_tried_once(stub):
+    keys = iter(["old", "old", "new", "new", "new"])
+    stub.statuses = [400]
+
+    assert ManagementClient(stub.url, timeout_s=0.3, key=lambda: next(keys)).describe("en").name == "en"
+    assert stub.keys == ["Bearer old", "Bearer new"]
+
+
+def test_a_key_that_stays_is_not_tried_again(stub):
+    stub.status = 400
+
+    with pytest.raises(ManagementRefusedError):
+        ManagementClient(stub.url, timeout_s=0.3, key=lambda: "old").describe("en")
+
+    assert stub.keys == ["Bearer old"]
 
 
 def test_a_name_cannot_lead_elsewhere(stub, client):
@@ -154,7 +235,7 @@ def test_a_proxy_of_the_environment_is_not_asked(stub, client, monkeypatch):
     monkeypatch.delenv("no_proxy", raising=False)
 
     assert client.describe("en").name == "en"
-    assert ask(stub.url, "en", timeout_s=0.3) is not Sign.SILENCE
+    assert ask(InferenceApi(stub.url), "en", timeout_s=0.3) is not Sign.SILENCE
 
 
 @pytest.mark.parametrize(
@@ -172,13 +253,13 @@ def test_a_proxy_of_the_environment_is_not_asked(stub, client, monkeypatch):
 def test_only_a_prediction_is_an_answer(stub, status, body, delay_s, sign):
     stub.status, stub.body, stub.delay_s = status, body, delay_s
 
-    assert ask(stub.url, "en", timeout_s=0.3) is sign
+    assert ask(InferenceApi(stub.url), "en", timeout_s=0.3) is sign
     assert stub.requests[0][:2] == ("POST", "/predictions/en")
 
 
 def test_canaries_bring_back_what_each_model_said(stub):
     stub.body = '{"entities": []}'
-    canaries = Canaries(stub.url, timeout_s=5.0)
+    canaries = Canaries(InferenceApi(stub.url), timeout_s=5.0)
 
     canaries.send("en")
     canaries.send("de")

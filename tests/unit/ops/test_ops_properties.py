@@ -1,7 +1,10 @@
+import contextlib
 import ipaddress
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from ops.errors import ConfigFileError
 from ops.properties import Address, ServerConfig, parse_properties
@@ -46,6 +49,8 @@ def test_an_empty_file_means_torchserves_own_defaults(load):
         ("127.0.0.1", port) for port in (8080, 8081, 8082, 7070, 7071)
     ]
     assert config.has_token_authorization
+    assert config.key_life_s == 3600
+    assert config.certificate is None
     assert config.jvm_options == ()
 
 
@@ -67,7 +72,7 @@ def test_addresses_and_jvm_options_are_found(load):
 @pytest.mark.parametrize(
     ("setting", "value"),
     [
-        ("inference_address", "https://127.0.0.1:8443"),
+        ("inference_address", "ftp://127.0.0.1:8443"),
         ("inference_address", "unix:/tmp/socket"),
         ("management_address", "http://127.0.0.1"),
         ("management_address", "http://127.0.0.1:0"),
@@ -83,6 +88,93 @@ def test_an_address_that_cannot_be_served_is_named(load, setting, value):
         load(f"{setting}={value}")
 
     assert caught.value.exit_code == 2
+
+
+@pytest.fixture
+def tls_files(tmp_path):
+    """A certificate and its key, as far as anyone looks at them before TorchServe does."""
+    files = {name: tmp_path / f"{name}.pem" for name in ("private_key_file", "certificate_file", "keystore")}
+    for file in files.values():
+        file.write_text("")
+    files["private_key_file"].write_text("-----BEGIN RSA PRIVATE KEY-----\nMIIE\n-----END RSA PRIVATE KEY-----\n")
+    return files
+
+
+def pem_of(key, form):
+    return key.private_bytes(serialization.Encoding.PEM, form, serialization.NoEncryption()).decode()
+
+
+RSA = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+ELLIPTIC = ec.generate_private_key(ec.SECP256R1())
+LOCKED = RSA.private_bytes(
+    serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.BestAvailableEncryption(b"password")
+).decode()
+
+
+@pytest.mark.parametrize(
+    ("pem", "is_taken"),
+    [
+        pytest.param(pem_of(RSA, serialization.PrivateFormat.PKCS8), True, id="RSA, PKCS 8"),
+        pytest.param(pem_of(RSA, serialization.PrivateFormat.TraditionalOpenSSL), True, id="RSA, OpenSSL"),
+        pytest.param(pem_of(ELLIPTIC, serialization.PrivateFormat.PKCS8), False, id="elliptic, PKCS 8"),
+        pytest.param(pem_of(ELLIPTIC, serialization.PrivateFormat.TraditionalOpenSSL), False, id="elliptic, OpenSSL"),
+        pytest.param(LOCKED, False, id="with a password"),
+        pytest.param("-----BEGIN PRIVATE KEY-----\nA\n-----END PRIVATE KEY-----", False, id="no base64"),
+        pytest.param("", False, id="empty"),
+    ],
+)
+def test_a_private_key_that_torchserve_does_not_take_is_refused(load, tls_files, pem, is_taken):
+    tls_files["private_key_file"].write_text(pem)
+    settings = "inference_address=https://127.0.0.1:8443\n" + "".join(
+        f"{key}={tls_files[key]}\n" for key in ("private_key_file", "certificate_file")
+    )
+
+    with contextlib.nullcontext() if is_taken else pytest.raises(ConfigFileError, match="expected an RSA key"):
+        load(settings)
+
+
+def test_https_is_understood_with_a_certificate(load, tls_files):
+    config = load(
+        "inference_address=https://127.0.0.1:8443\n"
+        f"private_key_file={tls_files['private_key_file']}\ncertificate_file={tls_files['certificate_file']}"
+    )
+
+    assert config.inference.url == "https://127.0.0.1:8443"
+    assert [one.has_tls for one in (config.inference, config.management, config.metrics)] == [True, False, False]
+    assert config.certificate == tls_files["certificate_file"]
+
+
+def test_https_is_understood_with_a_keystore(load, tls_files):
+    config = load(f"management_address=https://127.0.0.1:8444\nkeystore={tls_files['keystore']}")
+
+    assert config.management.url == "https://127.0.0.1:8444"
+    assert config.certificate is None
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ("", "private_key_file is missing: https needs it, or a keystore"),
+        ("private_key_file={private_key_file}", "certificate_file is missing"),
+        ("private_key_file=key.pem\ncertificate_file={certificate_file}", "expected an absolute path, got 'key.pem'"),
+        ("private_key_file={private_key_file}\ncertificate_file=/nowhere", "expected a file that can be read"),
+        ("keystore=/nowhere", "keystore: expected a file that can be read, got '/nowhere'"),
+    ],
+)
+def test_https_without_a_certificate_is_refused(load, tls_files, settings, message):
+    with pytest.raises(ConfigFileError, match=message):
+        load("inference_address=https://127.0.0.1:8443\n" + settings.format(**tls_files))
+
+
+@pytest.mark.parametrize(("minutes", "life_s"), [("60", 3600), ("0.1", 6), ("1.999", 119), ("1e3", 60_000)])
+def test_the_life_of_a_key_is_counted_as_torchserve_counts_it(load, minutes, life_s):
+    assert load(f"token_expiration_min={minutes}").key_life_s == life_s
+
+
+@pytest.mark.parametrize("minutes", ["0", "-5", "0.05", "soon", "nan", "inf", ""])
+def test_keys_that_nobody_could_use_are_refused(load, minutes):
+    with pytest.raises(ConfigFileError, match=f"token_expiration_min: expected minutes.* got '{minutes}'"):
+        load(f"token_expiration_min={minutes}")
 
 
 def test_a_missing_file_is_named(tmp_path):
@@ -111,7 +203,7 @@ def test_ours_gives_a_reason_for_every_setting():
     [
         ("metrics_mode", "prometheus"),
         ("max_request_size", "1048576"),
-        ("enable_model_api", "false"),
+        ("enable_model_api", "true"),
         ("decode_input_request", "false"),
         ("install_py_dep_per_model", "false"),
         ("disable_system_metrics", "true"),

@@ -1,0 +1,281 @@
+"""TorchServe's three keys: read from where it writes them, renewed in time, and handed to those who need one.
+
+```text
+management   scaling and describing models   expires
+inference    predictions and /ping           expires
+API          renewing the other two          lasts as long as the process; only this module uses it
+```
+
+TorchServe makes new ones at every start and writes them into its working
+directory.  A renewal takes the old key away at once, so the new one is
+published the moment the reply is there; whoever is refused in between asks
+again for the key, and waits here until it is the new one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import math
+import os
+import threading
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Final, Literal, TypeAlias
+
+import requests
+
+from ops.errors import OpsError
+
+logger = logging.getLogger(__name__)
+
+Kind: TypeAlias = Literal["inference", "management"]
+
+KINDS: Final[tuple[Kind, ...]] = ("inference", "management")
+USUAL_SHARE: Final = 0.6
+"""The part of a key's life after which it is renewed, unless an operator says otherwise."""
+
+WORRY_SHARE: Final = 0.2
+"""The part of a key's life before whose end an operator should know that it could not be renewed."""
+
+LOOK_EVERY_S: Final = 0.1
+RETRY_AFTER_S: Final = 1.0
+RENEWAL_TIMEOUT_S: Final = 2.0
+
+
+@dataclass(frozen=True)
+class Key:
+    """One key; neither ``repr`` nor ``str`` shows it.
+
+    Attributes:
+        text: What follows ``Authorization: Bearer``.
+        expires_at_s: When it stops working, in Unix time; never, unless TorchServe says so.
+    """
+
+    text: str = field(repr=False)
+    expires_at_s: float = math.inf
+
+
+@dataclass(frozen=True)
+class Keys:
+    """The keys of one TorchServe at one time."""
+
+    inference: Key
+    management: Key
+    api: Key
+
+    @classmethod
+    def read(cls, path: Path) -> Keys | None:
+        """The keys in TorchServe's key file; None while there is none, or not all of it: it is not written at once."""
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+            return cls(_key(content["inference"]), _key(content["management"]), _key(content["API"]))
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+
+    def of(self, kind: Kind) -> Key:
+        """The key of that *kind*."""
+        return self.inference if kind == "inference" else self.management
+
+
+def _key(entry: Mapping[str, str]) -> Key:
+    if not entry["key"] or not isinstance(entry["key"], str):
+        raise ValueError("expected a key")
+    expires = entry.get("expiration time")
+    return Key(entry["key"], datetime.fromisoformat(expires).timestamp() if expires else math.inf)
+
+
+@dataclass(frozen=True)
+class KeyFile:
+    """A file with nothing but the key of one *kind*, for those who ask TorchServe; *mode* says who may read it."""
+
+    path: Path
+    kind: Kind
+    mode: int = 0o600
+
+    def prepare(self) -> None:
+        """Remove what an earlier TorchServe accepted; OpsError when no key could be written here."""
+        try:
+            self.path.unlink(missing_ok=True)
+            self._unfinished.unlink(missing_ok=True)
+            self._unfinished.touch(0o600, exist_ok=False)
+            self._unfinished.unlink()
+        except OSError as error:
+            raise OpsError(f"no key can be written to {self.path}: {error.strerror or error}") from error
+
+    def write(self, key: Key) -> None:
+        """Replace the file as a whole: a reader gets the old key or the new one, never a piece."""
+        self._unfinished.unlink(missing_ok=True)
+        descriptor = os.open(self._unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "w", encoding="ascii") as file:
+            os.fchmod(descriptor, self.mode)  # os.open gives no more than the umask lets it
+            file.write(key.text)
+        self._unfinished.replace(self.path)
+
+    def remove(self) -> None:
+        """Leave nothing of it, as far as that is possible."""
+        for path in (self.path, self._unfinished):
+            with contextlib.suppress(OSError):
+                path.unlink()
+
+    @property
+    def _unfinished(self) -> Path:
+        return self.path.with_name(f".{self.path.name}.new")
+
+
+def read_key(path: Path) -> str | None:
+    """The key that a KeyFile at *path* holds now; None while there is none."""
+    try:
+        return path.read_text(encoding="ascii").strip() or None
+    except (OSError, UnicodeDecodeError):
+        return None
+
+
+def due_at_s(key: Key, life_s: float, renew_every_s: float) -> float:
+    """When *key* is to be renewed, in Unix time: *renew_every_s* seconds into a life of *life_s*.
+
+    >>> due_at_s(Key("secret", expires_at_s=10_000.0), life_s=3600.0, renew_every_s=2160.0)
+    8560.0
+    """
+    return key.expires_at_s - life_s + renew_every_s
+
+
+class KeyRing:
+    """The keys of one TorchServe, whatever restarts and renewals it goes through; any thread may ask.
+
+    *key_file* is TorchServe's, *published* are the files for others; *ca* has
+    the certificates to trust when *management_url* is https.
+    """
+
+    def __init__(
+        self,
+        *,
+        key_file: Path,
+        management_url: str,
+        ca: Path | None,
+        published: Iterable[KeyFile],
+        life_s: float,
+        renew_every_s: float,
+    ) -> None:
+        self._key_file = key_file
+        self._token_url = f"{management_url}/token"
+        self._verify = True if ca is None else str(ca)
+        self._published = tuple(published)
+        self._life_s = life_s
+        self._renew_every_s = renew_every_s
+        self._lock = threading.Lock()
+        self._keys: Keys | None = None
+        self._written: dict[KeyFile, Key] = {}
+        self._unwritable: set[KeyFile] = set()
+        self._retry_at_s: dict[Kind, float] = {}
+        self._worried: set[Kind] = set()
+        self._done = threading.Event()
+        self._thread = threading.Thread(target=self._keep, name="keys", daemon=True)
+
+    def inference(self) -> str | None:
+        """The inference key that is valid now, None while TorchServe has not written any."""
+        return self._current("inference")
+
+    def management(self) -> str | None:
+        """The management key that is valid now, None while TorchServe has not written any."""
+        return self._current("management")
+
+    @property
+    def is_published(self) -> bool:
+        """Whether every file is there, with a key in it that this TorchServe accepts."""
+        with self._lock:
+            self._refresh()
+            return len(self._written) == len(self._published)
+
+    @contextmanager
+    def kept(self) -> Iterator[None]:
+        """Renew and publish the keys for a while; afterwards none of the published files is left.
+
+        Raises OpsError when one of them cannot be written at all.
+        """
+        for file in self._published:
+            file.prepare()
+        self._thread.start()
+        try:
+            yield
+        finally:
+            self._done.set()
+            self._thread.join(2 * RENEWAL_TIMEOUT_S)
+            for file in self._published:
+                file.remove()
+
+    def _keep(self) -> None:
+        while not self._done.wait(LOOK_EVERY_S):
+            with self._lock:
+                self._refresh()
+                for kind in KINDS:
+                    self._renew_if_due(kind)
+
+    def _current(self, kind: Kind) -> str | None:
+        """The key of that *kind*; whoever asks during a renewal waits for its end, and gets the new one."""
+        with self._lock:
+            self._refresh()
+            return self._keys.of(kind).text if self._keys is not None else None
+
+    def _refresh(self) -> None:
+        """Take over and publish what TorchServe's file says, whoever made it say so."""
+        keys = Keys.read(self._key_file)
+        if keys is not None and keys != self._keys:
+            self._keys = keys
+            self._retry_at_s.clear()
+            self._worried.clear()
+        if self._keys is None or self._done.is_set():
+            return
+        for file in self._published:
+            key = self._keys.of(file.kind)
+            if self._written.get(file) == key and file.path.exists():
+                continue
+            self._written.pop(file, None)
+            try:
+                file.write(key)
+            except OSError as error:
+                if file not in self._unwritable:  # said once, tried again and again
+                    logger.warning("no key can be written to %s: %s", file.path, error.strerror or error)
+                self._unwritable.add(file)
+                continue
+            self._written[file] = key
+            self._unwritable.discard(file)
+
+    def _renew_if_due(self, kind: Kind) -> None:
+        now_s = time.time()
+        if self._keys is None or now_s < self._retry_at_s.get(kind, 0.0):
+            return
+        if now_s < due_at_s(self._keys.of(kind), self._life_s, self._renew_every_s):
+            return
+        problem = self._renew(kind, self._keys.api)
+        self._refresh()
+        if problem is None:
+            return
+        self._retry_at_s[kind] = now_s + RETRY_AFTER_S
+        remaining_s = self._keys.of(kind).expires_at_s - now_s
+        if remaining_s < WORRY_SHARE * self._life_s and kind not in self._worried:
+            self._worried.add(kind)
+            left_s = max(0.0, remaining_s)
+            logger.warning("the %s key expires in %.0f s and could not be renewed: %s", kind, left_s, problem)
+
+    def _renew(self, kind: Kind, api_key: Key) -> str | None:
+        """Have TorchServe make a new key; returns what went wrong, if anything did."""
+        with requests.Session() as session:
+            session.trust_env = False  # no proxy stands between us and this machine
+            try:
+                response = session.get(
+                    self._token_url,
+                    params={"type": kind},
+                    headers={"Authorization": f"Bearer {api_key.text}"},
+                    verify=self._verify,
+                    timeout=RENEWAL_TIMEOUT_S,
+                    allow_redirects=False,
+                )
+            except requests.RequestException as error:
+                return type(error).__name__
+        return None if response.ok else f"status {response.status_code}"

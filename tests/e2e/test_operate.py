@@ -1,0 +1,419 @@
+"""The operators' commands against the real TorchServe, while requests come; the models are a few lines each."""
+
+import collections
+import contextlib
+import hashlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+import requests
+
+from archive import mar
+
+ROOT = Path(__file__).parents[2]
+TEXT = "Barack Obama was born in Hawaii."
+RIGHT = [{"text": "Barack Obama", "label": "PER", "start": 0, "end": 12, "score": 0.99}]
+
+HANDLER = '''
+import hashlib
+import json
+import os
+import time
+
+KIND = "@KIND@"
+
+
+class TinyHandler:
+    """Finds one name, and fails in the way that its kind says."""
+
+    def initialize(self, context):
+        if KIND == "does not load":
+            raise RuntimeError("the tiny model does not load")
+        self.model = dict(context.manifest["model"])
+        path = os.path.join(context.system_properties["model_dir"], "bundle", "config.json")
+        with open(path, "rb") as config:
+            self.digest = "sha256:" + hashlib.sha256(config.read()).hexdigest()
+        self.num_rows = 0
+
+    def handle(self, rows, context):
+        time.sleep(0.01)
+        return [self.reply(i, json.loads(bytes(row["body"]))["text"], context) for i, row in enumerate(rows)]
+
+    def reply(self, i, text, context):
+        self.num_rows += 1
+        context.set_response_content_type(i, "application/json")
+        if text.startswith("sleep "):
+            time.sleep(float(text.split()[1]))
+        if KIND == "fails" or (KIND == "fails later" and self.num_rows > 20):
+            context.set_response_status(500, "tiny_failure", i)
+        if KIND == "talks garbage":
+            return "garbage"
+        names = ["Barack Obama", "United Nations", "IBM", "Toyota", "Marie Curie", "Brussels", "Peru", "Siemens"]
+        found = [name for name in names if name in text and KIND != "disagrees"]
+        entities = [
+            {"text": name, "label": "PER", "start": text.find(name), "end": text.find(name) + len(name), "score": 0.99}
+            for name in found
+        ]
+        model = {"name": self.model["modelName"], "version": self.model["modelVersion"], "digest": self.digest}
+        return json.dumps({"model": model, "entities": entities})
+'''
+MODEL_CONFIG = """
+minWorkers: 1
+maxWorkers: 1
+batchSize: 4
+maxBatchDelay: 2
+responseTimeout: 20
+"""
+
+
+def write_archive(path, version, kind="fine"):
+    """A whole archive at *path* of model ``en`` with a tiny handler of that *kind* in it."""
+    model = {"modelName": "en", "modelVersion": version, "handler": mar.ENTRY_POINT, "configFile": mar.MODEL_CONFIG}
+    files = {
+        mar.MANIFEST: json.dumps({"runtime": "python", "model": model}),
+        mar.ENTRY_POINT: HANDLER.replace("@KIND@", kind),
+        mar.MODEL_CONFIG: MODEL_CONFIG,
+        f"{mar.BUNDLE}/config.json": json.dumps({"version": version}),
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(mar.pack({name: content.encode() for name, content in files.items()}))
+    return path
+
+
+def free_ports(count):
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for one in sockets:
+            one.bind(("127.0.0.1", 0))
+        return [one.getsockname()[1] for one in sockets]
+
+
+class Stream:
+    """Asks the bare inference port all the time: right answers by version, lost requests, wrong answers."""
+
+    def __init__(self, url, num_clients=3):
+        self._url = url
+        self._done = threading.Event()
+        self._threads = [threading.Thread(target=self._ask) for _ in range(num_clients)]
+        self.right, self.lost, self.wrong = collections.Counter(), collections.Counter(), []
+
+    def __enter__(self):
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self._done.set()
+        for thread in self._threads:
+            thread.join()
+        sys.stdout.write(f"\nright {dict(self.right)}, lost {dict(self.lost)}, wrong {len(self.wrong)}\n")
+
+    def _ask(self):
+        while not self._done.is_set():
+            try:
+                response = requests.post(self._url, json={"text": TEXT}, timeout=5)
+            except requests.RequestException as error:
+                self.lost[type(error).__name__] += 1
+                continue
+            if response.status_code != 200:
+                self.lost[response.status_code] += 1
+            elif response.json()["entities"] == RIGHT:
+                self.right[response.json()["model"]["version"]] += 1
+            else:
+                self.wrong.append(response.text)
+            time.sleep(0.02)
+
+
+class Server:
+    """One ``nerserve up --no-site`` with the project's config.properties but for the ports, and commands for it."""
+
+    def __init__(self, directory):
+        self.directory, self.store = directory, directory / "model-store"
+        ports = free_ports(3)
+        self.inference, self.management, _ = (f"http://127.0.0.1:{port}" for port in ports)
+        config = (ROOT / "config.properties").read_text()
+        for usual, port in zip((8080, 8081, 8082), ports, strict=True):
+            config = config.replace(f"http://127.0.0.1:{usual}", f"http://127.0.0.1:{port}")
+        (directory / "config.properties").write_text(config)
+        write_archive(self.store / "en.mar", "1.0")
+        self.environment = {key: value for key, value in os.environ.items() if not key.startswith("NERSERVE_")}
+        self.environment |= {
+            "NERSERVE_MANAGEMENT_URL": self.management,
+            "NERSERVE_INFERENCE_URL": self.inference,
+        }
+        options = {"config": directory / "config.properties", "model-store": self.store, "state-dir": directory / "s"}
+        self.output = directory / "output"
+        with self.output.open("wb") as output:
+            command = ["up", "--no-site", *(f"--{name}={value}" for name, value in options.items())]
+            self.process = self.start(*command, stdout=output)
+
+    def start(self, *arguments, stdout=subprocess.PIPE):
+        command = [sys.executable, "-m", "ops.cli", *map(str, arguments)]
+        return subprocess.Popen(
+            command, cwd=ROOT, env=self.environment, stdout=stdout, stderr=subprocess.STDOUT, text=True
+        )
+
+    def run(self, *arguments):
+        """Exit status and output of one command."""
+        process = self.start(*arguments)
+        text, _ = process.communicate(timeout=80)
+        sys.stdout.write(text)
+        return process.returncode, text
+
+    def rollout(self, archive, *arguments):
+        return self.run(*self.rollout_command(archive, *arguments))
+
+    def rollout_command(self, archive, *arguments):
+        quick = ("--no-canary", "--model-store", self.store, "--watch", "2", "--grace", "0.5")
+        return ("rollout", "en", archive, *quick, *arguments)
+
+    def archive(self, version, kind="fine"):
+        """A new archive, outside the store."""
+        return write_archive(self.directory / f"{version}.mar", version, kind)
+
+    def put_in_store(self, version):
+        """The name of a new archive in the store."""
+        return write_archive(self.store / f"en-{version}.mar", version).name
+
+    def versions(self):
+        """Number of ready workers of every version."""
+        described = requests.get(f"{self.management}/models/en/all", timeout=5).json()
+        return {one["modelVersion"]: [w["status"] for w in one["workers"]].count("READY") for one in described}
+
+    def default(self):
+        return requests.get(f"{self.management}/models/en", timeout=5).json()[0]["modelVersion"]
+
+    def stored(self):
+        return sorted(path.name for path in self.store.iterdir())
+
+    def reset(self):
+        """Version 1.0 with one worker, and nothing else."""
+        for path in self.store.iterdir():
+            path.unlink()
+        write_archive(self.store / "en.mar", "1.0")
+        if "1.0" not in self.versions():
+            requests.post(f"{self.management}/models", params={"url": "en.mar"}, timeout=20)
+        requests.put(f"{self.management}/models/en/1.0", params={"min_worker": 1, "max_worker": 1}, timeout=20)
+        requests.put(f"{self.management}/models/en/1.0/set-default", timeout=20)
+        for version in self.versions().keys() - {"1.0"}:
+            requests.delete(f"{self.management}/models/en/{version}", timeout=20)
+        while self.versions() != {"1.0": 1}:
+            time.sleep(0.05)
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory):
+    server = Server(tmp_path_factory.mktemp("operate"))
+    while "Press Ctrl-C" not in server.output.read_text():
+        assert server.process.poll() is None, server.output.read_text()
+        time.sleep(0.05)
+    yield server
+    server.process.terminate()
+    assert server.process.wait(timeout=60) == 0, server.output.read_text()
+
+
+@pytest.fixture
+def server(running):
+    running.reset()
+    return running
+
+
+@pytest.fixture
+def stream(server):
+    """Requests without a version, from before until the end of the test's commands."""
+    return Stream(f"{server.inference}/predictions/en")
+
+
+def test_workers_come_and_go_while_requests_do(server, stream):
+    with stream:
+        up, _ = server.run("scale", "en", "--workers", "3")
+        grown = server.versions()
+        down, _ = server.run("scale", "en", "--workers", "1")
+
+    # Each of the two workers that went may have had a batch of four in hand: TorchServe drops it.
+    assert (up, down) == (0, 0)
+    assert (grown, server.versions()) == ({"1.0": 3}, {"1.0": 1})
+    assert stream.wrong == []
+    assert stream.lost.keys() <= {500}
+    assert stream.lost.total() <= 8
+
+
+def test_a_rollout_and_a_rollback_lose_nothing(server, stream):
+    with stream:
+        there, text = server.rollout(server.archive("1.1"))
+        rolled_out, stored = (server.default(), server.versions()), server.stored()
+        current = hashlib.sha256((server.store / "en.mar").read_bytes()).hexdigest()
+        back, _ = server.run("rollback", "en", "--model-store", server.store, "--grace", "0.5")
+
+    assert (there, back) == (0, 0), text
+    assert rolled_out == ("1.1", {"1.0": 1, "1.1": 1})
+    assert stored == ["en-1.0.mar", "en-1.1.mar", "en.mar"]
+    assert current == hashlib.sha256(server.archive("1.1").read_bytes()).hexdigest()
+    assert (server.default(), server.versions()) == ("1.0", {"1.0": 1, "1.1": 0})
+    assert (server.store / "en.mar").read_bytes() == (server.store / "en-1.0.mar").read_bytes()
+    assert stream.right.keys() == {"1.0", "1.1"}
+    assert (stream.wrong, stream.lost) == ([], {})
+
+
+def test_two_workers_are_replaced_by_two_and_a_stopped_version_is_loaded_again(server, stream):
+    server.run("scale", "en", "--workers", "2")
+    with stream:
+        there, _ = server.rollout(server.archive("1.2"), "--old", "stopped")
+        rolled_out = server.versions()
+        unnamed, refusal = server.run("rollback", "en")
+        back, _ = server.run("rollback", "en", "--to", "1.0", "--old", "removed", "--grace", "0.5")
+
+    assert (there, unnamed, back) == (0, 7, 0)
+    assert "choose one of 1.0 with --to VERSION" in refusal
+    assert rolled_out == {"1.0": 0, "1.2": 2}
+    assert (server.default(), server.versions()) == ("1.0", {"1.0": 2})
+    assert (stream.wrong, stream.lost) == ([], {})
+
+
+@pytest.mark.parametrize(
+    ("kind", "reason"),
+    [
+        ("does not load", "its model does not load: a worker has ended 2 times while loading"),
+        ("fails", "3 of 3 canaries failed: status 500"),
+        ("talks garbage", "3 of 3 canaries failed: a reply that is not JSON"),
+        ("disagrees", "it disagrees with the old one on"),
+    ],
+)
+def test_a_bad_version_is_taken_back_before_anybody_gets_its_answers(server, stream, kind, reason):
+    with stream:
+        status, text = server.rollout(server.archive("2.0", kind))
+
+    assert status == 8
+    assert text.splitlines()[-1].startswith("nerserve: rolled back: ")
+    assert reason in text.splitlines()[-1]
+    assert (server.default(), server.versions(), server.stored()) == ("1.0", {"1.0": 1}, ["en.mar"])
+    assert stream.right.keys() == {"1.0"}
+    assert (stream.wrong, stream.lost) == ([], {})
+
+
+def test_a_version_that_fails_once_it_is_the_default_is_taken_back(server, stream):
+    with stream:
+        status, text = server.rollout(server.archive("2.1", "fails later"), "--watch", "5")
+        lost_until_then = stream.lost.total()
+        time.sleep(0.5)
+
+    assert status == 8
+    assert "canaries failed: status 500; en is served by 1.0 as before" in text
+    assert (server.default(), server.versions(), server.stored()) == ("1.0", {"1.0": 1}, ["en.mar"])
+    assert stream.wrong == []
+    assert stream.lost.keys() == {500}
+    assert stream.lost.total() == lost_until_then
+
+
+def test_a_rollout_that_is_broken_off_leaves_the_old_state(server, stream):
+    with stream:
+        process = server.start(*server.rollout_command(server.archive("1.3"), "--watch", "60"))
+        while server.default() != "1.3":
+            time.sleep(0.05)
+        process.send_signal(signal.SIGTERM)
+        text, _ = process.communicate(timeout=60)
+
+    assert process.returncode == 128 + signal.SIGTERM, text
+    assert text.splitlines()[-1] == "nerserve: broken off by signal 15; en is served by 1.0 as before"
+    assert (server.default(), server.versions(), server.stored()) == ("1.0", {"1.0": 1}, ["en.mar"])
+    assert (stream.wrong, stream.lost) == ([], {})
+
+
+def test_what_would_hurt_is_refused_and_dry_runs_change_nothing(server):
+    same = server.archive("1.0")
+    refusals = [
+        (server.run("drain", "en"), 7, "1.0 is the default version of en"),
+        (server.run("unregister", "en", "7"), 6, "en has no version 7; there is 1.0"),
+        (server.run("scale", "xx", "--workers", "2"), 6, "Model not found: xx"),
+        (server.rollout(same), 7, "en 1.0 is registered already and the default"),
+        (server.run("register", "http://127.0.0.1:9/x.mar"), 5, "expected the name of a file"),
+        (server.run("register", "en.mar", "--name", "en"), 7, "Model version 1.0 is already registered for model en"),
+        (server.run("register", "no-such.mar"), 6, "Model not found at: no-such.mar"),
+        (server.run("rollback", "en"), 7, "there is no other version than 1.0"),
+    ]
+    dry = [
+        server.rollout(server.archive("1.4"), "--dry-run"),
+        server.run("scale", "en", "--workers", "3", "--dry-run"),
+        server.run("drain", "en", "--force", "--dry-run"),
+    ]
+
+    assert [(status, message in text) for (status, text), _, message in refusals] == [
+        (status, True) for _, status, _ in refusals
+    ]
+    assert [status for status, _ in dry] == [0, 0, 0]
+    assert (server.default(), server.versions(), server.stored()) == ("1.0", {"1.0": 1}, ["en.mar"])
+
+
+def test_a_drained_model_answers_what_it_had_accepted_and_then_refuses(server, stream):
+    with stream:
+        time.sleep(0.3)
+        status, _ = server.run("drain", "en", "--force", "--grace", "0.3")
+        was_lost = stream.lost[500]
+        time.sleep(1)
+
+    # Nothing hangs in the queue: one request in each client's hand may be dropped with the worker, later ones get 503.
+    assert status == 0
+    assert was_lost <= 3
+    assert stream.wrong == []
+    assert stream.lost.keys() <= {500, 503}
+    assert stream.lost[503] > 0
+    assert stream.right["1.0"] > 0
+    assert server.versions() == {"1.0": 0}
+    assert json.loads(server.run("models", "--json")[1])["models"][0]["versions"][0]["num_ready"] == 0
+
+
+def test_a_drained_version_has_answered_what_it_had_in_hand(server):
+    requests.post(f"{server.management}/models", params={"url": server.put_in_store("1.4")}, timeout=20)
+    while server.versions() != {"1.0": 1, "1.4": 1}:
+        time.sleep(0.05)
+    url = f"{server.inference}/predictions/en/1.4"
+    answered = []
+    thread = threading.Thread(
+        target=lambda: answered.append(requests.post(url, json={"text": "sleep 1"}, timeout=20).status_code)
+    )
+    thread.start()
+    time.sleep(0.3)
+
+    status, _ = server.run("drain", "en", "1.4", "--grace", "1.5")
+    thread.join()
+
+    assert (status, answered) == (0, [200])
+    assert server.versions() == {"1.0": 1, "1.4": 0}
+
+
+@pytest.mark.parametrize(
+    "url", ["http://127.0.0.1:9/x.mar", "https://127.0.0.1:9/x.mar", "file://{}", "{}", "../x.mar"]
+)
+def test_only_the_stores_files_are_registered(server, url):
+    outside = server.archive("3.0")
+
+    response = requests.post(f"{server.management}/models", params={"url": url.format(outside)}, timeout=20)
+
+    assert response.status_code == 404
+    assert server.versions() == {"1.0": 1}
+    assert server.stored() == ["en.mar"]
+
+
+def test_a_restart_serves_what_was_rolled_out(server):
+    status, _ = server.rollout(server.archive("1.5"))
+    (jvm,) = (one for one in psutil.Process(server.process.pid).children() if "ModelServer" in str(one.cmdline()))
+
+    jvm.kill()
+    jvm.wait()
+    version = None
+    while version is None:
+        with contextlib.suppress(requests.RequestException, KeyError):
+            reply = requests.post(f"{server.inference}/predictions/en", json={"text": TEXT}, timeout=5).json()
+            version = reply["model"]["version"]
+        time.sleep(0.1)
+
+    assert (status, version) == (0, "1.5")

@@ -1,0 +1,135 @@
+"""TLS on TorchServe's ports: its certificate is verified by everybody who asks, the site included."""
+
+import re
+import signal
+from pathlib import Path
+
+import pytest
+import requests
+import trustme
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from trustme import KeyType
+
+from tests.e2e.test_supervision import TEXT, Up
+
+
+class TLSUp(Up):
+    """An Up whose ports *https* speak TLS with the key and the chain of *certificate*."""
+
+    def __init__(self, directory, certificate, https=("inference",), settings=""):
+        key, chain = directory / "key.pem", directory / "chain.pem"
+        super().__init__(directory, settings=f"\nprivate_key_file={key}\ncertificate_file={chain}\n{settings}")
+        certificate.private_key_pem.write_to_path(key)
+        for pem in certificate.cert_chain_pems:
+            pem.write_to_path(chain, append=True)
+        config = directory / "config.properties"
+        for name in https:
+            plain = getattr(self, name)
+            setattr(self, name, plain.replace("http:", "https:"))
+            config.write_text(config.read_text().replace(plain, getattr(self, name)))
+        self.ca = str(chain)
+
+    def predict(self, text=TEXT, timeout_s=2):
+        return requests.post(f"{self.inference}/predictions/en", json={"text": text}, timeout=timeout_s, verify=self.ca)
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory):
+    """A certificate authority of ours, and the file that makes others trust it."""
+    ca = trustme.CA(key_type=KeyType.RSA)
+    path = tmp_path_factory.mktemp("authority") / "ca.pem"
+    ca.cert_pem.write_to_path(path)
+    return ca, path
+
+
+def self_signed(certificate):
+    """The same certificate, signed with its own key instead of the authority's."""
+    key = serialization.load_pem_private_key(certificate.private_key_pem.bytes(), password=None)
+    old = x509.load_pem_x509_certificate(certificate.cert_chain_pems[0].bytes())
+    new = (
+        x509.CertificateBuilder()
+        .subject_name(old.subject)
+        .issuer_name(old.subject)
+        .public_key(key.public_key())
+        .serial_number(old.serial_number)
+        .not_valid_before(old.not_valid_before_utc)
+        .not_valid_after(old.not_valid_after_utc)
+        .add_extension(old.extensions.get_extension_for_class(x509.SubjectAlternativeName).value, critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    return trustme.LeafCert(certificate.private_key_pem.bytes(), new.public_bytes(serialization.Encoding.PEM), [])
+
+
+@pytest.fixture
+def new_up(tmp_path):
+    """Makes the one Up of a test, which is gone afterwards."""
+    made = []
+
+    def make(*arguments, **options):
+        made.append(TLSUp(tmp_path, *arguments, **options))
+        return made[-1]
+
+    yield make
+    for up in made:
+        up.end()
+
+
+def test_inference_over_tls_with_a_certificate_of_an_authority(new_up, authority):
+    ca, ca_file = authority
+    up = new_up(ca.issue_cert("127.0.0.1", key_type=KeyType.RSA)).start("--ca", str(ca_file)).wait_until_ready()
+    up.ca = str(ca_file)
+
+    assert up.predict().json()["entities"][0]["text"] == "Barack Obama"
+    with pytest.raises(requests.exceptions.SSLError):
+        requests.post(f"{up.inference}/predictions/en", json={"text": TEXT}, timeout=5)  # the usual authorities
+    plain = requests.post(f"{up.inference.replace('https:', 'http:')}/predictions/en", json={"text": TEXT}, timeout=5)
+    assert (plain.status_code, "entities" in plain.text) == (403, False)
+    reply = requests.post(f"{up.site}/api/predict", json={"text": TEXT}, timeout=5)
+    assert reply.status_code == 200, reply.text
+    assert up.gunicorn.environ()["NERSERVE_CA_FILE"] == str(ca_file)
+    assert f"Inference   {up.inference}/predictions/en\n" in up.text
+    assert requests.get(f"{up.management}/models/en", timeout=5).ok  # http, as it says
+
+    up.process.send_signal(signal.SIGTERM)
+    assert up.process.wait(timeout=40) == 0
+
+
+def test_every_port_over_tls_with_a_certificate_that_signed_itself_and_tokens(new_up, authority):
+    certificate = self_signed(authority[0].issue_cert("127.0.0.1", key_type=KeyType.RSA))
+    tokens = "disable_token_authorization=false\n"
+    up = new_up(certificate, https=("inference", "management", "metrics"), settings=tokens)
+    up.start("--renew-keys-every", "1").wait_until_ready()
+
+    assert requests.post(f"{up.site}/api/predict", json={"text": TEXT}, timeout=5).status_code == 200
+    assert up.predict().json()["type"] == "InvalidKeyException"
+    management_key = up.state_dir / "keys" / "management.key"
+    first = management_key.read_text()
+    up.seconds_until(lambda: management_key.read_text() != first)  # so it was renewed over TLS
+    assert requests.get(f"{up.metrics}/metrics", verify=up.ca, timeout=5).ok
+    assert "warning" not in up.text
+
+
+@pytest.mark.parametrize(
+    ("https", "name", "trusts_it", "problem"),
+    [
+        ("inference", "ner.example.org", True, r"IP address mismatch, certificate is not valid for '127\.0\.0\.1'"),
+        ("inference", "127.0.0.1", False, r"unable to get local issuer certificate"),
+        ("management", "ner.example.org", True, r"IP address mismatch, certificate is not valid for '127\.0\.0\.1'"),
+    ],
+)
+def test_a_certificate_that_no_client_would_accept_is_named_at_once(
+    new_up, authority, *, https, name, trusts_it, problem
+):
+    ca, ca_file = authority
+    options = ["--ca", str(ca_file)] if trusts_it else []  # without it, the certificate must have signed itself
+    up = new_up(ca.issue_cert(name, key_type=KeyType.RSA), https=[https]).start("--no-site", *options)
+
+    status = up.process.wait(timeout=30)
+
+    trusted = re.escape(str(ca_file if trusts_it else Path(up.ca)))
+    assert status == 1
+    assert re.search(
+        f"nerserve: {https}_address: a client that trusts {trusted} refuses {getattr(up, https)}: {problem}", up.text
+    ), up.text
+    assert up.left_behind() == []

@@ -1,0 +1,225 @@
+"""Token mode with the real TorchServe and the real site: who is let in, and that a renewal is felt by nobody."""
+
+import contextlib
+import json
+import signal
+import stat
+import threading
+import time
+from collections import Counter
+
+import psutil
+import pytest
+import requests
+
+from tests.e2e.test_supervision import TEXT, Up
+
+SETTINGS = "\ndisable_token_authorization=false\ntoken_expiration_min=1\n"
+KINDS = ("management", "inference", "API")
+
+
+class TokenUp(Up):
+    """An Up that asks for keys, replaces them every second, and remembers every key it ever saw."""
+
+    def __init__(self, directory):
+        super().__init__(directory, settings=SETTINGS)
+        self.shared_key = directory / "shared.key"
+        self.seen_keys = set()
+        self.num_renewals = Counter()
+
+    def start(self, *arguments):
+        return super().start("--renew-keys-every", "1", "--inference-key-file", str(self.shared_key), *arguments)
+
+    @property
+    def keys(self):
+        """TorchServe's own file, as soon as it is whole."""
+        while True:
+            with contextlib.suppress(json.JSONDecodeError):
+                content = json.loads((self.state_dir / "key_file.json").read_text())
+                keys = {kind: content[kind]["key"] for kind in KINDS}
+                self.num_renewals["inference"] += keys["inference"] not in self.seen_keys
+                self.num_renewals["management"] += keys["management"] not in self.seen_keys
+                self.seen_keys |= set(keys.values())
+                return keys
+
+    def ask(self, method, url, kind=None, timeout_s=5, **options):
+        """A reply to a request with a key of that *kind*; with the next one if it was replaced on the way."""
+        for _ in range(3):
+            key = self.keys.get(kind, kind)
+            headers = {} if key is None else {"Authorization": f"Bearer {key}"}
+            reply = requests.request(method, url, headers=headers, timeout=timeout_s, **options)
+            if reply.status_code != 400 or key == self.keys.get(kind, kind):
+                break
+        return reply
+
+    def predict(self, text=TEXT, timeout_s=5):
+        url = f"{self.inference}/predictions/en"
+        return self.ask("POST", url, "inference", timeout_s, json={"text": text})
+
+    @property
+    def worker(self):
+        described = self.ask("GET", f"{self.management}/models/en", "management").json()
+        return psutil.Process(described[0]["workers"][0]["pid"])
+
+    def look_until(self, condition, timeout_s=30):
+        deadline_s = time.monotonic() + timeout_s
+        while not condition():
+            assert time.monotonic() < deadline_s, self.text
+            assert self.process.poll() is None, self.text
+            _ = self.keys
+            time.sleep(0.02)
+
+
+@pytest.fixture(scope="module")
+def up(tmp_path_factory):
+    """One that is up, with its site."""
+    up = TokenUp(tmp_path_factory.mktemp("tokens")).start()
+    try:
+        yield up.wait_until_ready()
+    finally:
+        up.end()
+
+
+class Stream:
+    """Requests to the site, one after another in each of a few threads, as long as it is open."""
+
+    def __init__(self, url, num_threads=4):
+        self.statuses = Counter()
+        self.done = threading.Event()
+        self.threads = [threading.Thread(target=self.ask, args=(url,)) for _ in range(num_threads)]
+
+    def ask(self, url):
+        with requests.Session() as session:
+            while not self.done.is_set():
+                reply = session.post(f"{url}/api/predict", json={"text": TEXT}, timeout=20)
+                found = [entity["text"] for entity in reply.json().get("entities", [])]
+                self.statuses[reply.status_code, *found] += 1
+
+    def __enter__(self):
+        for thread in self.threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *error):
+        self.done.set()
+        for thread in self.threads:
+            thread.join()
+
+
+def test_no_request_fails_while_keys_are_renewed(up):
+    _ = up.keys
+    before = Counter(up.num_renewals)
+
+    with Stream(up.site) as stream:
+        up.look_until(lambda: all(up.num_renewals[kind] - before[kind] >= 5 for kind in ("inference", "management")))
+
+    assert set(stream.statuses) == {(200, "Barack Obama")}, stream.statuses
+    assert stream.statuses.total() > 100
+
+
+def test_a_restart_of_torchserve_brings_new_keys_and_everybody_gets_them(up):
+    api_key = up.keys["API"]
+
+    up.jvm.kill()
+    up.seconds_until(lambda: up.keys["API"] != api_key and up.model_answers() and up.site_answers())
+
+    assert "TorchServe ended (killed by signal 9); restarting it" in up.text
+    told = [line for line in up.text.splitlines() if "ready" not in line.lower() and line[:2].isdigit()]
+    assert len(told) == 1, up.text  # nothing about keys, and no other restart
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "allowed"),
+    [
+        ("POST", "{inference}/predictions/en", "inference"),
+        ("GET", "{inference}/ping", "inference"),
+        ("GET", "{management}/models", "management"),
+        ("GET", "{management}/models/en", "management"),
+        ("PUT", "{management}/models/en", "management"),
+        ("GET", "{management}/token?type=inference", "API"),
+        ("GET", "{management}/token?type=management", "API"),
+    ],
+)
+def test_only_the_right_key_opens_a_door(up, method, path, allowed):
+    url = path.format(inference=up.inference, management=up.management)
+    body = {"json": {"text": TEXT}} if method == "POST" else {}
+
+    replies = {kind: up.ask(method, url, kind, **body) for kind in [*KINDS, "wrong-key", "", None]}
+
+    assert replies.pop(allowed).ok
+    assert {kind: (reply.status_code, reply.json()["type"]) for kind, reply in replies.items()} == dict.fromkeys(
+        replies, (400, "InvalidKeyException")
+    )
+
+
+def test_metrics_ask_for_no_key(up):
+    assert requests.get(f"{up.metrics}/metrics", timeout=5).ok
+
+
+def test_each_key_is_where_its_reader_looks_and_for_nobody_else(up):
+    files = {
+        up.state_dir / "key_file.json": 0o600,
+        up.state_dir / "keys" / "inference.key": 0o600,
+        up.state_dir / "keys" / "management.key": 0o600,
+        up.shared_key: 0o640,
+    }
+    site = up.gunicorn.environ()
+
+    assert {path: stat.S_IMODE(path.stat().st_mode) for path in files} == files
+    assert stat.S_IMODE(up.state_dir.stat().st_mode) == 0o700
+    assert stat.S_IMODE((up.state_dir / "keys").stat().st_mode) == 0o700
+    up.look_until(lambda: up.shared_key.read_text() == up.keys["inference"])
+    up.look_until(lambda: (up.state_dir / "keys" / "management.key").read_text() == up.keys["management"])
+    assert {name: value for name, value in site.items() if "KEY" in name} == {
+        "NERSERVE_INFERENCE_KEY_FILE": str(up.state_dir / "keys" / "inference.key")
+    }
+    assert [name for name in up.worker.environ() if "KEY" in name] == []
+
+
+def test_no_key_is_in_a_log_a_command_line_or_an_environment(up):
+    up.look_until(lambda: up.num_renewals["inference"] >= 3)
+    requests.post(f"{up.site}/api/predict", json={"text": TEXT}, timeout=5)
+    keys = set(up.seen_keys)
+
+    logs = [path.read_text() for path in (up.state_dir / "logs").iterdir()]
+    processes = []
+    for one in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            processes.append(f"{one.cmdline()} {one.environ()}")
+
+    assert len(keys) >= 7
+    assert any("GET /token" in log for log in logs)
+    assert any("ModelServer" in process for process in processes)
+    assert [key for key in keys for text in [up.text, *logs, *processes] if key in text] == []
+
+
+def test_kill_9_of_up_leaves_no_key(tmp_path):
+    up = TokenUp(tmp_path).start("--no-site").wait_until_ready()
+
+    up.process.kill()
+    up.process.wait()
+    up.seconds_until_nothing_is_left()
+
+    assert [path.name for path in up.state_dir.rglob("*key*") if path.is_file()] == []
+    assert not up.shared_key.exists()
+
+
+def test_stopping_answers_what_was_accepted_and_leaves_no_key(up):  # the last one: it stops the one that is up
+    accepted = []
+    asking = threading.Thread(
+        target=lambda: accepted.append(requests.post(f"{up.site}/api/predict", json={"text": "sleep 3"}, timeout=30))
+    )
+    asking.start()
+    time.sleep(0.5)
+    keys = up.keys
+
+    up.process.send_signal(signal.SIGTERM)
+    status = up.process.wait(timeout=40)
+    asking.join()
+
+    assert status == 0
+    assert accepted[0].status_code == 200
+    assert up.left_behind() == []
+    assert sorted(path.name for path in up.state_dir.iterdir()) == ["lock", "logs"]
+    assert not up.shared_key.exists()
+    assert [key for key in keys.values() if key in up.text] == []
