@@ -56,16 +56,24 @@ TEXTS = [
     "In 2009 he flew to Oslo, where the Norwegian Nobel Committee gave him the Nobel Peace Prize.",
 ]
 
-#: A model that loads and then fails every request: what a broken release looks like from the outside.
+#: A release that passes every check before it is the default, and fails soon after: the worst kind.
 BROKEN_ENTRY_POINT = b'''
+import good_entry
+
+
 class NERHandler:
-    """Fails."""
+    """Right for its first requests."""
 
     def initialize(self, context):
-        pass
+        self.good = good_entry.NERHandler()
+        self.good.initialize(context)
+        self.num_batches = 0
 
     def handle(self, rows, context):
-        raise RuntimeError("broken on purpose")
+        self.num_batches += 1
+        if self.num_batches > 40:
+            raise RuntimeError("broken on purpose")
+        return self.good.handle(rows, context)
 '''
 
 
@@ -208,12 +216,16 @@ def running(folder: Path) -> Iterator[Server]:
 
 
 def broken_archive(good: Path, out: Path) -> Path:
-    """*good* as version 1.2 with an entry point that fails every request."""
+    """*good* as version 1.2 with an entry point that soon fails every request."""
     _, files = mar.read(good)
     manifest = json.loads(files[mar.MANIFEST])
     manifest["model"]["modelVersion"] = "1.2"
     del files[mar.DIGESTS]
-    changed = {mar.MANIFEST: json.dumps(manifest).encode(), mar.ENTRY_POINT: BROKEN_ENTRY_POINT}
+    changed = {
+        mar.MANIFEST: json.dumps(manifest).encode(),
+        mar.ENTRY_POINT: BROKEN_ENTRY_POINT,
+        "good_entry.py": files[mar.ENTRY_POINT],
+    }
     out.write_bytes(mar.pack({**files, **changed}))
     return out
 
