@@ -31,7 +31,7 @@ def stock_python(tmp_path_factory):
     index = os.environ.get("NERSERVE_TORCH_INDEX", "https://download.pytorch.org/whl/cpu")
     pip = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
     torch = [*pip, "--retries", "2", "--no-deps", "-r", "requirements/torch.txt"]
-    subprocess.run([*torch, *(["--extra-index-url", index] if index else [])], check=True)
+    subprocess.run([*torch, *(["--index-url", index] if index else [])], check=True)
     subprocess.run([*pip, "--require-hashes", "-r", "requirements/serve.txt"], check=True)
     return python
 
