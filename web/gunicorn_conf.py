@@ -10,7 +10,8 @@ settings = WebConfig.from_env()  # a wrong setting stops gunicorn here, before a
 wsgi_app = "web.app:create_app()"
 bind = settings.bind  # loopback unless an operator says otherwise: there is no log-in and no TLS here
 workers = settings.num_workers  # for the time spent in Python itself; more do not make TorchServe faster
-worker_class = "gthread"  # a request mostly waits for TorchServe, and a waiting thread costs little
+# Threads: a request mostly waits for TorchServe, and a waiting thread costs little. Its own class: see web/worker.py.
+worker_class = "web.worker.DrainingWorker"
 threads = settings.num_threads  # requests in flight per worker, each with a connection to TorchServe of its own
 timeout = 30  # seconds without a sign of life from a worker's main loop; requests have their own deadline
 graceful_timeout = math.ceil(settings.timeout_s) + 2  # on SIGTERM the slowest call to TorchServe may still end

@@ -110,5 +110,23 @@ def test_its_settings_follow_the_environment(monkeypatch):
     settings = runpy.run_path(str(ROOT / "web" / "gunicorn_conf.py"))
 
     assert settings["bind"] == "[::1]:8123"
-    assert (settings["worker_class"], settings["workers"], settings["threads"]) == ("gthread", 3, 5)
+    assert (settings["worker_class"], settings["workers"], settings["threads"]) == ("web.worker.DrainingWorker", 3, 5)
     assert settings["graceful_timeout"] > 20.5
+
+
+def test_what_it_will_not_answer_it_refuses_while_it_stops(upstream, gunicorn):
+    url, process, _ = gunicorn
+    upstream.answer(503, b"")  # the site asks again until this is over
+
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(requests.post, f"{url}/api/predict", json={"text": "Oslo"}, timeout=20)
+        deadline = time.monotonic() + 10
+        while len(upstream.requests) < 2 and time.monotonic() < deadline:
+            time.sleep(0.01)
+        process.terminate()
+        time.sleep(0.3)
+        with pytest.raises(ConnectionRefusedError):  # accepted by the kernel, it would be reset in the end
+            socket.create_connection(("127.0.0.1", int(url.rpartition(":")[2])), timeout=1).close()
+        upstream.canned = None
+
+    assert waiting.result().status_code == 200
