@@ -360,11 +360,13 @@ def test_a_drained_model_answers_what_it_had_accepted_and_then_refuses(server, s
         was_lost = stream.lost[500]
         time.sleep(1)
 
-    # Nothing hangs in the queue: one request in each client's hand may be dropped with the worker, later ones get 503.
+    # One request in each client's hand may be lost with the worker: dropped with 500 or, when it arrives in the very
+    # instant that the worker goes, never answered by TorchServe. Those in the queue do not hang; later ones get 503.
     assert status == 0
     assert was_lost <= 3
     assert stream.wrong == []
-    assert stream.lost.keys() <= {500, 503}
+    assert stream.lost.keys() <= {500, 503, "ReadTimeout"}
+    assert was_lost + stream.lost["ReadTimeout"] <= 3
     assert stream.lost[503] > 0
     assert stream.right["1.0"] > 0
     assert server.versions() == {"1.0": 0}
