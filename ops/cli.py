@@ -121,14 +121,14 @@ def add_parsers(subparsers: argparse._SubParsersAction[argparse.ArgumentParser])
     )
     parser.add_argument(
         "--start-timeout",
-        type=_seconds,
+        type=operator_cli.seconds_of,
         default=120.0,
         metavar="S",
         help="seconds until everything must answer (default: %(default)g)",
     )
     parser.add_argument(
         "--drain-timeout",
-        type=_seconds,
+        type=operator_cli.seconds_of,
         default=30.0,
         metavar="S",
         help="seconds that accepted requests get to be answered when stopping (default: %(default)g)",
@@ -153,7 +153,7 @@ def add_parsers(subparsers: argparse._SubParsersAction[argparse.ArgumentParser])
     )
     parser.add_argument(
         "--renew-keys-every",
-        type=_seconds,
+        type=operator_cli.seconds_of,
         metavar="S",
         help="with tokens on: seconds until a key is replaced (default: 60 %% of token_expiration_min)",
     )
@@ -211,16 +211,6 @@ def _port(text: str) -> int:
     if not text.isascii() or not text.isdigit() or not 0 < int(text) < 65_536:
         raise argparse.ArgumentTypeError(f"expected a port from 1 to 65535, got {text!r}")
     return int(text)
-
-
-def _seconds(text: str) -> float:
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = -1.0
-    if not 0 <= seconds < float("inf"):
-        raise argparse.ArgumentTypeError(f"expected a number of seconds, got {text!r}")
-    return seconds
 
 
 def _version() -> str:

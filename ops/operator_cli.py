@@ -196,7 +196,11 @@ def _add_rollout(rollout: _Parser) -> None:
         help="of canaries that may fail after the switch (default: %(default)g)",
     )
     rollout.add_argument(
-        "--watch", type=_seconds, default=10.0, metavar="S", help="seconds of canaries after it (default: %(default)g)"
+        "--watch",
+        type=seconds_of,
+        default=10.0,
+        metavar="S",
+        help="seconds of canaries after it (default: %(default)g)",
     )
     _add_retire(rollout, "standby")
     rollout.add_argument(
@@ -255,7 +259,7 @@ def _add_retire(parser: _Parser, usual: str) -> None:
 def _add_grace(parser: _Parser) -> None:
     parser.add_argument(
         "--grace",
-        type=_seconds,
+        type=seconds_of,
         default=2.0,
         metavar="S",
         help="seconds of an empty queue before workers go, for what they have in hand (default: %(default)g)",
@@ -263,7 +267,9 @@ def _add_grace(parser: _Parser) -> None:
 
 
 def _add_timeout(parser: _Parser, usual_s: float, what: str) -> None:
-    parser.add_argument("--timeout", type=_seconds, default=usual_s, metavar="S", help=f"{what} (default: %(default)g)")
+    parser.add_argument(
+        "--timeout", type=seconds_of, default=usual_s, metavar="S", help=f"{what} (default: %(default)g)"
+    )
 
 
 def _name(text: str) -> str:
@@ -294,7 +300,8 @@ def _share(text: str) -> float:
     return share
 
 
-def _seconds(text: str) -> float:
+def seconds_of(text: str) -> float:
+    """*text* as a number of seconds; the parser reports what is none."""
     try:
         seconds = float(text)
     except ValueError:

@@ -11,7 +11,9 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
+import psutil
 import pytest
+import requests
 
 from archive.build import build_mar
 
@@ -26,6 +28,21 @@ class Served(NamedTuple):
     management: str
     metrics: str
     log_dir: Path
+
+    def java(self):
+        """TorchServe's JVM: it listens on the inference port."""
+        port = int(self.inference.rpartition(":")[2])
+        (pid,) = {
+            connection.pid
+            for connection in psutil.net_connections("tcp")
+            if connection.status == psutil.CONN_LISTEN and connection.laddr.port == port
+        }
+        return psutil.Process(pid)
+
+    def workers(self):
+        """The processes of the default version's workers that are ready."""
+        described = requests.get(f"{self.management}/models/en", timeout=5).json()
+        return [psutil.Process(worker["pid"]) for worker in described[0]["workers"] if worker["status"] == "READY"]
 
 
 def free_ports(count):

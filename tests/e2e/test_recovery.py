@@ -3,40 +3,23 @@
 import contextlib
 import time
 
-import psutil
 import pytest
 import requests
 
 TEXT = "Barack Obama was born in Hawaii."
 
 
-def java_of(served):
-    """TorchServe's JVM: it listens on the inference port."""
-    port = int(served.inference.rpartition(":")[2])
-    (pid,) = {
-        connection.pid
-        for connection in psutil.net_connections("tcp")
-        if connection.status == psutil.CONN_LISTEN and connection.laddr.port == port
-    }
-    return psutil.Process(pid)
-
-
-def workers_of(served):
-    described = requests.get(f"{served.management}/models/en", timeout=5).json()
-    return [psutil.Process(worker["pid"]) for worker in described[0]["workers"] if worker["status"] == "READY"]
-
-
 def kill_one_worker(served):
-    workers_of(served)[0].kill()
+    served.workers()[0].kill()
 
 
 def kill_all_workers(served):
-    for worker in workers_of(served):
+    for worker in served.workers():
         worker.kill()
 
 
 def kill_java(served):
-    java_of(served).kill()
+    served.java().kill()
 
 
 def seconds_until_right(url, timeout_s=60):
@@ -59,7 +42,7 @@ def seconds_until_right(url, timeout_s=60):
 )
 def test_what_is_killed_answers_again(served, kill, within_s):
     deadline = time.monotonic() + 60
-    while len(workers_of(served)) < 2 and time.monotonic() < deadline:
+    while len(served.workers()) < 2 and time.monotonic() < deadline:
         time.sleep(0.2)
 
     kill(served)

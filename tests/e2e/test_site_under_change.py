@@ -7,7 +7,6 @@ import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 
-import psutil
 import pytest
 import requests
 
@@ -22,27 +21,11 @@ NUM_THREADS = 8
 EVERY_S = NUM_THREADS / 50  # per thread, so 50 requests a second
 
 
-def java_of(served):
-    """TorchServe's JVM: it listens on the inference port."""
-    port = int(served.inference.rpartition(":")[2])
-    (pid,) = {
-        connection.pid
-        for connection in psutil.net_connections("tcp")
-        if connection.status == psutil.CONN_LISTEN and connection.laddr.port == port
-    }
-    return psutil.Process(pid)
-
-
-def workers_of(served):
-    described = requests.get(f"{served.management}/models/en", timeout=5).json()
-    return [psutil.Process(worker["pid"]) for worker in described[0]["workers"] if worker["status"] == "READY"]
-
-
 def wait_for_workers(served, count):
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         try:
-            if len(workers_of(served)) == count:
+            if len(served.workers()) == count:
                 return
         except (requests.RequestException, KeyError):  # TorchServe is not up again, or does not know the model yet
             pass
@@ -101,7 +84,7 @@ def stream(served):
 
 def test_every_request_is_answered_right_while_workers_and_torchserve_die_and_workers_are_scaled(served, stream):
     wait_for_workers(served, 2)
-    first, second = workers_of(served)
+    first, second = served.workers()
 
     time.sleep(1)
     first.kill()
@@ -111,7 +94,7 @@ def test_every_request_is_answered_right_while_workers_and_torchserve_die_and_wo
     for count in (1, 3, 2):
         scale(served, count)
         wait_for_workers(served, count)
-    java_of(served).kill()
+    served.java().kill()
     time.sleep(1)
     wait_for_workers(served, 2)
     time.sleep(2)
