@@ -61,8 +61,8 @@ LABELS: dict[str, LabelMap] = {
     "wikigold": {"PER": "PER", "ORG": "ORG", "LOC": "LOC", "MISC": "MISC"},
 }  # fmt: skip
 
-#: Corpora whose dev file is no dev file of ours: they have more of it than of training text.
-_DEV_IS_TRAINING = frozenset(name for name in LABELS if name.startswith("crossner_"))
+#: Sentences of a dev file that stay dev; the rest is trained on.  These corpora have most of their text there.
+_DEV_SENTENCES = {**dict.fromkeys((name for name in LABELS if name.startswith("crossner_")), 0), "docred": 1000}
 
 #: Corpora that are only ever scored.
 TEST_ONLY = frozenset({"wikigold"})
@@ -80,9 +80,10 @@ _TITLES = frozenset(
 
 
 def prepare(data: Path, out: Path) -> dict[str, int]:
-    """Write ``train.conll``, ``dev-NAME.conll`` and ``test-NAME.conll`` to *out*; sentences by file come back.
+    """Write ``train-NAME.conll``, ``dev-NAME.conll`` and ``test-NAME.conll`` to *out*; sentences by file come back.
 
-    A training sentence that also stands in a dev or test file is left out.
+    The five domains of CrossNER become one training file.  A training sentence that also stands in a dev or test
+    file is left out.
 
     Raises:
         CorpusError: a file is missing or cannot be read.
@@ -90,7 +91,7 @@ def prepare(data: Path, out: Path) -> dict[str, int]:
     out.mkdir(parents=True, exist_ok=True)
     demonyms, countries = _nationalities(read_conll(data / "gmb_kaggle" / "train.conll"))
     mend = _menders(demonyms, countries)
-    train: list[Sentence] = []
+    train: dict[str, list[Sentence]] = {}
     held_out: dict[str, list[Sentence]] = {}
     for name, labels in LABELS.items():
         for part in ("train", "dev", "test"):
@@ -98,15 +99,18 @@ def prepare(data: Path, out: Path) -> dict[str, int]:
             if (part != "test" and name in TEST_ONLY) or (part == "dev" and not path.exists()):
                 continue
             sentences = [_map(mend[name](sentence), labels) for sentence in read_conll(path)]
-            if part == "train" or (part == "dev" and name in _DEV_IS_TRAINING):
-                train += sentences
-            else:
-                held_out[f"{part}-{name}"] = sentences
+            num_held_out = {"train": 0, "dev": _DEV_SENTENCES.get(name, len(sentences))}.get(part, len(sentences))
+            corpus = "crossner" if name.startswith("crossner_") else name
+            train.setdefault(f"train-{corpus}", []).extend(sentences[num_held_out:])
+            if num_held_out:
+                held_out[f"{part}-{name}"] = sentences[:num_held_out]
     scored = {sentence.words for sentences in held_out.values() for sentence in sentences if len(sentence.words) > 4}
-    parts = {"train": [sentence for sentence in train if sentence.words not in scored], **held_out}
-    for part, sentences in parts.items():
+    unseen = {part: [s for s in sentences if s.words not in scored] for part, sentences in train.items()}
+    parts = {**unseen, **held_out}
+    written = {part: sentences for part, sentences in parts.items() if sentences}
+    for part, sentences in written.items():
         write_conll(out / f"{part}.conll", sentences)
-    return {part: len(sentences) for part, sentences in parts.items()}
+    return {part: len(sentences) for part, sentences in written.items()}
 
 
 def _menders(demonyms: frozenset[str], countries: frozenset[str]) -> dict[str, Callable[[Sentence], Sentence]]:

@@ -32,13 +32,17 @@ def data(tmp_path):
 def test_corpora_are_mended_and_mapped(data, tmp_path):
     counts = prepare(data, tmp_path / "out")
 
-    train = {" ".join(sentence.words): sentence.spans for sentence in read_conll(tmp_path / "out" / "train.conll")}
+    files = list((tmp_path / "out").glob("train-*.conll"))
+    train = {" ".join(sentence.words): sentence.spans for path in files for sentence in read_conll(path)}
     assert train["Iraqi troops met Prime Minister Tony Blair"] == (Span(0, 1, "MISC"), Span(5, 7, "PER"))
     assert train["Sudan and Sudan and Mr. on Monday"] == (Span(0, 1, "LOC"), Span(2, 3, "LOC"))
     assert train["Iraqi Iraq 1990"] == (Span(0, 1, "MISC"), Span(1, 2, "LOC"))
     assert train["@ann in Paris"] == (Span(2, 3, "LOC"),)
     assert train["Islamic"] == (Span(0, 1, "MISC"),)
     assert train["Apple iPhone"] == (Span(0, 1, "ORG"), Span(1, 2, "MISC"))
+    assert sorted(path.stem for path in files) == [
+        "train-btc", "train-crossner", "train-docred", "train-gmb_kaggle", "train-uner_ewt", "train-wnut17",
+    ]  # fmt: skip
     assert counts["test-wikigold"] == 1
     assert "dev-crossner_ai" not in counts  # it is training text
 
@@ -52,7 +56,18 @@ def test_a_sentence_of_a_test_set_is_not_trained_on(data, tmp_path):
 
     words = ("One", "sentence", "of", "the", "test")
     assert words in [sentence.words for sentence in read_conll(tmp_path / "out" / "test-wikigold.conll")]
-    assert words not in [sentence.words for sentence in read_conll(tmp_path / "out" / "train.conll")]
+    assert words not in [sentence.words for sentence in read_conll(tmp_path / "out" / "train-gmb_kaggle.conll")]
+
+
+def test_what_is_behind_the_first_sentences_of_a_large_dev_file_is_trained_on(data, tmp_path):
+    path = data / "docred" / "dev.conll"
+    path.write_text("".join(f"sentence\tO\n{number}\tO\n\n" for number in range(1005)))
+
+    counts = prepare(data, tmp_path / "out")
+
+    assert counts["dev-docred"] == 1000
+    words = [sentence.words for sentence in read_conll(tmp_path / "out" / "train-docred.conll")]
+    assert words[-5:] == [("sentence", str(number)) for number in range(1000, 1005)]
 
 
 @pytest.mark.parametrize(
