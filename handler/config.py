@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 import re
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -18,7 +19,11 @@ from typing import Any, TypeVar, get_type_hints
 from handler.errors import ConfigError
 from handler.labels import SCHEMES, Scheme
 
-FORMAT = 1
+#: What is written; format 1, without ``calibration`` and ``SINCE_FORMAT_2``, is still read.
+FORMAT = 2
+
+#: Training settings that format 1 does not have, as it trained without them.
+SINCE_FORMAT_2: Mapping[str, object] = MappingProxyType({"corpus_shares": {}, "unannotated": {}, "perturbations": {}})
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _VERSION = re.compile(r"\d{1,9}(\.\d{1,9}){0,2}")
@@ -77,6 +82,12 @@ class ModelConfig:
         _require(self.char_kernel % 2 == 1, "model", "char_kernel", "an odd number", self.char_kernel)
 
 
+#: The default of ``TrainingConfig.perturbations``, and all perturbations that there are.
+PERTURBATION_SHARES: Mapping[str, float] = MappingProxyType(
+    {"lower": 0.08, "upper": 0.08, "title": 0.04, "spacing": 0.02}
+)
+
+
 @dataclass(frozen=True)
 class TrainingConfig:
     """How the weights were found.
@@ -92,6 +103,9 @@ class TrainingConfig:
         dropout: Share of features dropped before and after the BiLSTM.
         word_dropout: Share of words seen as unknown.
         min_char_count: How often a character must occur to get an embedding.
+        corpus_shares: How often a sentence of a corpus, named like its file, is seen in an epoch; 1 if not named.
+        unannotated: Labels that a corpus does not annotate: what it leaves untagged may be one of them.
+        perturbations: Share of sentences seen in lower case, in capitals, ... (``training/perturbation.py``).
     """
 
     seed: int = 0
@@ -104,6 +118,9 @@ class TrainingConfig:
     dropout: float = 0.5
     word_dropout: float = 0.05
     min_char_count: int = 3
+    corpus_shares: Mapping[str, float] = field(default_factory=dict)
+    unannotated: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    perturbations: Mapping[str, float] = field(default_factory=lambda: dict(PERTURBATION_SHARES))
 
     def __post_init__(self) -> None:
         """Refuse what cannot be run.
@@ -116,6 +133,38 @@ class TrainingConfig:
         for key in ("ema_decay", "dropout", "word_dropout"):
             value = getattr(self, key)
             _require(0 <= value < 1, "training", key, "a share in [0, 1)", value)
+        for name, share in self.corpus_shares.items():
+            _require(share >= 0, "training", "corpus_shares", f"a number from 0 on for {name}", share)
+        shares = self.perturbations
+        for name, share in shares.items():
+            known = ", ".join(PERTURBATION_SHARES)
+            _require(name in PERTURBATION_SHARES, "training", "perturbations", f"some of {known}", name)
+            _require(share >= 0, "training", "perturbations", f"a share from 0 on for {name}", share)
+        _require(sum(shares.values()) <= 1, "training", "perturbations", "shares of at most 1 together", dict(shares))
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What makes a score of a CRF's marginal probability: see ``handler/calibration.py``.
+
+    Attributes:
+        slope: Of the log-odds; below 1 where the marginals are surer than they are right.
+        offsets: What is added to the log-odds of each label.
+    """
+
+    slope: float
+    offsets: Mapping[str, float]
+
+    def __post_init__(self) -> None:
+        """Refuse what would not rise with the marginal.
+
+        Raises:
+            ConfigError: names the key and the value it got.
+        """
+        object.__setattr__(self, "offsets", dict(sorted(self.offsets.items())))  # their order makes no other model
+        _require(0 < self.slope < math.inf, "calibration", "slope", "a positive number", self.slope)
+        for label, offset in self.offsets.items():
+            _require(math.isfinite(offset), "calibration", "offsets", f"a finite number for {label}", offset)
 
 
 @dataclass(frozen=True)
@@ -126,6 +175,7 @@ class BundleConfig:
         name: What the model is called where nobody names it otherwise.
         version: The model's version, as TorchServe takes it: ``"1.0"``.
         digests: SHA-256 of every other file of the bundle by its path, as ``"sha256:<hex>"``.
+        calibration: What makes a score of a marginal; without one, the marginal is the score.
     """
 
     name: str
@@ -133,15 +183,20 @@ class BundleConfig:
     model: ModelConfig
     training: TrainingConfig
     digests: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    calibration: Calibration | None = None
 
     def __post_init__(self) -> None:
-        """Refuse a name or a version that no archive could carry.
+        """Refuse a name or a version that no archive could carry, and the calibration of another model.
 
         Raises:
             ConfigError: names the key and the value it got.
         """
         _require(_NAME.fullmatch(self.name) is not None, "config", "name", "letters, digits, . _ and -", self.name)
         _require(_VERSION.fullmatch(self.version) is not None, "config", "version", "N, N.N or N.N.N", self.version)
+        if self.calibration:
+            labels = sorted(self.model.labels)
+            found = sorted(self.calibration.offsets)
+            _require(found == labels, "calibration", "offsets", f"one for each of {', '.join(labels)}", found)
 
     @classmethod
     def load(cls, path: Path) -> BundleConfig:
@@ -157,9 +212,11 @@ class BundleConfig:
         except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
             raise ConfigError(f"{path.name}: expected JSON: {error}") from error
         _require(isinstance(document, dict), path.name, "*", "an object", document)
-        if document.get("format") != FORMAT:
-            raise ConfigError(f"config.format: expected {FORMAT}, got {document.get('format')!r}")
-        _check_keys("config", document, {"format", "name", "version", "model", "training", "digests"})
+        number = document.get("format")
+        if not _is_int(number) or number not in {1, FORMAT}:
+            raise ConfigError(f"config.format: expected 1 or {FORMAT}, got {number!r}")
+        keys = {"format", "name", "version", "model", "training", "digests"}
+        _check_keys("config", document, keys | {"calibration"} if number == FORMAT else keys)
         for key in ("name", "version"):
             _require(isinstance(document[key], str), "config", key, "a string", document[key])
         digests = document["digests"]
@@ -174,8 +231,9 @@ class BundleConfig:
             name=document["name"],
             version=document["version"],
             model=model_config(document["model"]),
-            training=training_config(document["training"]),
+            training=training_config(document["training"], **(SINCE_FORMAT_2 if number == 1 else {})),
             digests=MappingProxyType(digests),
+            calibration=_calibration(document.get("calibration")),
         )
 
     def to_json(self) -> bytes:
@@ -186,12 +244,13 @@ class BundleConfig:
             "version": self.version,
             "model": asdict(self.model),
             "training": asdict(self.training),
+            "calibration": self.calibration and asdict(self.calibration),
             "digests": dict(sorted(self.digests.items())),
         }
         return (json.dumps(document, indent=2, ensure_ascii=False) + "\n").encode()
 
 
-_Config = TypeVar("_Config", ModelConfig, TrainingConfig)
+_Config = TypeVar("_Config", ModelConfig, TrainingConfig, Calibration)
 
 
 def model_config(values: object, **defaults: object) -> ModelConfig:
@@ -210,6 +269,10 @@ def training_config(values: object, **defaults: object) -> TrainingConfig:
         ConfigError: names the key and the value it got.
     """
     return _dataclass_from(TrainingConfig, "training", values, defaults)
+
+
+def _calibration(values: object) -> Calibration | None:
+    return None if values is None else _dataclass_from(Calibration, "calibration", values, {})
 
 
 def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -231,15 +294,40 @@ def _is_int(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
+def _is_number(value: Any) -> bool:
+    largest = sys.float_info.max
+    return (_is_int(value) or isinstance(value, float)) and -largest <= value <= largest  # NaN is not
+
+
+def _is_list_of_strings(value: Any) -> bool:
+    return isinstance(value, (list, tuple)) and all(isinstance(item, str) for item in value)
+
+
 _TYPES: dict[object, tuple[str, Callable[[Any], bool]]] = {
     int: ("a whole number", _is_int),
-    float: ("a number", lambda value: _is_int(value) or (isinstance(value, float) and math.isfinite(value))),
-    tuple[str, ...]: (
-        "a list of strings",
-        lambda value: isinstance(value, (list, tuple)) and all(isinstance(item, str) for item in value),
+    float: ("a number", _is_number),
+    tuple[str, ...]: ("a list of strings", _is_list_of_strings),
+    Mapping[str, float]: (
+        "an object of numbers",
+        lambda value: isinstance(value, dict) and all(map(_is_number, value.values())),
+    ),
+    Mapping[str, tuple[str, ...]]: (
+        "an object of lists of strings",
+        lambda value: isinstance(value, dict) and all(map(_is_list_of_strings, value.values())),
     ),
 }
 _STRING = ("a string", lambda value: isinstance(value, str))
+
+
+def _as(hint: object, value: Any) -> object:
+    """*Value*, which JSON made, as the type that a field has."""
+    if hint is float:
+        return float(value)
+    if hint == Mapping[str, float]:
+        return {key: float(item) for key, item in value.items()}
+    if hint == Mapping[str, tuple[str, ...]]:
+        return {key: tuple(item) for key, item in value.items()}
+    return tuple(value) if isinstance(value, list) else value
 
 
 def _dataclass_from(cls: type[_Config], owner: str, values: object, defaults: Mapping[str, object]) -> _Config:
@@ -252,8 +340,5 @@ def _dataclass_from(cls: type[_Config], owner: str, values: object, defaults: Ma
     for key, value in merged.items():
         expected, holds = _TYPES.get(hints[key], _STRING)
         _require(holds(value), owner, key, expected, value)
-        if hints[key] is float:
-            merged[key] = float(value)
-        elif isinstance(value, list):
-            merged[key] = tuple(value)
+        merged[key] = _as(hints[key], value)
     return cls(**merged)

@@ -15,11 +15,9 @@ from typing import NamedTuple
 import torch
 
 from handler.bundle import Bundle, tags_of
+from handler.calibration import SCORE_DIGITS, calibrated
 from handler.labels import Span, span_tags, tags_to_spans
 from handler.tokens import split_sentences
-
-#: Decimals of a score.
-SCORE_DIGITS = 6
 
 #: Tokens in one pass of the network, padding included, unless one sentence alone has more.
 MAX_BATCH_TOKENS = 2048
@@ -28,8 +26,9 @@ MAX_BATCH_TOKENS = 2048
 class Entity(NamedTuple):
     """A named entity: ``text == given_text[start:end]``, half-open code-point offsets.
 
-    ``score`` is the CRF's marginal probability of exactly this span with this
-    label, in [0, 1].
+    ``score`` is the calibrated marginal probability of exactly this span with
+    this label, in [0, 1]; of a bundle without a calibration, the CRF's own
+    marginal probability.
     """
 
     text: str
@@ -40,7 +39,7 @@ class Entity(NamedTuple):
 
 
 class ScoredSpan(NamedTuple):
-    """A span over tokens and its marginal probability."""
+    """A span over tokens and its score, as :class:`Entity` has it."""
 
     span: Span
     score: float
@@ -106,9 +105,15 @@ class Tagger:
                 emissions, batch.mask, [rows[n] for n in inside], [starts[n] for n in inside], longer
             )
         scored: list[list[ScoredSpan]] = [[] for _ in sentences]
-        for row, span, score in zip(rows, spans, marginals.tolist(), strict=True):
-            scored[row].append(ScoredSpan(span, min(1.0, max(0.0, round(score, SCORE_DIGITS)))))
+        for row, span, marginal in zip(rows, spans, marginals.tolist(), strict=True):
+            scored[row].append(ScoredSpan(span, self._score(marginal, span.label)))
         return scored
+
+    def _score(self, marginal: float, label: str) -> float:
+        calibration = self.config.calibration
+        if calibration:
+            return calibrated(marginal, calibration.slope, calibration.offsets[label])
+        return min(1.0, max(0.0, round(marginal, SCORE_DIGITS)))
 
 
 def _batches(lengths: Sequence[int]) -> Iterator[list[int]]:

@@ -1,39 +1,74 @@
 """``config.json``: what goes in comes out, and every mistake is named."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
-from handler.config import BundleConfig, ModelConfig, TrainingConfig, model_config
+from handler.config import BundleConfig, Calibration, ModelConfig, TrainingConfig, model_config
 from handler.errors import ConfigError
 
 CONFIG = BundleConfig(
     name="en",
     version="1.0",
     model=ModelConfig(labels=("PER", "creative-work")),
-    training=TrainingConfig(seed=3),
+    training=TrainingConfig(seed=3, corpus_shares={"news": 0.5}, unannotated={"news": ("PER",)}),
     digests={"vocab.json": "sha256:00"},
 )
+CALIBRATED = replace(CONFIG, calibration=Calibration(slope=0.8, offsets={"PER": 0.25, "creative-work": -1.0}))
 
 
-def write(folder, change=lambda _: None):
-    document = json.loads(CONFIG.to_json())
+def write(folder, change=lambda _: None, config=CONFIG):
+    document = json.loads(config.to_json())
     change(document)
     path = folder / "config.json"
     path.write_text(json.dumps(document))
     return path
 
 
-def test_a_configuration_comes_back_from_its_file(tmp_path):
-    assert BundleConfig.load(write(tmp_path)) == CONFIG
-    assert BundleConfig.load(write(tmp_path)).to_json() == CONFIG.to_json()
+@pytest.mark.parametrize("config", [CONFIG, CALIBRATED], ids=["uncalibrated", "calibrated"])
+def test_a_configuration_comes_back_from_its_file(tmp_path, config):
+    loaded = BundleConfig.load(write(tmp_path, config=config))
+
+    assert loaded == config
+    assert loaded.to_json() == config.to_json()
+
+
+def test_a_file_of_format_1_is_still_read(tmp_path):
+    def as_of_old(document):
+        document["format"] = 1
+        del document["calibration"]
+        for key in ("corpus_shares", "unannotated", "perturbations"):
+            del document["training"][key]
+
+    loaded = BundleConfig.load(write(tmp_path, as_of_old))
+
+    assert loaded == replace(CONFIG, training=TrainingConfig(seed=3, perturbations={}))
+
+
+def test_the_order_of_the_offsets_makes_no_other_model():
+    offsets = dict(reversed(CALIBRATED.calibration.offsets.items()))
+
+    assert replace(CONFIG, calibration=Calibration(0.8, offsets)).to_json() == CALIBRATED.to_json()
 
 
 @pytest.mark.parametrize(
     ("change", "problem"),
     [
-        (lambda d: d.update(format=2), "config.format: expected 1, got 2"),
-        (lambda d: d.pop("format"), "config.format: expected 1, got None"),
+        (lambda d: d.update(format=3), "config.format: expected 1 or 2, got 3"),
+        (lambda d: d.update(format=True), "config.format: expected 1 or 2, got True"),
+        (lambda d: d.update(format=[1]), "config.format: expected 1 or 2, got [1]"),
+        (lambda d: d.pop("format"), "config.format: expected 1 or 2, got None"),
+        (lambda d: d.pop("calibration"), "config.calibration: missing"),
+        (lambda d: d.update(calibration=[]), "calibration: expected an object, got []"),
+        (lambda d: d.update(calibration={"slope": 1.0}), "calibration.offsets: missing"),
+        (lambda d: d.update(format=1), "config.calibration: unknown key"),
+        (lambda d: d["training"].update(corpus_shares={"a": -1}), "corpus_shares: expected a number from 0 on for a"),
+        (lambda d: d["training"].update(corpus_shares=[1]), "training.corpus_shares: expected an object of numbers"),
+        (lambda d: d["training"].update(unannotated={"a": "PER"}), "unannotated: expected an object of lists"),
+        (lambda d: d["training"].update(perturbations={"noise": 0.1}), "perturbations: expected some of lower, upper"),
+        (lambda d: d["training"].update(perturbations={"lower": 0.6, "upper": 0.6}), "at most 1 together"),
+        (lambda d: d["training"].update(perturbations={"lower": -0.1}), "a share from 0 on for lower"),
         (lambda d: d.update(nmae="x"), "config.nmae: unknown key"),
         (lambda d: d.pop("version"), "config.version: missing"),
         (lambda d: d.update(version=1), "config.version: expected a string, got 1"),
@@ -58,6 +93,7 @@ def test_a_configuration_comes_back_from_its_file(tmp_path):
         (lambda d: d["training"].update(dropout=1), "training.dropout: expected a share in"),
         (lambda d: d["training"].update(dropout="x"), "training.dropout: expected a number, got 'x'"),
         (lambda d: d["training"].update(learning_rate=0), "training.learning_rate: expected a positive number"),
+        (lambda d: d["training"].update(learning_rate=10**400), "training.learning_rate: expected a number"),
     ],
 )
 def test_a_mistake_is_named_with_the_value_it_got(tmp_path, change, problem):
@@ -65,6 +101,47 @@ def test_a_mistake_is_named_with_the_value_it_got(tmp_path, change, problem):
         BundleConfig.load(write(tmp_path, change))
 
     assert problem in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        ({"bias": 0}, "calibration.bias: unknown key"),
+        ({"slope": 0}, "calibration.slope: expected a positive number, got 0.0"),
+        ({"slope": -1.5}, "calibration.slope: expected a positive number, got -1.5"),
+        ({"slope": float("nan")}, "calibration.slope: expected a number, got nan"),
+        ({"slope": float("inf")}, "calibration.slope: expected a number, got inf"),
+        ({"slope": 10**400}, "calibration.slope: expected a number, got 1000"),
+        ({"slope": "1"}, "calibration.slope: expected a number, got '1'"),
+        ({"slope": True}, "calibration.slope: expected a number, got True"),
+        ({"offsets": [0, 0]}, "calibration.offsets: expected an object of numbers, got [0, 0]"),
+        ({"offsets": {"PER": "0"}}, "calibration.offsets: expected an object of numbers, got {'PER': '0'}"),
+        ({"offsets": {"PER": float("nan")}}, "calibration.offsets: expected an object of numbers, got {'PER': nan}"),
+        ({"offsets": {"PER": 0}}, "calibration.offsets: expected one for each of PER, creative-work, got ['PER']"),
+        (
+            {"offsets": {"PER": 0, "creative-work": 0, "LOC": 0}},
+            "calibration.offsets: expected one for each of PER, creative-work, got ['LOC', 'PER', 'creative-work']",
+        ),
+    ],
+)
+def test_a_wrong_calibration_is_named_with_the_value_it_got(tmp_path, change, problem):
+    with pytest.raises(ConfigError) as caught:
+        BundleConfig.load(write(tmp_path, lambda d: d["calibration"].update(change), CALIBRATED))
+
+    assert problem in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("slope", "offset", "problem"),
+    [
+        (float("nan"), 0.0, "calibration.slope: expected a positive number, got nan"),
+        (float("inf"), 0.0, "calibration.slope: expected a positive number, got inf"),
+        (1.0, float("nan"), "calibration.offsets: expected a finite number for PER, got nan"),
+    ],
+)
+def test_no_calibration_is_made_of_what_cannot_be_right(slope, offset, problem):
+    with pytest.raises(ConfigError, match=problem):
+        Calibration(slope, {"PER": offset})
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """The tagger: exact offsets, true probabilities, and one answer for a text in any company."""
 
 import itertools
+from dataclasses import replace
 
 import pytest
 import torch
@@ -8,6 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from handler import tagger as tagger_module
+from handler.calibration import calibrated
+from handler.config import Calibration
 from handler.labels import Span, tags_to_spans
 from handler.tagger import Tagger
 
@@ -26,13 +29,28 @@ def tagger(request, make_bundle):
     return Tagger(make_bundle(scheme=request.param))
 
 
-def test_a_text_gets_the_same_answer_alone_and_in_any_batch(tagger):
+@pytest.fixture(scope="module", params=[0.2, 5.0], ids=lambda slope: f"slope {slope}")
+def calibrated_tagger(request, make_bundle):
+    bundle = make_bundle()
+    calibration = Calibration(request.param, {"LOC": 0.5, "PER": -2.0})
+    return Tagger(replace(bundle, config=replace(bundle.config, calibration=calibration)))
+
+
+def check_one_answer_in_any_company(tagger):
     alone = [tagger.tag([text])[0] for text in TEXTS]
 
     assert sum(map(len, alone)) >= 5
     for order in itertools.permutations(range(len(TEXTS)), 4):
         assert tagger.tag([TEXTS[i] for i in order]) == [alone[i] for i in order]
     assert tagger.tag(TEXTS * 20) == alone * 20
+
+
+def test_a_text_gets_the_same_answer_alone_and_in_any_batch(tagger):
+    check_one_answer_in_any_company(tagger)
+
+
+def test_a_calibrated_text_gets_the_same_answer_alone_and_in_any_batch(calibrated_tagger):
+    check_one_answer_in_any_company(calibrated_tagger)
 
 
 @settings(max_examples=150, deadline=None)
@@ -67,6 +85,22 @@ def test_a_score_is_the_share_of_all_tag_paths_that_hold_exactly_that_entity(tag
         assert score == pytest.approx(expected, abs=1e-6)
 
 
+def test_a_calibration_changes_the_scores_and_nothing_else(calibrated_tagger, make_bundle):
+    calibration = calibrated_tagger.config.calibration
+    uncalibrated = Tagger(make_bundle()).tag(TEXTS)
+
+    found = calibrated_tagger.tag(TEXTS)
+
+    assert {entity.label for entities in found for entity in entities} == {"LOC", "PER"}
+    assert found == [
+        [
+            entity._replace(score=calibrated(entity.score, calibration.slope, calibration.offsets[entity.label]))
+            for entity in entities
+        ]
+        for entities in uncalibrated
+    ]
+
+
 def test_sentences_without_words_have_no_entities(tagger):
     assert tagger.tag_words([]) == []
     assert tagger.tag_words([[], ["the"], []])[::2] == [[], []]
@@ -89,6 +123,12 @@ def test_batches_hold_every_sentence_once_with_little_padding(lengths):
         longest = max(lengths[i] for i in group)
         assert len(group) == 1 or longest * len(group) <= tagger_module.MAX_BATCH_TOKENS
         assert longest * 3 <= min(lengths[i] for i in group) * 4 + 12
+
+
+def test_a_calibration_travels_with_the_bundle(tmp_path, make_bundle, calibrated_tagger):
+    replace(make_bundle(), config=calibrated_tagger.config).save(tmp_path / "bundle")
+
+    assert Tagger.load(tmp_path / "bundle").tag(TEXTS) == calibrated_tagger.tag(TEXTS)
 
 
 def test_a_tagger_loads_from_a_folder(tiny_bundle, make_bundle):

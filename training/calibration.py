@@ -1,0 +1,186 @@
+"""How far scores can be taken at their word, measured over predicted entities, and the calibration that mends it.
+
+An entity is correct when its exact span and its label are.  Reliability and
+its expected error follow Naeini et al. (2015) and Guo et al. (2017, "On
+Calibration of Modern Neural Networks"); the fit is Platt's (1999), held close
+to no change.  Why so: docs/decisions/0010.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import minimize  # type: ignore[import-untyped]
+from scipy.special import expit  # type: ignore[import-untyped]
+
+from handler.bundle import Bundle
+from handler.calibration import calibrated, log_odds
+from handler.config import Calibration
+from handler.tagger import Tagger
+from training.corpora import Sentence, label_set
+
+#: Predicted entities that a corpus must have to take part in a fit; fewer say too little.
+MIN_SPANS = 50
+
+#: Least slope, so that a score always rises with the marginal.
+MIN_SLOPE = 0.1
+
+#: Pull towards no change, as strong as the evidence of so many entities for each unit of squared distance.
+_PRIOR_SPANS = 32.0
+
+#: Further pull on the offsets, whatever the number of entities: corpora differ in what they make of a label.
+_SHRINKAGE = 0.02
+
+_Array = NDArray[np.float64]
+
+
+class Prediction(NamedTuple):
+    """A predicted entity: its score, its label, its length in tokens, and whether the corpus has it."""
+
+    score: float
+    label: str
+    length: int
+    correct: bool
+
+
+class Bin(NamedTuple):
+    """Entities with a score in (low, high]: how many, their mean score, and the share of them that is correct."""
+
+    low: float
+    high: float
+    count: int  # type: ignore[assignment]  # nobody counts items of a bin by tuple.count
+    mean_score: float
+    precision: float
+
+
+def predictions(tagger: Tagger, sentences: Sequence[Sentence]) -> list[Prediction]:
+    """What *tagger* finds in *sentences*; labels that they never annotate are left out."""
+    annotated = set(label_set(sentences))
+    found = tagger.tag_words([sentence.words for sentence in sentences])
+    return [
+        Prediction(score, span.label, span.end - span.start, span in sentence.spans)
+        for sentence, spans in zip(sentences, found, strict=True)
+        for span, score in spans
+        if span.label in annotated
+    ]
+
+
+def reliability(scores: Sequence[float], correct: Sequence[bool], num_bins: int = 15) -> list[Bin]:
+    """The bins of a reliability diagram, equally wide over [0, 1], a score of 0 in the first; empty ones are left out.
+
+    >>> reliability([0.7, 0.9], [True, False], num_bins=2)
+    [Bin(low=0.5, high=1.0, count=2, mean_score=0.8, precision=0.5)]
+    """
+    edges = np.linspace(0, 1, num_bins + 1)
+    bin_of = np.searchsorted(edges[1:-1], scores)  # (N,)
+    bins = []
+    for i in np.unique(bin_of).tolist():
+        inside = bin_of == i
+        count, mean_score = int(inside.sum()), float(np.mean(np.asarray(scores)[inside]))
+        precision = float(np.mean(np.asarray(correct)[inside]))
+        bins.append(Bin(float(edges[i]), float(edges[i + 1]), count, mean_score, precision))
+    return bins
+
+
+def expected_calibration_error(scores: Sequence[float], correct: Sequence[bool], num_bins: int = 15) -> float:
+    """Mean over all entities of the distance between a bin's mean score and its precision; 0 when there are none.
+
+    >>> expected_calibration_error([0.25, 0.75, 1.0], [False, True, True], num_bins=2)
+    0.16666666666666666
+    """
+    bins = reliability(scores, correct, num_bins)
+    return sum(row.count * abs(row.mean_score - row.precision) for row in bins) / max(1, len(scores))
+
+
+def chance_calibration_error(scores: Sequence[float], num_bins: int = 15) -> float:
+    """About the expected calibration error of *scores* that are exactly right, by the chance of a small sample alone.
+
+    In each bin the number of correct entities is taken as normally distributed.
+    """
+    bin_of = np.searchsorted(np.linspace(0, 1, num_bins + 1)[1:-1], scores)
+    variances = np.bincount(bin_of, weights=[score * (1 - score) for score in scores])
+    return float(np.sqrt(2 / math.pi * variances).sum()) / max(1, len(scores))
+
+
+def brier_score(scores: Sequence[float], correct: Sequence[bool]) -> float:
+    """Mean squared distance between score and outcome, 1 or 0 (Brier 1950); 0 when there are none.
+
+    >>> brier_score([0.5, 1.0], [True, True])
+    0.125
+    """
+    return sum((score - right) ** 2 for score, right in zip(scores, correct, strict=True)) / max(1, len(scores))
+
+
+def fit(corpora: Sequence[Sequence[Prediction]], labels: Sequence[str]) -> Calibration | None:
+    """The calibration of uncalibrated *corpora* of a model with *labels*; None when all have too few entities.
+
+    Least mean log-loss, every corpus of ``MIN_SPANS`` or more with the same
+    weight whatever its size, plus the squared distance from no change.
+    """
+    large = [corpus for corpus in corpora if len(corpus) >= MIN_SPANS]
+    if not large:
+        return None
+    found = [prediction for corpus in large for prediction in corpus]
+    weights = np.concatenate([np.full(len(corpus), 1 / (len(corpus) * len(large))) for corpus in large])  # (N,)
+    correct = np.array([prediction.correct for prediction in found], dtype=float)
+    features = np.array(  # (N, 1 + number of labels)
+        [[log_odds(score), *(label == other for other in labels)] for score, label, _, _ in found], dtype=float
+    )
+    no_change = np.array([1.0] + [0.0] * len(labels))
+    prior = _PRIOR_SPANS * np.square(weights).sum()  # the inverse of the effective number of entities (Kish 1965)
+    pull = np.array([prior] + [prior + _SHRINKAGE] * len(labels))
+
+    def loss(parameters: _Array) -> tuple[float, _Array]:
+        """The penalised log-loss and its gradient."""
+        z, distance = features @ parameters, parameters - no_change
+        log_loss = weights @ (np.logaddexp(0, z) - correct * z)
+        gradient = features.T @ (weights * (expit(z) - correct))
+        return float(log_loss + pull @ distance**2), gradient + 2 * pull * distance
+
+    bounds = [(MIN_SLOPE, None)] + [(None, None)] * len(labels)
+    best = minimize(loss, no_change, jac=True, method="L-BFGS-B", bounds=bounds, options={"ftol": 1e-13, "gtol": 1e-9})
+    slope, *offsets = (round(value, 4) for value in best.x.tolist())
+    return Calibration(slope, dict(zip(labels, offsets, strict=True)))
+
+
+def fit_calibration(bundle: Bundle, dev: Mapping[str, Sequence[Sentence]]) -> Calibration | None:
+    """The calibration of *bundle*'s marginals on the corpora *dev*, whatever calibration it has already."""
+    tagger = _uncalibrated(bundle)
+    return fit([predictions(tagger, sentences) for sentences in dev.values()], bundle.config.model.labels)
+
+
+def calibration_metrics(bundle: Bundle, corpora: Mapping[str, Sequence[Sentence]]) -> dict[str, Any]:
+    """How good *bundle*'s marginals and its scores are on each of *corpora*, as ``metrics.json`` holds it.
+
+    ``chance`` is what the error of exact scores would be on so few entities.
+    """
+    tagger, calibration = _uncalibrated(bundle), bundle.config.calibration
+    metrics = {}
+    for name, sentences in corpora.items():
+        found = predictions(tagger, sentences)
+        correct = [prediction.correct for prediction in found]
+        marginals = scores = [prediction.score for prediction in found]
+        if calibration:
+            scores = [calibrated(p.score, calibration.slope, calibration.offsets[p.label]) for p in found]
+        metrics[name] = {
+            "entities": len(found),
+            "ece": {
+                "marginal": round(expected_calibration_error(marginals, correct), 4),
+                "score": round(expected_calibration_error(scores, correct), 4),
+                "chance": round(chance_calibration_error(scores), 4),
+            },
+            "brier": {
+                "marginal": round(brier_score(marginals, correct), 4),
+                "score": round(brier_score(scores, correct), 4),
+            },
+        }
+    return metrics
+
+
+def _uncalibrated(bundle: Bundle) -> Tagger:
+    return Tagger(replace(bundle, config=replace(bundle.config, calibration=None)))
