@@ -193,4 +193,10 @@ def join_handles(sentence: Sentence) -> Sentence:
 
 def _map(sentence: Sentence, labels: LabelMap) -> Sentence:
     mapped = (Span(span.start, span.end, labels[span.label]) for span in sentence.spans)
-    return Sentence(sentence.words, tuple(span for span in mapped if span.label != "O"))
+    return Sentence(sentence.words, tuple(_without_article(sentence, span) for span in mapped if span.label != "O"))
+
+
+def _without_article(sentence: Sentence, span: Span) -> Span:
+    """*Span* behind the "the" that some corpora count to the name of a place, as in "the United States"."""
+    has_article = span.label == "LOC" and span.end - span.start > 1 and sentence.words[span.start] == "the"
+    return span._replace(start=span.start + 1) if has_article else span

@@ -9,7 +9,8 @@ from training.open_english import LABELS, TEST_ONLY, join_handles, prepare
 NATIVE = {
     "gmb_kaggle": "Iraqi\tB-gpe\ntroops\tO\nmet\tO\nPrime\tB-per\nMinister\tI-per\nTony\tI-per\nBlair\tI-per\n\n"
     "Sudan\tB-gpe\nand\tO\nSudan\tB-geo\nand\tO\nMr.\tB-per\non\tO\nMonday\tB-tim\n\n",
-    "docred": "Iraqi\tB-LOC\nIraq\tB-LOC\n1990\tB-TIME\n\n",
+    "docred": "Iraqi\tB-LOC\nIraq\tB-LOC\n1990\tB-TIME\n\n"
+    "in\tO\nthe\tB-LOC\nHague\tI-LOC\nthe\tB-ORG\nSenate\tI-ORG\n\n",
     "btc": "@\tB-PER\nann\tB-PER\nin\tO\nParis\tB-LOC\n\n",
     "uner_ewt": "Islamic\tB-OTH\n\n",
     "wnut17": "Apple\tB-corporation\niPhone\tB-product\n\n",
@@ -37,6 +38,7 @@ def test_corpora_are_mended_and_mapped(data, tmp_path):
     assert train["Iraqi troops met Prime Minister Tony Blair"] == (Span(0, 1, "MISC"), Span(5, 7, "PER"))
     assert train["Sudan and Sudan and Mr. on Monday"] == (Span(0, 1, "LOC"), Span(2, 3, "LOC"))
     assert train["Iraqi Iraq 1990"] == (Span(0, 1, "MISC"), Span(1, 2, "LOC"))
+    assert train["in the Hague the Senate"] == (Span(2, 3, "LOC"), Span(3, 5, "ORG"))
     assert train["@ann in Paris"] == (Span(2, 3, "LOC"),)
     assert train["Islamic"] == (Span(0, 1, "MISC"),)
     assert train["Apple iPhone"] == (Span(0, 1, "ORG"), Span(1, 2, "MISC"))
