@@ -5,7 +5,7 @@
     config.json     format, name, version, model and training configuration, digests of the next three
     vocab.json      {"chars": [...]}: the characters that have an embedding
     weights.npz     float32 arrays by parameter name (numpy's own format; nothing in it can run)
-    vectors/*.npy   see handler/vectors.py
+    vectors/        arrays that are mapped, see handler/vectors.py and handler/subwords.py
     metrics.json, MODEL_CARD.md, ...   what else there is to say; prose may be edited, so no digest holds it
 
 The bundle's digest is the SHA-256 of ``config.json``, which holds the digests

@@ -19,6 +19,9 @@ CASES = ("lower", "upper", "capital", "title", "mixed", "digits", "alphanumeric"
 PADDING, UNKNOWN, BEGIN, END = range(4)
 _NUM_SPECIAL = 4
 
+#: Unseen words whose vectors are remembered: five megabytes at a width of 300.
+_INFERRED_WORDS = 1 << 12
+
 _PLAIN = str.maketrans(
     {"‘": "'", "’": "'", "‛": "'", "“": '"', "”": '"', "„": '"', "‐": "-", "‑": "-", "–": "-", "—": "-"}
 )
@@ -71,7 +74,9 @@ class FeatureEncoder:
     """Turns sentences of words into a :class:`Batch`; remembers the latest words.
 
     ``max_word_chars`` bounds the characters of a word that are looked at: of a
-    longer one the first and the last halves of that.
+    longer one the first and the last halves of that.  Where the vectors have
+    subwords, these and the first look-up take the word as it stands, so that it
+    gets the vector that gensim gives it.
     """
 
     def __init__(
@@ -81,6 +86,7 @@ class FeatureEncoder:
         self._char_ids = {char: i for i, char in enumerate(chars, _NUM_SPECIAL)}
         self._max_word_chars = max_word_chars
         self.word_features = lru_cache(cache_words)(self._word_features)
+        self.infer = lru_cache(min(cache_words, _INFERRED_WORDS))(vectors.infer)
 
     @staticmethod
     def num_chars(chars: Sequence[str]) -> int:
@@ -98,14 +104,19 @@ class FeatureEncoder:
             mask[i, : len(sentence)] = True
         features = [self.word_features(word) for word in ids]
         rows = np.array([feature.row for feature in features], np.int64)
+        vectors, known = self._vectors.take(rows), rows >= 0
+        if self._vectors.subwords:
+            for i, word in enumerate(ids):
+                if not known[i] and (inferred := self.infer(word)) is not None:
+                    vectors[i], known[i] = inferred, True
         chars = np.zeros((len(features), max(len(feature.chars) for feature in features)), np.int64)
         for i, feature in enumerate(features):
             chars[i, : len(feature.chars)] = feature.chars
         return Batch(
             words=torch.from_numpy(words),
             mask=torch.from_numpy(mask),
-            vectors=torch.from_numpy(self._vectors.take(rows)).to(dtype),
-            known=torch.from_numpy(rows >= 0),
+            vectors=torch.from_numpy(vectors).to(dtype),
+            known=torch.from_numpy(known),
             cases=torch.tensor([feature.case for feature in features]),
             chars=torch.from_numpy(chars),
         )
@@ -113,12 +124,14 @@ class FeatureEncoder:
     def _word_features(self, word: str) -> WordFeatures:
         # A word of 64k characters is looked at through its two ends, too, where that costs less.
         half = self._max_word_chars // 2
+        whole = word
         if len(word) > 8 * self._max_word_chars:
-            word = word[: 4 * self._max_word_chars] + word[-4 * self._max_word_chars :]
-        plain = normalize(word)
+            whole = word[: 4 * self._max_word_chars] + word[-4 * self._max_word_chars :]
+        plain = normalize(whole)
         seen = plain if len(plain) <= self._max_word_chars else plain[:half] + plain[-half:]
         ids = (self._char_ids.get(char, UNKNOWN) for char in seen)
-        return WordFeatures(self._vectors.look_up(plain), case_of(plain), (BEGIN, *ids, END))
+        row = self._vectors.find(word) if self._vectors.subwords and word != plain else -1
+        return WordFeatures(row if row >= 0 else self._vectors.look_up(plain), case_of(plain), (BEGIN, *ids, END))
 
 
 def char_vocabulary(words: Iterable[tuple[str, int]], min_count: int) -> list[str]:

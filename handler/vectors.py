@@ -1,11 +1,12 @@
 """Pretrained word vectors as memory-mapped arrays that all workers share.
 
-A folder holds ``table.npy`` (N, D) of float16 or int8, for int8 also
+A folder holds ``table.npy`` (N, D) of int8, float16 or float32, for int8 also
 ``scales.npy`` (N,) float32, and an exact dictionary without a Python dict:
 ``words.npy`` (the words as one UTF-8 blob), ``offsets.npy`` (N + 1,) where each
 begins, and ``index.npy``, an open-addressing hash table with linear probing
-(Knuth, TAOCP vol. 3, 6.4) from CRC-32 to row + 1.  A worker opens all of it in
-microseconds and owns no page of it; nothing is pickled.
+(Knuth, TAOCP vol. 3, 6.4) from CRC-32 to row + 1.  Vectors with subwords have
+more files (handler/subwords.py).  A worker opens all of it in microseconds and
+owns no page of it; nothing is pickled.
 """
 
 from __future__ import annotations
@@ -15,23 +16,17 @@ import zlib
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from handler.errors import BundleError
-
-Storage = Literal["float16", "int8"]
-STORAGES: tuple[Storage, ...] = get_args(Storage)
+from handler.subwords import Subwords, load_subwords, save_subwords
+from handler.tables import Storage, VectorTable, open_row
 
 _DIGIT = re.compile(r"\d")
-_DTYPES: dict[str, npt.DTypeLike] = {
-    "words": np.uint8,
-    "offsets": np.uint32,
-    "index": np.uint32,
-    "scales": np.float32,
-}
+_TABLE = ("table", "scales")
 
 
 def normalize_digits(word: str) -> str:
@@ -57,62 +52,57 @@ def back_off(word: str) -> Iterator[str]:
 
 
 class WordVectors:
-    """N vectors of width D and the words they belong to."""
+    """N vectors of width D and the words they belong to; with ``subwords``, vectors of unseen words, too."""
 
     def __init__(
         self,
         *,
-        table: npt.NDArray[Any],
-        scales: npt.NDArray[np.float32] | None,
+        table: VectorTable,
         words: npt.NDArray[np.uint8],
         offsets: npt.NDArray[np.uint32],
         index: npt.NDArray[np.uint32],
+        subwords: Sequence[Subwords] = (),
     ) -> None:
         self._table = table
-        self._scales = scales
         self._words = words
         self._offsets = offsets
         self._index = index
+        self.subwords = tuple(subwords)
 
     def __len__(self) -> int:
-        return int(self._table.shape[0])
+        return len(self._table)
 
     @property
     def dim(self) -> int:
         """D, the width of a vector."""
-        return int(self._table.shape[1])
+        return self._table.dim
 
     @property
     def storage(self) -> str:
-        """The element type of the table, ``"float16"`` or ``"int8"``."""
-        return str(self._table.dtype)
+        """The element type of the words' vectors, one of ``STORAGES``."""
+        return self._table.storage
 
     @classmethod
-    def new(cls, words: Sequence[str], vectors: npt.NDArray[np.floating[Any]], storage: Storage) -> WordVectors:
-        """Pack *vectors* (N, D), one row for each of *words*.
-
-        int8 keeps one scale a row, so that the largest element of each vector
-        becomes 127: symmetric per-row quantisation.
+    def new(
+        cls,
+        words: Sequence[str],
+        vectors: npt.NDArray[np.floating[Any]],
+        storage: Storage,
+        subwords: Sequence[Subwords] = (),
+    ) -> WordVectors:
+        """Pack *vectors* (N, D), one row for each of *words*; *subwords* stay as they are.
 
         Raises:
-            ValueError: the counts differ, a word is there twice, or a value is not finite.
+            ValueError: the counts differ, a word is there twice, or *storage* cannot hold a value.
         """
         if vectors.ndim != 2 or len(words) != len(vectors):
             raise ValueError(f"expected a vector for each of {len(words)} words, got an array of shape {vectors.shape}")
-        if not np.isfinite(vectors).all():
-            raise ValueError("expected finite vectors, got NaN or infinity")
-        scales: npt.NDArray[np.float32] | None = None
-        if storage == "int8":
-            scales = (np.abs(vectors).max(axis=1, initial=0).astype(np.float32) / np.float32(127)).astype(np.float32)
-            safe = np.where(scales == 0, np.float32(1), scales)
-            table: npt.NDArray[Any] = np.rint(vectors / safe[:, None]).clip(-127, 127).astype(np.int8)
-        else:
-            table = vectors.astype(np.float16)
+        table = VectorTable.new(vectors, storage)
         encoded = [_encode(word) for word in words]
         offsets = np.zeros(len(words) + 1, np.uint32)
         np.cumsum([len(word) for word in encoded], out=offsets[1:])
         blob = np.frombuffer(b"".join(encoded), np.uint8)
-        return cls(table=table, scales=scales, words=blob, offsets=offsets, index=_hash_table(encoded))
+        return cls(table=table, words=blob, offsets=offsets, index=_hash_table(encoded), subwords=subwords)
 
     @classmethod
     def load(cls, folder: Path) -> WordVectors:
@@ -121,34 +111,23 @@ class WordVectors:
         Raises:
             BundleError: a file is missing, is no array, or does not fit the others; it is named.
         """
-        table = _open(folder / "table.npy")
-        if table.ndim != 2 or str(table.dtype) not in STORAGES:
-            raise BundleError(
-                f"vectors/table.npy: expected (N, D) of {' or '.join(STORAGES)}, got {table.shape} of {table.dtype}"
-            )
-        rest = {name: _open(folder / f"{name}.npy") for name in ("words", "offsets", "index")}
-        if table.dtype == np.int8:
-            rest["scales"] = _open(folder / "scales.npy")
-        for name, array in rest.items():
-            if array.ndim != 1 or array.dtype != _DTYPES[name]:
-                raise BundleError(
-                    f"vectors/{name}.npy: expected one axis of {np.dtype(_DTYPES[name])},"
-                    f" got {array.shape} of {array.dtype}"
-                )
+        table = VectorTable.load(folder, _TABLE)
+        words = open_row(folder / "words.npy", np.uint8)
+        offsets, index = (open_row(folder / f"{name}.npy", np.uint32) for name in ("offsets", "index"))
         num_words = len(table)
-        offsets, index = rest["offsets"], rest["index"]
-        if len(offsets) != num_words + 1 or int(offsets[-1]) != len(rest["words"]):
+        if len(offsets) != num_words + 1 or int(offsets[-1]) != len(words):
             raise BundleError(f"vectors/offsets.npy: expected the bounds of {num_words} words in vectors/words.npy")
-        if "scales" in rest and len(rest["scales"]) != num_words:
-            raise BundleError(f"vectors/scales.npy: expected {num_words} scales, got {len(rest['scales'])}")
         if len(index) <= num_words or len(index) & (len(index) - 1) or int(index.max(initial=0)) > num_words:
             raise BundleError(f"vectors/index.npy: expected a hash table for {num_words} words, got {len(index)} slots")
-        return cls(table=table, scales=rest.get("scales"), words=rest["words"], offsets=offsets, index=index)
+        subwords = load_subwords(folder, table.dim)
+        return cls(table=table, words=words, offsets=offsets, index=index, subwords=subwords)
 
     def save(self, folder: Path) -> None:
         """Write the arrays into *folder*, which exists; the same vectors give the same bytes."""
-        for name, array in self._arrays().items():
+        self._table.save(folder, _TABLE)
+        for name, array in (("words", self._words), ("offsets", self._offsets), ("index", self._index)):
             np.save(folder / f"{name}.npy", array, allow_pickle=False)
+        save_subwords(folder, self.subwords)
 
     def words(self) -> list[str]:
         """All words, in row order."""
@@ -180,30 +159,23 @@ class WordVectors:
         """Vectors of *rows*, zeros where a row is -1: (W,) -> (W, D)."""
         known = rows >= 0
         vectors = np.zeros((len(rows), self.dim), np.float32)
-        vectors[known] = self._table[rows[known]]
-        if self._scales is not None:
-            vectors[known] *= self._scales[rows[known], None]
+        vectors[known] = self._table.take(rows[known])
         return vectors
 
-    def _arrays(self) -> dict[str, npt.NDArray[Any]]:
-        arrays = {"table": self._table, "words": self._words, "offsets": self._offsets, "index": self._index}
-        if self._scales is not None:
-            arrays["scales"] = self._scales
-        return arrays
+    def infer(self, word: str) -> npt.NDArray[np.float32] | None:
+        """The vector (D,) of an unseen *word* from its subwords, zeros in parts without; None where no part has any."""
+        vectors = [(part, part.vector(word)) for part in self.subwords]
+        if all(vector is None for _, vector in vectors):
+            return None
+        inferred = np.zeros(self.dim, np.float32)
+        for part, vector in vectors:
+            if vector is not None:
+                inferred[part.left : part.right] = vector
+        return inferred
 
 
 def _encode(word: str) -> bytes:
     return word.encode("utf-8", "surrogatepass")
-
-
-def _open(path: Path) -> npt.NDArray[Any]:
-    try:
-        array: npt.NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
-    except FileNotFoundError as error:
-        raise BundleError(f"vectors/{path.name}: missing") from error
-    except (OSError, ValueError, EOFError) as error:
-        raise BundleError(f"vectors/{path.name}: expected a plain .npy array: {error}") from error
-    return array
 
 
 def _hash_table(keys: Sequence[bytes]) -> npt.NDArray[np.uint32]:

@@ -5,14 +5,17 @@
     TrainingError
       CorpusError        names the file and the line
       VectorFileError    names the file
-      RunError           a run folder that cannot be resumed
+      RunError           a run folder that cannot be used, or a run that cannot be resumed
+      StoppedError       a signal ended the run; its state is written
 """
 
 from __future__ import annotations
 
 
 class TrainingError(Exception):
-    """Any failure of training or evaluation that this package can name."""
+    """Any failure of training or evaluation that this package can name; the shell sees ``exit_code``."""
+
+    exit_code = 1
 
 
 class CorpusError(TrainingError):
@@ -24,4 +27,12 @@ class VectorFileError(TrainingError):
 
 
 class RunError(TrainingError):
-    """A run folder does not hold what ``--resume`` needs."""
+    """A run folder cannot be written to, is in use, or does not hold what ``--resume`` needs."""
+
+
+class StoppedError(TrainingError):
+    """Somebody asked the run to stop; the shell sees 128 plus the signal's number."""
+
+    def __init__(self, signal_number: int) -> None:
+        super().__init__("interrupted; the same command with --resume goes on from there")
+        self.exit_code = 128 + signal_number

@@ -1,116 +1,123 @@
-"""Pretrained word vectors: read by gensim, joined, cut to size, packed for a bundle."""
+"""Pretrained word vectors: several files joined, cut to size, packed for a bundle."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from handler.vectors import Storage, WordVectors, normalize_digits
+from handler.subwords import Subwords
+from handler.tables import Storage, VectorTable
+from handler.vectors import WordVectors, back_off, normalize_digits
 from training.errors import VectorFileError
+from training.vector_files import Vectors, read_vectors
 
 logger = logging.getLogger(__name__)
+
+#: ``"auto"`` is float32 where a file has subwords, so that each vector is the one that gensim gives, else int8.
+StorageChoice = Storage | Literal["auto"]
 
 _MIN_PATTERN_WORDS = 20
 
 
-class Vectors(NamedTuple):
-    """Words, most frequent first, and their vectors (N, D)."""
-
-    words: list[str]
-    table: npt.NDArray[np.float32]
-
-
-def read_vectors(path: Path) -> Vectors:
-    """The vectors in *path*, by its suffix.
-
-    ``.npz``: an array ``vectors`` (N, D) beside a ``.words.txt`` with a word a
-    line; ``.kv``: gensim's own format; ``.bin``: word2vec binary; all else:
-    word2vec or GloVe text.
+def pack(paths: Sequence[Path], *, max_words: int, storage: StorageChoice = "auto") -> WordVectors:
+    """The *max_words* most frequent words of the files and their vectors, ready for a bundle; see :func:`join`.
 
     Raises:
-        VectorFileError: the file cannot be read as that.
+        VectorFileError: a file cannot be read, or *storage* cannot hold its numbers.
     """
+    parts = [read_vectors(path) for path in paths]
     try:
-        if path.suffix == ".npz":
-            return _read_npz(path)
-        return _read_with_gensim(path)
-    except (OSError, ValueError, EOFError, KeyError) as error:
-        raise VectorFileError(f"{path}: cannot be read as word vectors: {error}") from error
+        return join(parts, max_words=max_words, storage=storage)
+    except ValueError as error:
+        raise VectorFileError(f"{', '.join(map(str, paths))}: {error}") from error
 
 
-def join(parts: Sequence[Vectors]) -> Vectors:
-    """*Parts* side by side, in the word order of the largest; zeros where a part lacks a word."""
-    if len(parts) == 1:
-        return parts[0]
+def join(parts: Sequence[Vectors], *, max_words: int, storage: StorageChoice = "auto") -> WordVectors:
+    """*Parts* side by side, with the *max_words* first of their words.
+
+    Words come in the order of the largest part, behind the digit patterns.
+    Where a part lacks a word, its subwords make the vector; a part without
+    subwords has zeros there, or, beside a part with subwords (whose words
+    mostly are cased), the vector under which it would find the word by
+    :func:`handler.vectors.back_off`.
+
+    *storage* is that of the n-grams, too.
+
+    Raises:
+        ValueError: *storage* cannot hold a number.
+    """
+    has_subwords = any(part.subwords for part in parts)
+    if storage == "auto":
+        storage = "float32" if has_subwords else "int8"
+    sources = [_Source(part, backs_off=has_subwords) for part in parts]
     largest = max(parts, key=lambda part: len(part.words))
     words = list(dict.fromkeys([*largest.words, *(word for part in parts for word in part.words)]))
-    row = {word: i for i, word in enumerate(words)}
-    table = np.zeros((len(words), sum(part.table.shape[1] for part in parts)), np.float32)
+    patterns = digit_patterns(words)
+    kept = [*patterns, *words][:max_words]
+    means = [_side_by_side(sources, members).mean(axis=0) for members in list(patterns.values())[:max_words]]
+    table = np.concatenate([*(mean[None] for mean in means), _side_by_side(sources, kept[len(means) :])])
+    subwords = []
     left = 0
     for part in parts:
-        width = part.table.shape[1]
-        table[[row[word] for word in part.words], left : left + width] = part.table
-        left += width
-    return Vectors(words, table)
+        if part.subwords:
+            ngrams = VectorTable.new(part.subwords.table.arrays[0], storage)
+            subwords.append(Subwords(ngrams, min_n=part.subwords.min_n, max_n=part.subwords.max_n, left=left))
+        left += part.table.shape[1]
+    logger.info(
+        "vectors: %d of %d words of width %d as %s%s",
+        *(len(kept), len(words) + len(patterns), left, storage),
+        "".join(f", {len(part.table)} buckets of n-grams" for part in subwords),
+    )
+    return WordVectors.new(kept, table, storage, subwords)
 
 
-def add_digit_patterns(vectors: Vectors) -> Vectors:
-    """*Vectors* with the mean of all numbers of one shape under that shape, ``"0000"`` for years, where it has none.
+def digit_patterns(words: Sequence[str]) -> dict[str, list[str]]:
+    """All numbers of one shape under that shape, ``"0000"`` for years, where it is no word itself and they are many.
 
-    So a number that the vectors do not know falls back to its like.
+    Their mean stands for a number that the vectors do not know.
     """
-    members: dict[str, list[int]] = {}
-    for i, word in enumerate(vectors.words):
+    members: dict[str, list[str]] = {}
+    for word in words:
         pattern = normalize_digits(word)
         if pattern != word:
-            members.setdefault(pattern, []).append(i)
-    known = set(vectors.words)
-    patterns = [p for p, rows in members.items() if p not in known and len(rows) >= _MIN_PATTERN_WORDS]
-    if not patterns:
+            members.setdefault(pattern, []).append(word)
+    known = set(words)
+    return {
+        pattern: numbers
+        for pattern, numbers in members.items()
+        if pattern not in known and len(numbers) >= _MIN_PATTERN_WORDS
+    }
+
+
+class _Source:
+    """One part of joined vectors, which has an answer for every word."""
+
+    def __init__(self, part: Vectors, *, backs_off: bool) -> None:
+        self._part = part
+        self._backs_off = backs_off and part.subwords is None
+        self._rows = {word: row for row, word in enumerate(part.words)}
+
+    def take(self, words: Sequence[str]) -> npt.NDArray[np.float32]:
+        """Vectors of *words*, zeros where there is none: (W, D)."""
+        rows = np.array([self._row(word) for word in words], np.int64)
+        vectors = np.zeros((len(words), self._part.table.shape[1]), np.float32)
+        vectors[rows >= 0] = self._part.table[rows[rows >= 0]]
+        if self._part.subwords:
+            for i in np.flatnonzero(rows < 0).tolist():
+                vector = self._part.subwords.vector(words[i])
+                if vector is not None:
+                    vectors[i] = vector
         return vectors
-    means = np.stack([vectors.table[members[pattern]].mean(axis=0) for pattern in patterns])
-    return Vectors([*patterns, *vectors.words], np.concatenate([means, vectors.table]))
+
+    def _row(self, word: str) -> int:
+        forms = back_off(word) if self._backs_off else (word,)
+        return next((self._rows[form] for form in forms if form in self._rows), -1)
 
 
-def pack(paths: Sequence[Path], *, max_words: int, storage: Storage) -> WordVectors:
-    """The *max_words* most frequent words of the joined files, digit patterns included, ready for a bundle.
-
-    Raises:
-        VectorFileError: a file cannot be read.
-    """
-    vectors = add_digit_patterns(join([read_vectors(path) for path in paths]))
-    logger.info("vectors: %d words of width %d", len(vectors.words), vectors.table.shape[1])
-    return WordVectors.new(vectors.words[:max_words], vectors.table[:max_words], storage)
-
-
-def _read_npz(path: Path) -> Vectors:
-    words_path = path.with_name(path.name.removesuffix(".npz").removesuffix(".f16") + ".words.txt")
-    words = words_path.read_text("utf-8").rstrip("\n").split("\n")
-    with np.load(path, allow_pickle=False) as arrays:
-        table = arrays["vectors"].astype(np.float32)
-    if table.ndim != 2 or len(table) != len(words):
-        raise VectorFileError(f"{path}: expected one row for each of {len(words)} words, got {table.shape}")
-    return Vectors(words, table)
-
-
-def _read_with_gensim(path: Path) -> Vectors:
-    from gensim.models import KeyedVectors  # takes seconds to import
-
-    if path.suffix == ".kv":
-        keyed: Any = KeyedVectors.load(str(path))
-    else:
-        binary = path.suffix == ".bin"
-        keyed = KeyedVectors.load_word2vec_format(
-            str(path), binary=binary, no_header=not binary and not _has_header(path), unicode_errors="replace"
-        )
-    return Vectors(list(keyed.index_to_key), np.asarray(keyed.vectors, np.float32))
-
-
-def _has_header(path: Path) -> bool:
-    with path.open("rb") as file:
-        return len(file.readline().split()) == 2
+def _side_by_side(sources: Sequence[_Source], words: Sequence[str]) -> npt.NDArray[np.float32]:
+    return np.concatenate([source.take(words) for source in sources], axis=1)

@@ -5,6 +5,8 @@ import pytest
 import torch
 
 from handler.features import BEGIN, END, PADDING, UNKNOWN, FeatureEncoder, char_vocabulary, normalize
+from handler.subwords import Subwords
+from handler.tables import VectorTable
 from handler.vectors import WordVectors
 
 CHARS = ["a", "b", "é"]
@@ -24,6 +26,33 @@ def test_a_batch_gives_each_distinct_word_once(encoder):
     assert batch.vectors.tolist() == [[1, 2], [0, 0]]
     assert batch.known.tolist() == [True, False]
     assert batch.chars.tolist() == [[BEGIN, 4, 5, END], [BEGIN, UNKNOWN, END, PADDING]]
+
+
+@pytest.fixture
+def with_subwords():
+    """An encoder whose words are ``ab`` and one with an invisible joiner; one bucket holds all n-grams of three."""
+    part = Subwords(VectorTable.new(np.array([[5]], np.float32), "float32"), min_n=3, max_n=3, left=1)
+    table = np.array([[1, 2], [3, 4]], np.float32)
+    vectors = WordVectors.new(["ab", "a\u200cb"], table, "float32", [part])
+    return FeatureEncoder(vectors=vectors, chars=CHARS, max_word_chars=4, cache_words=10)
+
+
+def test_unseen_words_are_known_by_their_subwords(with_subwords):
+    batch = with_subwords.batch([["AB", "unseen", ""]])
+
+    assert batch.vectors.tolist() == [[1, 2], [0, 5], [0, 0]]
+    assert batch.known.tolist() == [True, True, False]
+    assert with_subwords.word_features("unseen").row == -1
+
+
+def test_with_subwords_a_word_is_first_looked_for_as_it_stands(with_subwords):
+    batch = with_subwords.batch([["a\u200cb", "a\u200db"]])
+
+    assert batch.vectors.tolist() == [[3, 4], [1, 2]]
+
+
+def test_a_word_of_any_length_has_subwords(with_subwords):
+    assert with_subwords.batch([["x" * 64_000]]).vectors.tolist() == [[0, 5]]
 
 
 def test_vectors_come_in_the_type_asked_for(encoder):
@@ -58,6 +87,12 @@ def test_the_memory_for_words_is_bounded(encoder):
     small.batch([[f"word{i}" for i in range(1000)]])
 
     assert small.word_features.cache_info().currsize == 10
+
+
+def test_the_memory_for_unseen_words_is_bounded(with_subwords):
+    with_subwords.batch([[f"word{i}" for i in range(1000)]])
+
+    assert with_subwords.infer.cache_info().currsize == 10
 
 
 def test_char_vocabulary_counts_characters_over_all_words():

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from handler.errors import BundleError
+from handler.tables import VectorTable
 from handler.vectors import WordVectors
 
 WORDS = ["the", "Paris", "paris", "u.s.", "0000-00", "b00", "é", "\ud800", "日本", ""]
@@ -14,7 +15,7 @@ rng = np.random.default_rng(5)
 VECTORS = rng.normal(size=(len(WORDS), 7)).astype(np.float32)
 
 
-@pytest.fixture(params=["float16", "int8"])
+@pytest.fixture(params=["float32", "float16", "int8"])
 def vectors(request, tmp_path):
     WordVectors.new(WORDS, VECTORS, request.param).save(tmp_path)
     return WordVectors.load(tmp_path)
@@ -57,7 +58,7 @@ def test_taken_vectors_are_the_ones_given_within_the_precision_of_the_storage(ve
 
     taken = vectors.take(rows)
 
-    step = np.abs(VECTORS).max(axis=1) / 127  # of int8; float16 is finer
+    step = {"float32": 0, "float16": 2**-8, "int8": 1 / 127}[vectors.storage] * np.abs(VECTORS).max(axis=1)
     assert taken.dtype == np.float32
     assert (taken[1] == 0).all()
     for got, row in zip(taken[[0, 2, 3]], (3, 0, 3), strict=True):
@@ -82,11 +83,24 @@ def test_arrays_are_mapped_and_not_read(tmp_path):
 
     vectors = WordVectors.load(tmp_path)
 
-    assert all(isinstance(array, np.memmap) for array in vectors._arrays().values())
+    arrays = [*vectors._table.arrays, vectors._words, vectors._offsets, vectors._index]
+    assert len(arrays) == 5
+    assert all(isinstance(array, np.memmap) for array in arrays)
 
 
-def test_a_storage_is_known_by_its_name(vectors):
-    assert vectors.storage in {"float16", "int8"}
+@pytest.mark.parametrize("storage", ["float32", "float16", "int8"])
+def test_a_storage_is_known_by_its_name(storage):
+    assert WordVectors.new(WORDS, VECTORS, storage).storage == storage
+
+
+def test_a_matrix_of_many_blocks_is_quantised_like_its_rows_alone():
+    table = rng.normal(size=(70_000, 2)).astype(np.float32)
+    rows = np.array([0, 32_767, 32_768, 69_999])
+
+    whole = VectorTable.new(table, "int8").take(rows)
+
+    assert (whole == VectorTable.new(table[rows], "int8").take(np.arange(4))).all()
+    assert np.abs(whole - table[rows]).max() <= np.abs(table[rows]).max() / 127 * 0.51
 
 
 def test_the_same_vectors_give_the_same_bytes(tmp_path):
@@ -113,6 +127,11 @@ def test_vectors_that_do_not_fit_their_words_are_refused(words, table, problem):
         WordVectors.new(words, table, "int8")
 
 
+def test_a_number_beyond_float16_is_refused_and_does_not_become_infinity():
+    with pytest.raises(ValueError, match="float16's range of 65504, got 70000"):
+        WordVectors.new(["a"], np.array([[1, -70_000]], np.float32), "float16")
+
+
 def objects(path):
     np.save(path, np.array([{}], dtype=object), allow_pickle=True)
 
@@ -125,10 +144,14 @@ def objects(path):
         ("words", lambda path: path.write_bytes(b"no array"), "vectors/words.npy: expected a plain .npy array"),
         ("words", lambda path: path.write_bytes(b""), "vectors/words.npy: expected a plain .npy array"),
         ("offsets", objects, "vectors/offsets.npy: expected a plain .npy array"),
-        ("table", lambda path: np.save(path, np.ones((10, 7))), "vectors/table.npy: expected"),
         (
             "table",
-            lambda path: np.save(path, np.ones((3, 7), np.int8)),
+            lambda path: np.save(path, np.ones((10, 7))),
+            r"vectors/table.npy: expected \(N, D\) of int8 or float16 or float32, got \(10, 7\) of float64",
+        ),
+        (
+            "table",
+            lambda path: np.save(path, np.ones((3, 7), np.float16)),
             "vectors/offsets.npy: expected the bounds of 3",
         ),
         ("scales", lambda path: np.save(path, np.ones(3, np.float32)), "vectors/scales.npy: expected 10 scales, got 3"),

@@ -1,109 +1,153 @@
-"""Word vectors as gensim writes them, read again."""
+"""Word vectors joined and packed, against gensim and by hand."""
 
 import gensim
 import numpy as np
 import pytest
 
 from training.errors import VectorFileError
-from training.pretrained import Vectors, add_digit_patterns, join, pack, read_vectors
+from training.pretrained import digit_patterns, join, pack
+from training.vector_files import Vectors, read_vectors
 
 WORDS = ["the", "paris", "münchen", "1984"]
 TABLE = np.random.default_rng(2).normal(size=(4, 5)).astype(np.float32)
+GLOVE = Vectors(WORDS, TABLE)
+
+
+def vectors_of(packed, words):
+    """What *packed* holds for exactly *words*."""
+    rows = [packed.find(word) for word in words]
+    assert min(rows) >= 0
+    return packed.take(np.array(rows))
+
+
+@pytest.fixture(scope="module")
+def fasttext():
+    """Cased vectors with subwords, some of the words also in GLOVE."""
+    sentences = [["Paris", "München", "the", "größer"], ["the", "東京"]] * 5
+    return gensim.models.FastText(sentences, vector_size=6, min_count=1, min_n=2, max_n=4, bucket=70, workers=1).wv
 
 
 @pytest.fixture
-def keyed():
-    vectors = gensim.models.KeyedVectors(5)
-    vectors.add_vectors(WORDS, TABLE)
-    return vectors
-
-
-def word2vec_text(keyed, path):
-    keyed.save_word2vec_format(str(path))
-
-
-def word2vec_binary(keyed, path):
-    keyed.save_word2vec_format(str(path), binary=True)
-
-
-def glove_text(keyed, path):
-    keyed.save_word2vec_format(str(path), write_header=False)
-
-
-def gensim_native(keyed, path):
-    keyed.save(str(path))
-
-
-def numpy_zip(keyed, path):
-    np.savez(path, vectors=keyed.vectors)
-    path.with_name("vectors.words.txt").write_text("\n".join(keyed.index_to_key) + "\n", encoding="utf-8")
-
-
-@pytest.mark.parametrize(
-    ("name", "write"),
-    [
-        ("vectors.txt", word2vec_text),
-        ("vectors.bin", word2vec_binary),
-        ("glove.6B.5d.txt", glove_text),
-        ("vectors.kv", gensim_native),
-        ("vectors.npz", numpy_zip),
-    ],
-)
-def test_the_usual_formats_are_read(tmp_path, keyed, name, write):
-    write(keyed, tmp_path / name)
-
-    words, table = read_vectors(tmp_path / name)
-
-    assert words == WORDS
-    np.testing.assert_allclose(table, TABLE, atol=1e-6)
-
-
-@pytest.mark.parametrize("name", ["missing.txt", "missing.bin", "missing.npz", "missing.kv"])
-def test_a_file_that_cannot_be_read_is_named(tmp_path, name):
-    with pytest.raises(VectorFileError, match=f"{name}: cannot be read as word vectors"):
-        read_vectors(tmp_path / name)
-
-
-def test_an_array_of_another_length_than_its_words_is_refused(tmp_path):
-    np.savez(tmp_path / "a.npz", vectors=TABLE)
-    (tmp_path / "a.words.txt").write_text("one\n")
-
-    with pytest.raises(VectorFileError, match=r"expected one row for each of 1 words, got \(4, 5\)"):
-        read_vectors(tmp_path / "a.npz")
+def with_subwords(fasttext, tmp_path):
+    fasttext.save(str(tmp_path / "a.kv"))
+    return read_vectors(tmp_path / "a.kv")
 
 
 def test_joined_vectors_stand_side_by_side_with_zeros_for_holes():
-    small = Vectors(["paris", "x"], np.ones((2, 2), np.float32))
+    small = Vectors(["paris", "x", "PARIS"], np.ones((3, 2), np.float32))
 
-    words, table = join([small, Vectors(WORDS, TABLE)])
+    joined = join([small, GLOVE], max_words=9, storage="float32")
 
-    assert words == [*WORDS, "x"]
-    assert table.shape == (5, 7)
-    assert table[1].tolist() == [1, 1, *TABLE[1].tolist()]
-    assert table[0, :2].tolist() == [0, 0]
-    assert table[4].tolist() == [1, 1, 0, 0, 0, 0, 0]
+    assert joined.words() == [*WORDS, "x", "PARIS"]
+    expected = np.zeros((6, 7), np.float32)
+    expected[[1, 4, 5], :2] = 1
+    expected[:4, 2:] = TABLE
+    assert (joined.take(np.arange(6)) == expected).all()
 
 
 def test_numbers_of_one_shape_have_a_mean():
     years = [str(year) for year in range(1900, 1930)]
     table = np.arange(31, dtype=np.float32).reshape(31, 1)
 
-    words, rows = add_digit_patterns(Vectors(["the", *years], table))
+    joined = join([Vectors(["the", *years], table)], max_words=40, storage="float32")
 
-    assert words == ["0000", "the", *years]
-    assert rows[0, 0] == pytest.approx(table[1:].mean())
+    assert joined.words() == ["0000", "the", *years]
+    assert joined.take(np.array([0]))[0, 0] == pytest.approx(table[1:].mean())
 
 
 def test_a_few_numbers_make_no_pattern():
-    vectors = Vectors(WORDS, TABLE)
+    assert digit_patterns([*WORDS, *map(str, range(10, 29))]) == {}
+    assert list(digit_patterns([*WORDS, *map(str, range(10, 30))])) == ["00"]
+    assert digit_patterns(["00", *map(str, range(10, 99))]) == {}
 
-    assert add_digit_patterns(vectors) is vectors
+
+@pytest.mark.parametrize("max_words", [1, 2, 9])
+def test_the_most_frequent_words_are_kept_behind_the_patterns(max_words):
+    numbers = [str(number) for number in range(10, 40)]
+    vectors = Vectors(["the", *numbers], np.ones((31, 1), np.float32))
+
+    assert join([vectors], max_words=max_words).words() == ["00", "the", *numbers][:max_words]
 
 
-def test_packed_vectors_are_the_most_frequent_words(tmp_path, keyed):
-    word2vec_text(keyed, tmp_path / "v.txt")
+@pytest.mark.parametrize("glove_first", [True, False])
+def test_beside_subwords_every_word_has_all_its_parts(fasttext, with_subwords, glove_first):
+    parts = [GLOVE, with_subwords] if glove_first else [with_subwords, GLOVE]
+    left, right = (5, 11) if glove_first else (0, 6)
 
-    packed = pack([tmp_path / "v.txt"], max_words=2, storage="float16")
+    joined = join(parts, max_words=100)
 
-    assert packed.words() == WORDS[:2]
-    np.testing.assert_allclose(packed.take(np.array([0, 1])), TABLE[:2], atol=2e-3)
+    words = [*WORDS, *fasttext.index_to_key]
+    table = vectors_of(joined, words)
+    glove = dict(zip(WORDS, TABLE, strict=True))
+    np.testing.assert_allclose(table[:, left:right], [fasttext.get_vector(word) for word in words], rtol=0, atol=1e-6)
+    expected = [glove.get(word, glove.get(word.lower(), np.zeros(5))) for word in words]
+    assert (np.delete(table, range(left, right), axis=1) == expected).all()
+    inferred = joined.infer("Unseen")
+    np.testing.assert_allclose(inferred[left:right], fasttext.get_vector("Unseen"), rtol=0, atol=1e-6)
+    assert not np.delete(inferred, range(left, right)).any()
+
+
+def test_a_word_that_was_cut_off_has_its_subwords(fasttext, with_subwords):
+    joined = join([with_subwords], max_words=1)
+
+    word = fasttext.index_to_key[-1]
+    ngrams = fasttext.vectors_ngrams[fasttext.buckets_word[-1]]
+    assert joined.words() == fasttext.index_to_key[:1]
+    assert joined.look_up(word) == -1
+    np.testing.assert_allclose(joined.infer(word), ngrams.mean(axis=0), rtol=0, atol=1e-6)
+
+
+def test_two_parts_with_subwords_answer_side_by_side(fasttext, with_subwords):
+    joined = join([with_subwords, GLOVE, with_subwords], max_words=9)
+
+    expected = fasttext.get_vector("Unseen")
+    np.testing.assert_allclose(joined.infer("Unseen"), [*expected, *np.zeros(5), *expected], rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("storage", "plain", "words", "ngrams"),
+    [
+        ("auto", "int8", "float32", "float32"),
+        ("int8", "int8", "int8", "int8"),
+        ("float16", "float16", "float16", "float16"),
+        ("float32", "float32", "float32", "float32"),
+    ],
+)
+def test_storage_is_exact_where_there_are_subwords_unless_asked_otherwise(
+    with_subwords, storage, plain, words, ngrams
+):  # fmt: skip
+    joined = join([GLOVE, with_subwords], max_words=9, storage=storage)
+
+    assert join([GLOVE], max_words=9, storage=storage).storage == plain
+    assert (joined.storage, joined.subwords[0].table.storage) == (words, ngrams)
+
+
+@pytest.fixture(params=["glove.txt", "vectors.txt", "vectors.bin", "vectors.kv"])
+def keyed_file(request, tmp_path):
+    """gensim's vectors and a file that it wrote of them."""
+    keyed = gensim.models.KeyedVectors(5)
+    keyed.add_vectors(WORDS, TABLE)
+    path = tmp_path / request.param
+    if path.suffix == ".kv":
+        keyed.save(str(path))
+    else:
+        keyed.save_word2vec_format(str(path), binary=path.suffix == ".bin", write_header=path.stem != "glove")
+    return keyed, path
+
+
+@pytest.mark.parametrize(("storage", "step"), [("float32", 1e-6), ("float16", 2**-10), ("int8", 0.51 / 127)])
+def test_packed_files_hold_gensims_vectors(tmp_path, fasttext, keyed_file, storage, step):
+    keyed, path = keyed_file
+    fasttext.save(str(tmp_path / "fasttext.kv"))
+
+    packed = pack([path, tmp_path / "fasttext.kv"], max_words=100, storage=storage)
+
+    expected = np.array([[*keyed.get_vector(word), *fasttext.get_vector(word)] for word in WORDS])
+    np.testing.assert_allclose(vectors_of(packed, WORDS), expected, rtol=0, atol=step * np.abs(expected).max())
+
+
+def test_numbers_that_the_storage_cannot_hold_are_refused_by_file(tmp_path):
+    (tmp_path / "a.txt").write_text("the 1 70000\n")
+
+    with pytest.raises(VectorFileError, match=r"a\.txt: expected values within float16's range of 65504, got 70000"):
+        pack([tmp_path / "a.txt"], max_words=2, storage="float16")
