@@ -99,8 +99,13 @@ class BiLSTMCRF(nn.Module):
         return emissions
 
     def loss(self, batch: Batch, tags: Tensor) -> Tensor:
-        """Negative log-likelihood of *tags* (B, T) ids, a mean over the tokens: a scalar."""
-        return -self.crf.log_likelihood(self.emissions(batch), tags, batch.mask).sum() / batch.mask.sum()
+        """Negative log-likelihood of *tags*, a mean over the tokens: a scalar.
+
+        *tags* are ids (B, T), or (B, T, K) bool: every tag that a token may have.
+        """
+        emissions = self.emissions(batch)
+        log_likelihood = self.crf.subset_log_likelihood if tags.dtype == torch.bool else self.crf.log_likelihood
+        return -log_likelihood(emissions, tags, batch.mask).sum() / batch.mask.sum()
 
     def _contexts(self, tokens: Tensor, mask: Tensor) -> Tensor:
         """BiLSTM output: (B, T, *), (B, T) -> (B, T, hidden_dim)."""

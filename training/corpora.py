@@ -1,20 +1,26 @@
-"""Annotated corpora: CoNLL columns to sentences of words and spans, and back."""
+"""Annotated corpora to sentences of words and spans: CoNLL columns, and JSON lines with character spans."""
 
 from __future__ import annotations
 
 import json
+import logging
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from handler.labels import Scheme, Span, spans_to_tags, split_tag
+from handler.tokens import Token, split_sentences
 from training.errors import CorpusError
+
+logger = logging.getLogger(__name__)
 
 #: Native label -> label of the model, or ``"O"`` for labels that are dropped.
 LabelMap = Mapping[str, str]
 
 _PREFIXES = frozenset("BIESLU")  # IOB1, BIO, IOBES and BILOU
+_ENTITY_KEYS = ("entities", "spans", "label", "labels")  # ours and spaCy's, Prodigy's, doccano's new and old
 
 
 class Sentence(NamedTuple):
@@ -24,26 +30,49 @@ class Sentence(NamedTuple):
     spans: tuple[Span, ...]
 
 
-def read_conll(path: Path, labels: LabelMap | None = None) -> list[Sentence]:
-    """Sentences of *path*: a token first and its tag last on each line, blank lines between sentences.
+def read_corpus(path: Path, labels: LabelMap | None = None) -> list[Sentence]:
+    """Sentences of *path*: texts with character spans where it ends in ``.jsonl``, CoNLL columns otherwise.
 
-    Columns are parted by tabs, or by white space where a line has no tab;
-    ``-DOCSTART-`` lines are skipped.  IOB1, BIO and IOBES tags are understood.
+    **CoNLL columns**: a token first and its tag last on each line, blank lines
+    between sentences.  Columns are parted by tabs, or by spaces where a line
+    has no tab; those between the first and the last are not looked at, and
+    ``-DOCSTART-`` lines are skipped.  IOB1, BIO, IOBES and BILOU are understood.
+
+    **JSON lines**: ``{"text": "...", "entities": [{"start": 0, "end": 12,
+    "label": "PER"}, ...]}`` on each, offsets half-open and in code points.
+    ``[0, 12, "PER"]`` is an entity too, and ``entities`` may be named
+    ``spans``, ``label`` or ``labels``: what spaCy, Prodigy and doccano export.
+    Lines with another ``answer`` than ``accept`` (Prodigy's) are skipped.
+    The text is split as the server splits it, with two exceptions, because an
+    annotation is worth more than a rule: no sentence ends within an entity,
+    and a word that an entity begins or ends within is split there.  The latter
+    is logged, since many of them mean offsets in another unit than code points.
+
     *labels* maps native labels; one that it does not name is an error.
 
     Raises:
         CorpusError: names the file and the line that cannot be read.
     """
-    sentences = []
-    for first_line, rows in _blocks(path):
-        words = tuple(word for word, _ in rows)
-        spans = _spans([tag for _, tag in rows], path, first_line)
-        if labels is not None:
-            spans = [Span(span.start, span.end, _mapped(span.label, labels, path, first_line)) for span in spans]
-        sentences.append(Sentence(words, tuple(span for span in spans if span.label != "O")))
-    if not sentences:
-        raise CorpusError(f"{path}: expected sentences of TOKEN and TAG, got none")
-    return sentences
+    return [sentence for _, sentence in numbered_sentences(path, labels)]
+
+
+def read_conll(path: Path, labels: LabelMap | None = None) -> list[Sentence]:
+    """Sentences of the CoNLL columns in *path*, whatever its name; see :func:`read_corpus`.
+
+    Raises:
+        CorpusError: names the file and the line that cannot be read.
+    """
+    return [sentence for _, sentence in _not_empty(_conll(path, labels), path)]
+
+
+def numbered_sentences(path: Path, labels: LabelMap | None = None) -> list[tuple[int, Sentence]]:
+    """What :func:`read_corpus` returns, each with the number of the line that it begins on, counted from 1.
+
+    Raises:
+        CorpusError: names the file and the line that cannot be read.
+    """
+    read = _jsonl if path.suffix.lower() == ".jsonl" else _conll
+    return _not_empty(read(path, labels), path)
 
 
 def write_conll(path: Path, sentences: Iterable[Sentence], scheme: Scheme = "BIO") -> None:
@@ -65,8 +94,8 @@ def read_label_map(path: Path) -> LabelMap:
         labels = json.loads(path.read_bytes())
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
         raise CorpusError(f"{path}: expected a JSON object of native labels to labels: {error}") from error
-    if not isinstance(labels, dict) or not all(isinstance(label, str) for label in labels.values()):
-        raise CorpusError(f"{path}: expected a JSON object of native labels to labels, all strings")
+    if not isinstance(labels, dict) or not all(label and isinstance(label, str) for label in labels.values()):
+        raise CorpusError(f"{path}: expected a JSON object of native labels to labels, all strings and none empty")
     return labels
 
 
@@ -75,20 +104,42 @@ def label_set(sentences: Iterable[Sentence]) -> list[str]:
     return sorted({span.label for sentence in sentences for span in sentence.spans})
 
 
-def _blocks(path: Path) -> Iterator[tuple[int, list[tuple[str, str]]]]:
-    """The (token, tag) rows of each sentence and the number of the sentence's first line."""
+def _not_empty(numbered: Iterable[tuple[int, Sentence]], path: Path) -> list[tuple[int, Sentence]]:
+    sentences = list(numbered)
+    if not sentences:
+        raise CorpusError(f"{path}: expected sentences, got none")
+    return sentences
+
+
+def _lines(path: Path) -> list[str]:
+    """Lines of *path*, which end in LF or CR LF; within JSON, other line ends are text."""
     try:
-        lines = path.read_bytes().decode("utf-8-sig").split("\n")
+        text = path.read_bytes().decode("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise CorpusError(f"{path}: expected a UTF-8 text file: {error}") from error
+    return [line.rstrip("\r") for line in text.split("\n")]
+
+
+def _conll(path: Path, labels: LabelMap | None) -> Iterator[tuple[int, Sentence]]:
+    for first_line, rows in _blocks(path):
+        spans = []
+        for start, end, native in _spans([tag for _, tag in rows]):
+            label = _mapped(native, labels, f"{path}:{first_line + start}")
+            if label != "O":
+                spans.append(Span(start, end, label))
+        yield first_line, Sentence(tuple(word for word, _ in rows), tuple(spans))
+
+
+def _blocks(path: Path) -> Iterator[tuple[int, list[tuple[str, str]]]]:
+    """The (token, tag) rows of each sentence and the number of the sentence's first line."""
     rows: list[tuple[str, str]] = []
-    for number, line in enumerate([*lines, ""], 1):
+    for number, line in enumerate([*_lines(path), ""], 1):
         if not line.strip() or line.startswith("-DOCSTART-"):
             if rows:
                 yield number - len(rows), rows
             rows = []
             continue
-        columns = line.rstrip("\r").split("\t") if "\t" in line else line.split()
+        columns = line.split("\t") if "\t" in line else [column for column in line.split(" ") if column]
         if len(columns) < 2 or not columns[0].strip():
             raise CorpusError(f"{path}:{number}: expected a token and a tag, got {len(columns)} column(s)")
         tag = columns[-1].strip()
@@ -98,8 +149,8 @@ def _blocks(path: Path) -> Iterator[tuple[int, list[tuple[str, str]]]]:
         rows.append((columns[0], tag))
 
 
-def _spans(tags: Sequence[str], path: Path, first_line: int) -> list[Span]:
-    """Spans of IOB1, BIO or IOBES *tags*: a new one starts at B, S or U, after E or L, and where the label changes."""
+def _spans(tags: Sequence[str]) -> list[Span]:
+    """Spans of *tags* of any scheme: a new one starts at B, S or U, after E or L, and where the label changes."""
     spans: list[Span] = []
     start, label, closed = 0, "", True
     for i, tag in enumerate([*tags, "O"]):
@@ -110,14 +161,122 @@ def _spans(tags: Sequence[str], path: Path, first_line: int) -> list[Span]:
         if prefix != "O" and not label:
             start, label = i, next_label
         closed = prefix in {"E", "L", "S", "U"}
-    for before, after in pairwise(spans):
-        if before.end > after.start:
-            raise CorpusError(f"{path}:{first_line + after.start}: expected spans that do not overlap")
     return spans
 
 
-def _mapped(label: str, labels: LabelMap, path: Path, first_line: int) -> str:
+class _Entity(NamedTuple):
+    """Half-open code-point offsets into a text, and a label."""
+
+    start: int
+    end: int
+    label: str
+
+
+def _jsonl(path: Path, labels: LabelMap | None) -> Iterator[tuple[int, Sentence]]:
+    num_entities = 0
+    within: list[int] = []  # line of each entity that begins or ends within a word
+    for number, line in enumerate(_lines(path), 1):
+        if not line.strip():
+            continue
+        where = f"{path}:{number}"
+        document = _document(line, where)
+        if document.get("answer", "accept") != "accept":
+            continue
+        text = document["text"]
+        native = [_entity(item, len(text), where) for item in _items(document, where)]
+        mapped = [entity._replace(label=_mapped(entity.label, labels, where)) for entity in native]
+        entities = sorted(entity for entity in mapped if entity.label != "O")
+        for before, after in pairwise(entities):
+            if before.end > after.start:
+                raise CorpusError(f"{where}: expected entities that do not overlap, {before[:2]} and {after[:2]} do")
+        sentences, num_within = _aligned(text, entities, where)
+        num_entities += len(entities)
+        within += [number] * num_within
+        for sentence in sentences:
+            yield number, sentence
+    if within:
+        logger.warning(
+            "%s: %d of %d entities begin or end within a word, the first in line %d; these words are split there",
+            path,
+            len(within),
+            num_entities,
+            within[0],
+        )
+
+
+def _document(line: str, where: str) -> dict[str, Any]:
+    """The JSON object in *line*, which has a text."""
+    try:
+        document = json.loads(line)
+    except (ValueError, RecursionError) as error:  # also a number of thousands of digits
+        raise CorpusError(f"{where}: expected a JSON object: {error}") from error
+    if not isinstance(document, dict) or not isinstance(document.get("text"), str):
+        raise CorpusError(f'{where}: expected a JSON object with "text", a string')
+    return document
+
+
+def _items(document: Mapping[str, Any], where: str) -> list[object]:
+    """The list of entities in *document*, whichever name it has."""
+    keys = [key for key in _ENTITY_KEYS if key in document]
+    if len(keys) != 1:
+        expected = " or ".join(f'"{key}"' for key in _ENTITY_KEYS)
+        got = " and ".join(f'"{key}"' for key in keys) or "none of them"
+        raise CorpusError(f"{where}: expected {expected}, got {got}")
+    items = document[keys[0]]
+    if not isinstance(items, list):
+        raise CorpusError(f'{where}: expected "{keys[0]}" to be a list, got {type(items).__name__}')
+    return items
+
+
+def _entity(item: object, num_chars: int, where: str) -> _Entity:
+    """The entity that *item*, an object or a list of three, stands for."""
+    match [item.get(key) for key in _Entity._fields] if isinstance(item, dict) else item:
+        case [int(start), int(end), str(label)] if label:
+            if not 0 <= start < end <= num_chars:
+                raise CorpusError(f"{where}: expected 0 <= start < end <= {num_chars}, got start {start}, end {end}")
+            return _Entity(start, end, label)
+    raise CorpusError(f"{where}: expected an entity to have start and end, whole numbers, and a label")
+
+
+def _aligned(text: str, entities: Sequence[_Entity], where: str) -> tuple[list[Sentence], int]:
+    """Sentences of *text* with *entities*, which are in order, as spans; how many begin or end within a word."""
+    borders = sorted({offset for entity in entities for offset in (entity.start, entity.end)})
+    tokens: list[Token] = []
+    sentence_starts: list[int] = []
+    cuts: set[int] = set()
+    for sentence in split_sentences(text):
+        sentence_starts.append(len(tokens))
+        for token in sentence:
+            inner = borders[bisect_right(borders, token.start) : bisect_left(borders, token.end)]
+            cuts.update(inner)
+            parts = pairwise([token.start, *inner, token.end])
+            tokens += [Token(text[start:end], start, end) for start, end in parts]
+    token_starts = [token.start for token in tokens]
+    spans = []
+    for start, end, label in entities:
+        span = Span(bisect_left(token_starts, start), bisect_left(token_starts, end), label)
+        if span.start == span.end:
+            raise CorpusError(f"{where}: expected an entity to hold a word, {(start, end)} holds none")
+        spans.append(span)
+    inside = {i for span in spans for i in range(span.start + 1, span.end)}
+    sentence_starts = [i for i in sentence_starts if i not in inside]
+    span_starts = [span.start for span in spans]
+    sentences = []
+    for first, last in pairwise([*sentence_starts, len(tokens)]):
+        own = spans[bisect_left(span_starts, first) : bisect_left(span_starts, last)]
+        sentences.append(
+            Sentence(
+                tuple(token.text for token in tokens[first:last]),
+                tuple(Span(start - first, end - first, label) for start, end, label in own),
+            )
+        )
+    return sentences, sum(1 for entity in entities if not cuts.isdisjoint(entity[:2]))
+
+
+def _mapped(label: str, labels: LabelMap | None, where: str) -> str:
+    if labels is None:
+        return label
     try:
         return labels[label]
     except KeyError as error:
-        raise CorpusError(f"{path}:{first_line}: label {label!r} is not in the label map") from error
+        raise CorpusError(f"{where}: label {label!r} is not in the label map") from error

@@ -1,18 +1,46 @@
 """Span-level scores by the CoNLL definition: an entity counts when its exact span and its label are right.
 
 Precision, recall and F1 as the conlleval script of the CoNLL-2000 to 2003
-shared tasks computes them, micro-averaged over all entities.
+shared tasks computes them, micro-averaged over all entities and
+macro-averaged over the labels; and what the errors are.
 """
 
 from __future__ import annotations
 
+import logging
+import random
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
-from typing import Any, NamedTuple
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+from tqdm import tqdm
 
 from handler.labels import Span
-from handler.tagger import Tagger
-from training.corpora import Sentence
+from handler.tagger import ScoredSpan, Tagger
+from training.corpora import LabelMap, Sentence, label_set, numbered_sentences
+from training.errors import CorpusError, TrainingError
+from training.perturbation import PERTURBATIONS
+
+logger = logging.getLogger(__name__)
+
+#: ``label`` and ``boundary``: only that is wrong; ``both``: the spans overlap, and that is all.
+ErrorKind = Literal["missed", "spurious", "label", "boundary", "both"]
+
+#: Sentences tagged between two movements of the progress bar.
+_STEP = 256
+
+
+class Average(NamedTuple):
+    """Precision, recall and F1, each 0 to 1."""
+
+    precision: float
+    recall: float
+    f1: float
+
+    def to_dict(self) -> dict[str, float]:
+        """Rounded scores, as ``metrics.json`` holds them."""
+        return {name: round(value, 4) for name, value in self._asdict().items()}
 
 
 class Score(NamedTuple):
@@ -40,23 +68,68 @@ class Score(NamedTuple):
 
     def to_dict(self) -> dict[str, Any]:
         """Counts and rounded scores, as ``metrics.json`` holds them."""
-        return {
-            "precision": round(self.precision, 4),
-            "recall": round(self.recall, 4),
-            "f1": round(self.f1, 4),
-            **self._asdict(),
-        }
+        return {**Average(self.precision, self.recall, self.f1).to_dict(), **self._asdict()}
 
 
 class Evaluation(NamedTuple):
-    """Scores over all entities (``micro``) and for each label."""
+    """Scores over all entities (``micro``) and for each label that is gold or predicted."""
 
     micro: Score
     labels: dict[str, Score]
 
+    @property
+    def macro(self) -> Average:
+        """Mean of each score over the labels, rare ones weighing as much as frequent ones; 0 when there are none."""
+        scores = [(score.precision, score.recall, score.f1) for score in self.labels.values()]
+        if not scores:
+            return Average(0.0, 0.0, 0.0)
+        return Average(*(sum(column) / len(scores) for column in zip(*scores, strict=True)))
+
     def to_dict(self) -> dict[str, Any]:
         """The evaluation as ``metrics.json`` holds it."""
-        return {"micro": self.micro.to_dict(), "labels": {key: score.to_dict() for key, score in self.labels.items()}}
+        return {
+            "micro": self.micro.to_dict(),
+            "macro": self.macro.to_dict(),
+            "labels": {label: score.to_dict() for label, score in self.labels.items()},
+        }
+
+
+class SpanError(NamedTuple):
+    """A gold span and the predicted one that stands for it, which is not right; one of the two may be missing."""
+
+    gold: Span | None
+    predicted: Span | None
+
+    @property
+    def kind(self) -> ErrorKind:
+        """What is wrong.
+
+        >>> SpanError(Span(0, 2, "PER"), Span(0, 3, "PER")).kind
+        'boundary'
+        """
+        if self.predicted is None:
+            return "missed"
+        if self.gold is None:
+            return "spurious"
+        if self.gold[:2] == self.predicted[:2]:
+            return "label"
+        return "boundary" if self.gold.label == self.predicted.label else "both"
+
+
+class TaggedCorpus(NamedTuple):
+    """A corpus, the line that each sentence begins on, and what a model finds in it."""
+
+    name: str
+    lines: Sequence[int]
+    sentences: Sequence[Sentence]
+    predicted: Sequence[Sequence[ScoredSpan]]
+
+    @property
+    def evaluation(self) -> Evaluation:
+        """Scores of what was predicted."""
+        return score_spans(
+            [sentence.spans for sentence in self.sentences], [[span for span, _ in row] for row in self.predicted]
+        )
 
 
 def score_spans(
@@ -79,19 +152,156 @@ def score_spans(
     return Evaluation(Score(*micro), by_label)
 
 
+def span_errors(gold: Iterable[Span], predicted: Iterable[Span]) -> list[SpanError]:
+    """What is wrong in one sentence, in its order: every span that is not right stands in exactly one error.
+
+    A gold and a predicted span that overlap are one error, first those with
+    the same label, and of these the ones that share most tokens.
+
+    >>> span_errors([Span(0, 3, "ORG"), Span(5, 6, "PER")], [Span(0, 1, "LOC"), Span(1, 3, "ORG")])
+    ... # doctest: +NORMALIZE_WHITESPACE
+    [SpanError(gold=None, predicted=Span(start=0, end=1, label='LOC')),
+     SpanError(gold=Span(start=0, end=3, label='ORG'), predicted=Span(start=1, end=3, label='ORG')),
+     SpanError(gold=Span(start=5, end=6, label='PER'), predicted=None)]
+    """
+    expected, got = set(gold), set(predicted)
+    missing, extra = expected - got, got - expected
+    overlapping = [
+        (one.label != other.label, max(one.start, other.start) - min(one.end, other.end), one, other)
+        for one in missing
+        for other in extra
+        if max(one.start, other.start) < min(one.end, other.end)
+    ]
+    errors = []
+    for _, _, one, other in sorted(overlapping):
+        if one in missing and other in extra:
+            errors.append(SpanError(one, other))
+            missing.remove(one)
+            extra.remove(other)
+    errors += [SpanError(span, None) for span in missing]
+    errors += [SpanError(None, span) for span in extra]
+    return sorted(errors, key=lambda error: min(span for span in error if span))
+
+
+def comparable(labels: Iterable[str], label_map: LabelMap) -> dict[str, str]:
+    """What each of a model's *labels* is compared as: what *label_map* says, else itself.
+
+    A label that the map leads to is compared as itself in any case, so that
+    the map of a training run fits the model that came out of it.
+
+    >>> comparable(["person", "MISC"], {"person": "PER", "product": "MISC", "MISC": "O"})
+    {'person': 'PER', 'MISC': 'MISC'}
+    """
+    targets = set(label_map.values())
+    return {label: label if label in targets else label_map.get(label, label) for label in labels}
+
+
+def tag_sentences(
+    tagger: Tagger, sentences: Sequence[Sentence], compared: LabelMap | None = None, *, name: str = "tagging"
+) -> list[list[ScoredSpan]]:
+    """What *tagger* finds in the words of *sentences*, under a progress bar with *name* where somebody looks.
+
+    *compared* gives each of the model's labels another, ``"O"`` to leave it out.
+    """
+    found: list[list[ScoredSpan]] = [[] for _ in sentences]
+    by_length = sorted(range(len(sentences)), key=lambda row: len(sentences[row].words))  # little padding in each step
+    num_words = sum(len(sentence.words) for sentence in sentences)
+    with tqdm(total=num_words, desc=name, unit="word", unit_scale=True, disable=None, leave=False) as bar:
+        for first in range(0, len(sentences), _STEP):
+            rows = by_length[first : first + _STEP]
+            words = [sentences[row].words for row in rows]
+            for row, spans in zip(rows, tagger.tag_words(words), strict=True):
+                found[row] = spans
+            bar.update(sum(map(len, words)))
+    if compared is None:
+        return found
+    renamed = [[ScoredSpan(span._replace(label=compared[span.label]), score) for span, score in row] for row in found]
+    return [[entity for entity in row if entity.span.label != "O"] for row in renamed]
+
+
+def tag_corpora(
+    tagger: Tagger,
+    files: Iterable[Path],
+    label_map: LabelMap | None = None,
+    only: Collection[str] = (),
+    perturb: str | None = None,
+) -> list[TaggedCorpus]:
+    """*Files* as they are annotated and as *tagger* tags them, in labels that can be compared.
+
+    *label_map* maps the labels of the files, and those of the model as
+    :func:`comparable` says; *only* names those that count, if not all do.
+    *perturb* names a perturbation that every sentence goes through first.
+
+    Raises:
+        CorpusError: a file cannot be read, or it has a label that the model cannot find.
+        TrainingError: *only* names a label that the model cannot find.
+    """
+    compared = comparable(tagger.config.model.labels, label_map or {})
+    known = sorted(set(compared.values()) - {"O"})
+    for label in only:
+        if label not in known:
+            raise TrainingError(f"--only: expected labels of {', '.join(known)}, got {label!r}")
+    numbered = {path: numbered_sentences(path, label_map) for path in files}
+    if perturb:
+        guise = PERTURBATIONS[perturb]
+        for sentences in numbered.values():
+            sentences[:] = [(line, guise(sentence, random.Random(line))) for line, sentence in sentences]
+    if only:
+        compared = {label: target if target in only else "O" for label, target in compared.items()}
+    else:
+        for path, sentences in numbered.items():
+            _check_labels(path, label_set(sentence for _, sentence in sentences), known)
+    return [
+        TaggedCorpus(
+            str(path),
+            [line for line, _ in sentences],
+            [_of_labels(sentence, only) for _, sentence in sentences],
+            tag_sentences(tagger, [sentence for _, sentence in sentences], compared, name=path.name),
+        )
+        for path, sentences in numbered.items()
+    ]
+
+
+def _check_labels(path: Path, annotated: Sequence[str], known: Sequence[str]) -> None:
+    """Refuse labels *annotated* in *path* that are not *known* to the model; point out those that are only known."""
+    unknown = [label for label in annotated if label not in known]
+    if unknown:
+        raise CorpusError(
+            f"{path}: expected labels of {', '.join(known)}, got {', '.join(unknown)}; "
+            "--labels MAP.json maps labels or drops them, --only counts some alone"
+        )
+    never = [label for label in known if label not in annotated]
+    if never and annotated:
+        logger.warning(
+            "%s: %s not annotated, so that all found count as errors; --only %s leaves them out",
+            path,
+            ", ".join(never),
+            " ".join(annotated),
+        )
+
+
+def _of_labels(sentence: Sentence, only: Collection[str]) -> Sentence:
+    return sentence._replace(spans=tuple(span for span in sentence.spans if not only or span.label in only))
+
+
 def evaluate(tagger: Tagger, sentences: Sequence[Sentence], only: Collection[str] = ()) -> Evaluation:
-    """Scores of *tagger* on the words of *sentences*."""
-    predicted = [[span for span, _ in spans] for spans in tagger.tag_words([sentence.words for sentence in sentences])]
+    """Scores of *tagger* on the words of *sentences*; of labels in *only*, when it names any."""
+    predicted = [[span for span, _ in row] for row in tag_sentences(tagger, sentences)]
     return score_spans([sentence.spans for sentence in sentences], predicted, only)
 
 
 def table(evaluation: Evaluation) -> str:
     """*Evaluation* as aligned text, a label a line, scores in percent."""
-    rows = [*sorted(evaluation.labels.items()), ("micro", evaluation.micro)]
-    width = max(len(name) for name, _ in rows)
+    micro = evaluation.micro
+    rows: list[tuple[str, Score | Average, Score]] = [
+        *((label, score, score) for label, score in sorted(evaluation.labels.items())),
+        ("micro", micro, micro),
+        ("macro", evaluation.macro, micro),
+    ]
+    width = max(len(name) for name, _, _ in rows)
     head = f"{'':{width}}  precision   recall       F1   gold  found"
     lines = [
-        f"{name:{width}}  {row.precision:9.2%}  {row.recall:7.2%}  {row.f1:7.2%}  {row.gold:5}  {row.predicted:5}"
-        for name, row in rows
+        f"{name:{width}}  {row.precision:9.2%}  {row.recall:7.2%}  {row.f1:7.2%}  {count.gold:5}  {count.predicted:5}"
+        for name, row, count in rows
     ]
     return "\n".join([head, *lines])

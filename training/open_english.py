@@ -1,4 +1,4 @@
-"""The open English corpora behind ``models/en``: what is mended in each, and how its labels map.
+"""The open English corpora behind the shipped models: what is mended in each, and how its labels map.
 
 The target is the CoNLL-2003 definition (Tjong Kim Sang and De Meulder): PER
 without titles, LOC, ORG, and MISC for nationalities, works, events and the
@@ -64,6 +64,9 @@ LABELS: dict[str, LabelMap] = {
 #: Sentences of a dev file that stay dev; the rest is trained on.  These corpora have most of their text there.
 _DEV_SENTENCES = {**dict.fromkeys((name for name in LABELS if name.startswith("crossner_")), 0), "docred": 1000}
 
+#: The corpus behind ``models/en-social``, which keeps its own labels there.
+SOCIAL = "wnut17"
+
 #: Corpora that are only ever scored.
 TEST_ONLY = frozenset({"wikigold"})
 
@@ -82,8 +85,8 @@ _TITLES = frozenset(
 def prepare(data: Path, out: Path) -> dict[str, int]:
     """Write ``train-NAME.conll``, ``dev-NAME.conll`` and ``test-NAME.conll`` to *out*; sentences by file come back.
 
-    The five domains of CrossNER become one training file.  A training sentence that also stands in a dev or test
-    file is left out.
+    The five domains of CrossNER become one training file; ``wnut17-native`` has the six labels of WNUT-17.
+    A training sentence that also stands in a dev or test file is left out.
 
     Raises:
         CorpusError: a file is missing or cannot be read.
@@ -104,6 +107,9 @@ def prepare(data: Path, out: Path) -> dict[str, int]:
             train.setdefault(f"train-{corpus}", []).extend(sentences[num_held_out:])
             if num_held_out:
                 held_out[f"{part}-{name}"] = sentences[:num_held_out]
+    for part in ("train", "dev", "test"):
+        sentences = read_conll(data / SOCIAL / f"{part}.conll")
+        (train if part == "train" else held_out)[f"{part}-{SOCIAL}-native"] = sentences
     scored = {sentence.words for sentences in held_out.values() for sentence in sentences if len(sentence.words) > 4}
     unseen = {part: [s for s in sentences if s.words not in scored] for part, sentences in train.items()}
     parts = {**unseen, **held_out}

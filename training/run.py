@@ -1,13 +1,23 @@
-"""A whole training run: files in, a finished bundle with its metrics and model card out."""
+"""A whole training run: files in, a finished bundle with its metrics and model card out.
+
+The run folder gets ``run.json`` (what the run was given) before the first
+step, and plots and a report behind the last one; what lies between is the
+trainer's.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import json
+import logging
 import platform
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
+from datetime import UTC, datetime
+from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -17,11 +27,32 @@ from handler.config import BundleConfig, ModelConfig, TrainingConfig, model_conf
 from handler.digests import file_digest
 from handler.errors import ConfigError
 from handler.tagger import Tagger
-from handler.vectors import Storage
-from training.corpora import Sentence, label_set, read_conll, read_label_map
-from training.evaluation import evaluate, table
-from training.pretrained import pack
+from handler.vectors import WordVectors
+from training.analysis import evaluation_of, surface_forms, tag_corpus
+from training.calibration import calibration_metrics, fit_calibration
+from training.checkpoint import CHECKPOINT_SECONDS, only_run_in, write_file
+from training.corpora import LabelMap, Sentence, label_set, read_corpus, read_label_map
+from training.errors import CorpusError, RunError
+from training.evaluation import Evaluation, table
+from training.examples import OR, all_labels
+from training.pretrained import StorageChoice, pack
+from training.report import write_report
 from training.trainer import BEST, Trainer
+
+logger = logging.getLogger(__name__)
+
+#: What a run was given, before its first step.
+RUN_FILE = "run.json"
+
+_LIBRARIES = ("torch", "numpy", "gensim", "nerserve")
+
+
+class SourceFile(NamedTuple):
+    """A file that a run was given, by the name that tells it from the others."""
+
+    name: str
+    path: Path
+    digest: str
 
 
 def train_bundle(
@@ -35,60 +66,158 @@ def train_bundle(
     config: Path | None,
     labels: Path | None,
     max_words: int,
-    storage: Storage,
+    storage: StorageChoice,
     version: str,
     card: Path | None,
     seed: int | None,
     resume: bool,
+    threads: int | None = None,
+    checkpoint_seconds: float = CHECKPOINT_SECONDS,
+    arguments: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Train on *train*, keep what is best on *dev*, write it to *out*; what ``metrics.json`` says comes back.
 
+    *arguments* are those of the command line, for ``run.json``.
+
     Raises:
-        TrainingError: a corpus, a vector file or the run folder cannot be used.
+        TrainingError: a corpus, a vector file or the run folder cannot be used, or a signal stopped the run.
         BundleError: *out* holds something that is no bundle.
         ConfigError: *config* holds an unknown key or a wrong value.
     """
     check_replaceable(out)  # now, and not after hours
+    card_text = _text(card) if card else f"# {out.name}\n"
     label_map = read_label_map(labels) if labels else None
-    sentences = [sentence for path in train for sentence in read_conll(path, label_map)]
-    held_out = {path.stem: read_conll(path, label_map) for path in (*dev, *test)}
+    names = corpus_names([*train, *dev, *test, *vectors])
+    parts = {"train": train, "dev": dev, "test": test}
+    corpora = {part: _read(paths, names, label_map) for part, paths in parts.items()}
+    for name, sentences in (*corpora["dev"].items(), *corpora["test"].items()):
+        if open_labels := [label for label in label_set(sentences) if OR in label]:
+            raise CorpusError(f"{name}: expected one label for each entity to score, got {open_labels[0]}")
     packed = pack(vectors, max_words=max_words, storage=storage)
-    model, training = _settings(config, labels=label_set(sentences), word_dim=packed.dim)
+    files = {
+        part: [SourceFile(names[path], path, file_digest(path)) for path in paths]
+        for part, paths in {**parts, "vectors": vectors}.items()
+    }
+    model, training = _settings(config, labels=all_labels(_sentences(corpora["train"])), word_dim=packed.dim)
     if seed is not None:
         training = replace(training, seed=seed)
-    settings = BundleConfig(name=out.name, version=version, model=model, training=training)
-    trainer = Trainer(
-        config=settings,
-        vectors=packed,
-        train=sentences,
-        dev={path.stem: held_out[path.stem] for path in dev},
-        run=run,
-    )
-    if resume:
-        trainer.resume()
-    progress = trainer.fit()
+    libraries = {"python": platform.python_version(), **{name: _version(name) for name in _LIBRARIES}}
+    machine = {"cpu": _cpu(), "instructions": torch.backends.cpu.get_cpu_capability()}
+    with only_run_in(run):
+        trainer = Trainer(
+            config=BundleConfig(name=out.name, version=version, model=model, training=training),
+            vectors=packed,
+            train=corpora["train"],
+            dev=corpora["dev"],
+            run=run,
+            inputs={
+                **{f"--{part} {file.name}": file.digest for part in files if part != "test" for file in files[part]},
+                "--labels": file_digest(labels) if labels else "no file",
+                "--max-words": str(max_words),
+                "--storage": storage,
+                "words and vectors": _vectors_digest(packed),  # a file of vectors may have others beside it
+            },
+            environment={**libraries, **machine},
+            threads=threads,
+            checkpoint_seconds=checkpoint_seconds,
+        )
+        if resume:
+            trainer.resume()
+        else:
+            trainer.begin()
+        document: dict[str, Any] = {
+            "name": out.name,
+            "version": version,
+            "started": datetime.now(UTC).isoformat(timespec="seconds"),
+            "arguments": arguments,
+            "model": asdict(model),
+            "training": asdict(training),
+            "libraries": libraries,
+            "machine": {**machine, "threads": torch.get_num_threads()},
+            "data": {
+                part: {file.name: {**_source(file), **_counts(corpora[part][file.name])} for file in files[part]}
+                for part in corpora
+            },
+            "vectors": {
+                "files": {file.name: _source(file) for file in files["vectors"]},
+                "words": len(packed),
+                "dim": packed.dim,
+            },
+        }
+        write_file(run / RUN_FILE, _json(document))
+        progress = trainer.fit()
 
-    bundle = Bundle.load(run / BEST)
-    tagger = Tagger(bundle)
-    scores = {name: evaluate(tagger, corpus, _annotated(corpus)) for name, corpus in held_out.items()}
-    metrics: dict[str, Any] = {
-        "dev_f1": round(progress.best_f1, 4),
-        "best_epoch": progress.best_epoch,
-        "epochs": progress.epoch,
-        "dev": {path.stem: scores[path.stem].to_dict() for path in dev},
-        "test": {path.stem: scores[path.stem].to_dict() for path in test},
-        "data": {path.name: file_digest(path) for path in (*train, *dev, *test, *vectors)},
-        "libraries": {"python": platform.python_version(), "torch": torch.__version__, "numpy": np.__version__},
-    }
-    extras = {
-        "metrics.json": (json.dumps(metrics, indent=2) + "\n").encode(),
-        "MODEL_CARD.md": _card(
-            card.read_text("utf-8") if card else f"# {out.name}\n",
-            {name: table(scores[name]) for name in (path.stem for path in test or dev)},
-        ).encode(),
-    }
-    Bundle.load(run / BEST).save(out, extras)
+        logger.info("epoch %d is the best; scoring it on the dev and test files", progress.best_epoch)
+        best = Bundle.load(run / BEST)
+        calibration = fit_calibration(best, corpora["dev"])
+        bundle = replace(best, digest="", config=replace(best.config, calibration=calibration))
+        tagger = Tagger(bundle)
+        tagged = {
+            part: {name: tag_corpus(tagger, corpus, name) for name, corpus in corpora[part].items()}
+            for part in ("dev", "test")
+        }
+        scores = {
+            part: {name: evaluation_of(sentences) for name, sentences in named.items()}
+            for part, named in tagged.items()
+        }
+        metrics = {
+            "dev_f1": round(progress.best_f1, 4),
+            "best_epoch": progress.best_epoch,
+            "epochs": progress.epoch,
+            **{part: {name: score.to_dict() for name, score in named.items()} for part, named in scores.items()},
+            "calibration": calibration_metrics(bundle, {**corpora["dev"], **corpora["test"]}),
+            "data": {f"{file.name}{file.path.suffix}": file.digest for sources in files.values() for file in sources},
+            "libraries": libraries,
+        }
+        extras = {
+            "metrics.json": _json(metrics),
+            "MODEL_CARD.md": _card(card_text, scores["test"] or scores["dev"]).encode(),
+        }
+        try:
+            bundle.save(out, extras)
+        except OSError as error:
+            raise RunError(f"{out}: cannot be written: {error.strerror}; {run / BEST} holds the weights") from error
+        write_report(
+            run,
+            name=out.name,
+            log=progress.log,
+            dev=tagged["dev"],
+            trained_on=surface_forms(_sentences(corpora["train"])),
+            settings={key: document[key] for key in ("model", "training", "libraries", "machine")},
+        )
     return metrics
+
+
+def corpus_names(paths: Iterable[Path]) -> dict[Path, str]:
+    """A name for each of *paths*: the stem, behind as many folders as it takes to tell it from the others.
+
+    >>> corpus_names([Path("data/a/dev.conll"), Path("data/b/dev.conll"), Path("data/b/train.conll")]).values()
+    dict_values(['a/dev', 'b/dev', 'train'])
+    """
+    candidates = {path: [*_tails(path), str(path)] for path in paths}
+    return {
+        path: next(
+            name for name in names if not any(name in others for other, others in candidates.items() if other != path)
+        )
+        for path, names in candidates.items()
+    }
+
+
+def _tails(path: Path) -> list[str]:
+    parts = path.with_suffix("").parts
+    return ["/".join(parts[-n:]) for n in range(1, len(parts) + 1)]
+
+
+def _read(paths: Sequence[Path], names: Mapping[Path, str], labels: LabelMap | None) -> dict[str, list[Sentence]]:
+    """The corpora in *paths* by name."""
+    for path in paths:
+        if paths.count(path) > 1:
+            raise CorpusError(f"{path}: given twice")
+    return {names[path]: read_corpus(path, labels) for path in paths}
+
+
+def _sentences(corpora: Mapping[str, Sequence[Sentence]]) -> list[Sentence]:
+    return [sentence for sentences in corpora.values() for sentence in sentences]
 
 
 def _settings(path: Path | None, *, labels: list[str], word_dim: int) -> tuple[ModelConfig, TrainingConfig]:
@@ -106,11 +235,54 @@ def _settings(path: Path | None, *, labels: list[str], word_dim: int) -> tuple[M
     )
 
 
-def _annotated(sentences: Sequence[Sentence]) -> list[str]:
-    """The labels that a corpus annotates; others are not counted against the model there."""
-    return label_set(sentences)
+def _text(path: Path) -> str:
+    try:
+        return path.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise RunError(f"{path}: expected a UTF-8 text file: {error}") from error
 
 
-def _card(text: str, tables: dict[str, str]) -> str:
-    scores = "\n\n".join(f"### {name}\n\n```text\n{rows}\n```" for name, rows in tables.items())
-    return f"{text.rstrip()}\n\n## Scores of these weights\n\n{scores}\n"
+def _version(library: str) -> str:
+    try:
+        return metadata.version(library)
+    except metadata.PackageNotFoundError:
+        return "not installed"
+
+
+def _cpu() -> str:
+    """The CPU's name; its architecture where the system does not tell the name."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines()
+    except OSError:
+        lines = []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.machine()
+
+
+def _source(file: SourceFile) -> dict[str, str]:
+    return {"path": str(file.path), "digest": file.digest}
+
+
+def _vectors_digest(vectors: WordVectors) -> str:
+    digest = hashlib.sha256("\n".join(vectors.words()).encode("utf-8", "surrogatepass"))
+    for rows in np.array_split(np.arange(len(vectors)), len(vectors) // 10_000 + 1):
+        digest.update(vectors.take(rows).tobytes())
+    return f"sha256:{digest.hexdigest()}"
+
+
+def _counts(sentences: Sequence[Sentence]) -> dict[str, Any]:
+    entities = Counter(span.label for sentence in sentences for span in sentence.spans)
+    return {
+        "sentences": len(sentences),
+        "tokens": sum(len(sentence.words) for sentence in sentences),
+        "entities": dict(sorted(entities.items())),
+    }
+
+
+def _json(document: object) -> bytes:
+    return (json.dumps(document, indent=2, ensure_ascii=False, default=str) + "\n").encode()  # a path as text
+
+
+def _card(text: str, scores: Mapping[str, Evaluation]) -> str:
+    tables = "\n\n".join(f"### {name}\n\n```text\n{table(score)}\n```" for name, score in scores.items())
+    return f"{text.rstrip()}\n\n## Scores of these weights\n\n{tables}\n"

@@ -1,12 +1,32 @@
-"""Scores against conlleval, the port of the shared tasks' own script, and a table made by hand."""
+"""Scores against conlleval, the port of the shared tasks' own script, against seqeval, and a table made by hand."""
+
+import json
+from types import SimpleNamespace
 
 import conlleval
 import pytest
-from hypothesis import given
+import seqeval.metrics.sequence_labeling
+import seqeval.metrics.v1
+from hypothesis import assume, given
 from hypothesis import strategies as st
+from seqeval.scheme import IOB2
 
 from handler.labels import Span, tags_to_spans
-from training.evaluation import Score, score_spans, table
+from handler.tagger import ScoredSpan
+from training.corpora import Sentence
+from training.errors import CorpusError, TrainingError
+from training.evaluation import (
+    Average,
+    Score,
+    SpanError,
+    comparable,
+    evaluate,
+    score_spans,
+    span_errors,
+    table,
+    tag_corpora,
+    tag_sentences,
+)
 
 HAND_GOLD = [[Span(0, 2, "PER"), Span(4, 5, "LOC")], [Span(0, 1, "ORG")], []]
 HAND_FOUND = [[Span(0, 2, "PER"), Span(4, 6, "LOC")], [Span(0, 1, "LOC")], [Span(2, 3, "PER")]]
@@ -19,6 +39,22 @@ def test_scores_of_a_table_made_by_hand():
     assert evaluation.micro == Score(1, 4, 3)
     assert (evaluation.micro.precision, evaluation.micro.recall) == (1 / 4, 1 / 3)
     assert evaluation.micro.f1 == pytest.approx(2 / 7)
+    # LOC and ORG score nothing; PER has precision 1/2, recall 1 and F1 2/3.
+    assert evaluation.macro == pytest.approx((1 / 6, 1 / 3, 2 / 9))
+
+
+def test_what_metrics_json_holds():
+    document = score_spans(HAND_GOLD, HAND_FOUND).to_dict()
+
+    assert json.loads(json.dumps(document)) == {
+        "micro": {"precision": 0.25, "recall": 0.3333, "f1": 0.2857, "correct": 1, "predicted": 4, "gold": 3},
+        "macro": {"precision": 0.1667, "recall": 0.3333, "f1": 0.2222},
+        "labels": {
+            "LOC": {"precision": 0.0, "recall": 0.0, "f1": 0.0, "correct": 0, "predicted": 2, "gold": 1},
+            "ORG": {"precision": 0.0, "recall": 0.0, "f1": 0.0, "correct": 0, "predicted": 0, "gold": 1},
+            "PER": {"precision": 0.5, "recall": 1.0, "f1": 0.6667, "correct": 1, "predicted": 2, "gold": 1},
+        },
+    }
 
 
 sentence = st.lists(
@@ -59,6 +95,35 @@ def test_scores_agree_with_conlleval(sentences):
         assert micro.f1 == pytest.approx(expected["evals"]["f1"])
 
 
+ORACLES = {
+    "default": lambda gold, found, average: seqeval.metrics.sequence_labeling.precision_recall_fscore_support(
+        gold, found, average=average, zero_division=0
+    ),
+    "strict": lambda gold, found, average: seqeval.metrics.v1.precision_recall_fscore_support(
+        gold, found, average=average, zero_division=0, scheme=IOB2
+    ),
+}
+
+
+@pytest.mark.parametrize("mode", ORACLES)
+@given(sentences=st.lists(sentence, min_size=1, max_size=8))
+def test_scores_agree_with_seqeval(mode, sentences):
+    gold = [well_formed([gold for gold, _ in rows]) for rows in sentences]
+    found = [well_formed([found for _, found in rows]) for rows in sentences]
+    assume(any(tag != "O" for tags in gold + found for tag in tags))
+
+    ours = score_spans(*([tags_to_spans(tags, "BIO") for tags in side] for side in (gold, found)))
+
+    for average in ("micro", "macro"):
+        score = getattr(ours, average)
+        precision, recall, f1, _ = ORACLES[mode](gold, found, average)
+        assert (score.precision, score.recall, score.f1) == pytest.approx((precision, recall, f1))
+    by_label = zip(*ORACLES[mode](gold, found, None), strict=True)  # labels are sorted there too
+    assert [(score.precision, score.recall, score.f1, score.gold) for score in ours.labels.values()] == [
+        pytest.approx(scores) for scores in by_label
+    ]
+
+
 def test_only_some_labels_may_count():
     assert score_spans(HAND_GOLD, HAND_FOUND, {"PER"}).micro == Score(1, 2, 1)
 
@@ -66,10 +131,167 @@ def test_only_some_labels_may_count():
 def test_nothing_to_find_scores_nothing():
     assert score_spans([[]], [[]]).micro == Score(0, 0, 0)
     assert score_spans([[]], [[]]).micro.f1 == 0
+    assert score_spans([[]], [[]]).macro == Average(0, 0, 0)
 
 
 def test_the_table_lines_up():
     lines = table(score_spans(HAND_GOLD, HAND_FOUND)).splitlines()
 
     assert len({len(line) for line in lines}) == 1
-    assert lines[-1].split() == ["micro", "25.00%", "33.33%", "28.57%", "3", "4"]
+    assert lines[-2].split() == ["micro", "25.00%", "33.33%", "28.57%", "3", "4"]
+    assert lines[-1].split() == ["macro", "16.67%", "33.33%", "22.22%", "3", "4"]
+
+
+@pytest.mark.parametrize(
+    ("gold", "predicted", "kinds"),
+    [
+        ([Span(0, 2, "PER")], [Span(0, 2, "PER")], []),
+        ([Span(0, 2, "PER")], [], ["missed"]),
+        ([], [Span(0, 2, "PER")], ["spurious"]),
+        ([Span(0, 2, "PER")], [Span(0, 2, "LOC")], ["label"]),
+        ([Span(0, 2, "PER")], [Span(1, 2, "PER")], ["boundary"]),
+        ([Span(0, 2, "PER")], [Span(1, 3, "LOC")], ["both"]),
+        ([Span(0, 2, "PER")], [Span(2, 3, "PER")], ["missed", "spurious"]),  # neighbours do not overlap
+        ([Span(0, 4, "PER")], [Span(0, 2, "LOC"), Span(3, 4, "PER")], ["spurious", "boundary"]),  # the label first
+        ([Span(0, 4, "PER")], [Span(0, 1, "PER"), Span(1, 4, "PER")], ["spurious", "boundary"]),  # then the overlap
+        ([Span(0, 2, "PER"), Span(2, 4, "LOC")], [Span(0, 4, "LOC")], ["missed", "boundary"]),
+    ],
+)
+def test_errors_are_told_apart(gold, predicted, kinds):
+    errors = span_errors(gold, predicted)
+
+    assert [error.kind for error in errors] == kinds
+
+
+@st.composite
+def spans(draw):
+    """Spans of a sentence of 12 tokens: in order, without overlap."""
+    borders = sorted(draw(st.sets(st.integers(0, 12), max_size=8)))
+    pairs = zip(borders[::2], borders[1::2], strict=False)
+    return [Span(start, end, draw(st.sampled_from(["PER", "LOC", "ORG"]))) for start, end in pairs]
+
+
+@given(spans(), spans())
+def test_every_span_that_is_not_right_stands_in_one_error(gold, predicted):
+    errors = span_errors(gold, predicted)
+
+    assert sorted(error.gold for error in errors if error.gold) == sorted(set(gold) - set(predicted))
+    assert sorted(error.predicted for error in errors if error.predicted) == sorted(set(predicted) - set(gold))
+    assert all(
+        max(error.gold.start, error.predicted.start) < min(error.gold.end, error.predicted.end)
+        for error in errors
+        if error.gold and error.predicted
+    )
+    alone = [error for error in errors if error.kind in {"missed", "spurious"}]
+    assert not any(
+        max(one.gold.start, other.predicted.start) < min(one.gold.end, other.predicted.end)
+        for one in alone
+        for other in alone
+        if one.gold and other.predicted
+    )
+
+
+def test_errors_come_in_the_order_of_the_sentence():
+    errors = span_errors([Span(6, 7, "PER"), Span(0, 1, "PER")], [Span(3, 4, "PER")])
+
+    assert errors == [
+        SpanError(Span(0, 1, "PER"), None),
+        SpanError(None, Span(3, 4, "PER")),
+        SpanError(Span(6, 7, "PER"), None),
+    ]
+
+
+class FakeTagger:
+    """Finds every capitalised word: those in -a are places, those in -y works, others persons."""
+
+    def __init__(self, person="person", place="place", work="work"):
+        self.config = SimpleNamespace(model=SimpleNamespace(labels=(person, place, work)))
+
+    def tag_words(self, sentences):
+        person, place, work = self.config.model.labels
+        by_letter = {"a": place, "y": work}
+        return [
+            [
+                ScoredSpan(Span(i, i + 1, by_letter.get(word[-1], person)), 0.75)
+                for i, word in enumerate(words)
+                if word.istitle()
+            ]
+            for words in sentences
+        ]
+
+
+def test_sentences_stay_in_order_however_many_there_are():
+    sentences = [Sentence(("x",) * (i % 7) + ("Ann",), ()) for i in range(1200)]
+
+    found = tag_sentences(FakeTagger(), sentences)
+
+    assert found == [[ScoredSpan(Span(i % 7, i % 7 + 1, "person"), 0.75)] for i in range(1200)]
+
+
+def test_a_tagger_is_scored_on_some_labels():
+    sentences = [Sentence(("Ann", "in", "Riga"), (Span(0, 1, "person"),))]
+
+    assert evaluate(FakeTagger(), sentences).micro == Score(1, 2, 1)
+    assert evaluate(FakeTagger(), sentences, {"person"}).micro == Score(1, 1, 1)
+
+
+def test_the_map_of_a_training_run_fits_the_model_that_came_out_of_it():
+    training_map = {"ORG": "MISC", "MISC": "O", "PER": "PER"}
+
+    assert comparable(["MISC", "PER"], training_map) == {"MISC": "MISC", "PER": "PER"}
+
+
+CORPUS = "\nAnn\tB-PER\nsees\tO\nRiga\tB-LOC\n\nGuernsey\tB-LOC\nin\tO\n1937\tB-TIME\n"
+
+
+@pytest.fixture
+def corpus(tmp_path):
+    path = tmp_path / "native.conll"
+    path.write_text(CORPUS)
+    return path
+
+
+def test_one_map_compares_across_label_sets(corpus):
+    labels = {"PER": "PER", "LOC": "LOC", "TIME": "O", "person": "PER", "place": "LOC", "work": "O"}
+
+    (tagged,) = tag_corpora(FakeTagger(), [corpus], labels)
+
+    assert tagged.name == str(corpus)
+    assert tagged.lines == [2, 6]
+    assert tagged.sentences == [
+        Sentence(("Ann", "sees", "Riga"), (Span(0, 1, "PER"), Span(2, 3, "LOC"))),
+        Sentence(("Guernsey", "in", "1937"), (Span(0, 1, "LOC"),)),
+    ]
+    assert tagged.predicted == [[ScoredSpan(Span(0, 1, "PER"), 0.75), ScoredSpan(Span(2, 3, "LOC"), 0.75)], []]
+    assert tagged.evaluation.labels == {"LOC": Score(1, 1, 2), "PER": Score(1, 1, 1)}
+
+
+def test_only_some_labels_may_be_compared(corpus):
+    (tagged,) = tag_corpora(FakeTagger("PER", "LOC", "MISC"), [corpus], only=["PER"])
+
+    assert tagged.evaluation.labels == {"PER": Score(1, 1, 1)}
+    assert [sentence.spans for sentence in tagged.sentences] == [(Span(0, 1, "PER"),), ()]
+    assert tagged.predicted == [[ScoredSpan(Span(0, 1, "PER"), 0.75)], []]
+
+
+def test_a_label_that_the_model_cannot_find_is_named(corpus):
+    tagger = FakeTagger("PER", "LOC", "MISC")
+
+    with pytest.raises(CorpusError, match=r"native\.conll: expected labels of LOC, MISC, PER, got TIME; --labels"):
+        tag_corpora(tagger, [corpus])
+    with pytest.raises(CorpusError, match=r"expected labels of LOC, MISC, PER, got TIMEX"):
+        tag_corpora(tagger, [corpus], {"PER": "PER", "LOC": "LOC", "TIME": "TIMEX"})
+    with pytest.raises(TrainingError, match=r"--only: expected labels of LOC, MISC, PER, got 'TIME'"):
+        tag_corpora(tagger, [corpus], only=["PER", "TIME"])
+
+
+def test_a_label_that_is_never_annotated_is_pointed_out(corpus, caplog):
+    labels = {"PER": "PER", "LOC": "LOC", "TIME": "O"}
+
+    tag_corpora(FakeTagger("PER", "LOC", "MISC"), [corpus], labels)
+
+    assert "native.conll: MISC not annotated" in caplog.text
+    assert "--only LOC PER leaves them out" in caplog.text
+    caplog.clear()
+    tag_corpora(FakeTagger("PER", "LOC", "MISC"), [corpus], labels, ["LOC", "PER"])
+    assert caplog.text == ""

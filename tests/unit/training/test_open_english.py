@@ -41,9 +41,14 @@ def test_corpora_are_mended_and_mapped(data, tmp_path):
     assert train["in the Hague the Senate"] == (Span(2, 3, "LOC"), Span(3, 5, "ORG"))
     assert train["@ann in Paris"] == (Span(2, 3, "LOC"),)
     assert train["Islamic"] == (Span(0, 1, "MISC"),)
-    assert train["Apple iPhone"] == (Span(0, 1, "ORG"), Span(1, 2, "MISC"))
+    social = {
+        name: read_conll(tmp_path / "out" / f"{name}.conll")[0] for name in ("train-wnut17", "train-wnut17-native")
+    }
+    assert social["train-wnut17"].spans == (Span(0, 1, "ORG"), Span(1, 2, "MISC"))
+    assert social["train-wnut17-native"].spans == (Span(0, 1, "corporation"), Span(1, 2, "product"))
     assert sorted(path.stem for path in files) == [
         "train-btc", "train-crossner", "train-docred", "train-gmb_kaggle", "train-uner_ewt", "train-wnut17",
+        "train-wnut17-native",
     ]  # fmt: skip
     assert counts["test-wikigold"] == 1
     assert "dev-crossner_ai" not in counts  # it is training text

@@ -1,12 +1,23 @@
 """``nerserve train``, ``evaluate`` and ``open-corpora`` as a person runs them."""
 
+import contextlib
+import fcntl
+import hashlib
 import json
+import os
+import pty
+import re
+import struct
 import subprocess
 import sys
+import termios
 
 import gensim
 import numpy as np
 import pytest
+import torch
+
+from ops.cli import main, make_parser
 
 CORPUS = """\
 Ann\tB-person
@@ -44,12 +55,14 @@ def folder(tmp_path_factory):
     return folder
 
 
+TRAIN = """
+train --train news.conll --dev news.conll --vectors vectors.txt --labels map.json --config config.json --threads 1
+""".split()
+
+
 @pytest.fixture(scope="module")
 def trained(folder):
-    done = nerserve(
-        folder, "train", "--train", "news.conll", "--dev", "news.conll", "--vectors", "vectors.txt",
-        "--out", "models/news", "--labels", "map.json", "--config", "config.json", "--threads", "1",
-    )  # fmt: skip
+    done = nerserve(folder, *TRAIN, "--out", "models/news")
     assert done.returncode == 0, done.stderr
     return done
 
@@ -62,20 +75,142 @@ def test_train_writes_a_bundle_with_metrics_and_card(folder, trained):
     assert "micro" in (folder / "models/news/MODEL_CARD.md").read_text()
 
 
+def test_train_keeps_what_it_was_given_and_how_it_went(folder, trained):
+    run = folder / "runs/news"
+
+    given = json.loads((run / "run.json").read_text())
+    assert given["arguments"]["out"] == "models/news"
+    assert given["training"]["max_epochs"] == 15
+    assert given["machine"]["threads"] == 1
+    assert given["libraries"].keys() == {"python", "torch", "numpy", "gensim", "nerserve"}
+    assert given["data"]["dev"]["news"] == {
+        "path": "news.conll",
+        "digest": f"sha256:{hashlib.sha256((folder / 'news.conll').read_bytes()).hexdigest()}",
+        "sentences": 16,
+        "tokens": 80,
+        "entities": {"LOC": 8, "PER": 24},
+    }
+    assert given["vectors"]["words"] == 8
+    assert [json.loads(line)["epoch"] for line in (run / "log.jsonl").read_text().splitlines()] == [*range(1, 16)]
+    assert "runs/news/report.html: plots and tables of the run" in trained.stdout
+    assert "<svg" in (run / "report.html").read_text()
+    assert {path.suffix for path in (run / "plots").iterdir()} == {".png", ".svg"}
+
+
+def test_train_logs_a_line_an_epoch_where_nobody_looks(folder, trained):
+    lines = [line for line in trained.stderr.splitlines() if " epoch " in line and "/15: loss" in line]
+
+    assert len(lines) == 15
+    assert "%|" not in trained.stderr
+
+
+def test_train_shows_a_bar_in_80_columns_and_a_seed_gives_the_same_bytes(folder, trained):
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
+    command = [sys.executable, "-m", "ops.cli", *TRAIN, "--out", "models/again", "--seed", "0"]
+    with subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL, stderr=theirs) as process:
+        os.close(theirs)
+        shown = b""
+        with contextlib.suppress(OSError):  # the terminal is gone when the process is
+            while part := os.read(ours, 1 << 16):
+                shown += part
+    os.close(ours)
+
+    assert process.returncode == 0, shown
+    bars = [line for line in re.split(r"[\r\n]+", shown.decode()) if re.match(r"(epoch|dev) \d+/15 ", line)]
+    assert bars
+    assert max(map(len, bars)) <= 80
+    for part in (r"loss \d\.\d{4}", r"[\d.]+k tokens/s", r"best F1 [\d.]+%", r"\d:\d\d left", r" \d+%\|"):
+        assert re.search(part, bars[-1])
+    for name in ("weights.npz", "vocab.json"):
+        assert (folder / "models/again" / name).read_bytes() == (folder / "models/news" / name).read_bytes()
+
+
 def test_evaluate_scores_the_bundle(folder, trained):
     done = nerserve(folder, "evaluate", "models/news", "news.conll", "--labels", "map.json", "--json")
 
-    micro = json.loads(done.stdout)["news.conll"]["micro"]
-    assert micro["gold"] == 32
-    assert micro["f1"] > 0.9
+    scores = json.loads(done.stdout)["news.conll"]
+    measured = json.loads((folder / "models/news/metrics.json").read_text())["dev"]["news"]  # when it was trained
+    assert scores["micro"]["gold"] == 32
+    assert scores == {key: measured[key] for key in ("micro", "macro", "labels")}
+    assert done.stderr == ""  # no progress bar where nobody looks
+
+
+def test_evaluate_reads_character_spans(folder, trained):
+    text = "Ann lives in Oslo. Bob met Ann."
+    entities = [[0, 3, "PER"], [13, 17, "LOC"], [19, 22, "PER"], [27, 30, "PER"]]
+    (folder / "news.jsonl").write_text(json.dumps({"text": text, "entities": entities}))
+
+    done = nerserve(folder, "evaluate", "models/news", "news.jsonl")
+
+    name, head, *rows = done.stdout.splitlines()
+    assert name == "news.jsonl"
+    assert head.split() == ["precision", "recall", "F1", "gold", "found"]
+    assert [(row.split()[0], row.split()[4]) for row in rows] == [
+        ("LOC", "1"), ("PER", "3"), ("micro", "4"), ("macro", "4")
+    ]  # fmt: skip
+
+
+def test_evaluate_compares_across_label_sets(folder, trained):
+    names = {"person": "NAME", "place": "NAME", "day": "O", "PER": "NAME", "LOC": "NAME"}
+    (folder / "names.json").write_text(json.dumps(names))
+
+    done = nerserve(folder, "evaluate", "models/news", "news.conll", "--labels", "names.json", "--json")
+
+    assert list(json.loads(done.stdout)["news.conll"]["labels"]) == ["NAME"]
+    assert json.loads(done.stdout)["news.conll"]["micro"]["gold"] == 32
+
+
+def test_evaluate_writes_a_page_of_errors(folder, trained):
+    inverted = {"person": "LOC", "place": "PER", "day": "O"}
+    (folder / "inverted.json").write_text(json.dumps(inverted))
+
+    done = nerserve(
+        folder, "evaluate", "models/news", "news.conll", "--labels", "inverted.json",
+        "--errors", "errors.html", "--max-errors", "3",
+    )  # fmt: skip
+
+    assert done.returncode == 0, done.stderr
+    page = (folder / "errors.html").read_text()
+    assert page.count("<article") == 3
+    assert "3 of 16 are on this page" in page
 
 
 @pytest.mark.parametrize(
     ("arguments", "problem"),
     [
-        (("evaluate", "models/news", "missing.conll"), "missing.conll: expected a UTF-8 text file"),
+        (("none.conll",), "none.conll: expected a UTF-8 text file: [Errno 2]"),
+        (("none.jsonl",), "none.jsonl: expected a UTF-8 text file: [Errno 2]"),
+        (("news.conll",), "news.conll: expected labels of LOC, PER, got day, person, place; --labels MAP.json maps"),
+        (("news.conll", "--labels", "part.json"), "news.conll:4: label 'place' is not in the label map"),
+        (("news.conll", "--labels", "wrong.json"), "news.conll: expected labels of LOC, PER, got PLC; --labels"),
+        (("news.conll", "--labels", "none.json"), "none.json: expected a JSON object of native labels"),
+        (("news.conll", "--labels", "map.json", "--only", "GPE"), "--only: expected labels of LOC, PER, got 'GPE'"),
+        (("news.conll", "--errors", "none/errors.html"), "none/errors.html: expected a file in a folder that exists"),
+    ],
+)
+def test_a_mistake_in_evaluate_is_one_line_and_a_failure(folder, trained, arguments, problem):
+    (folder / "part.json").write_text(json.dumps({"person": "PER"}))
+    (folder / "wrong.json").write_text(json.dumps(MAP | {"place": "PLC"}))
+
+    done = nerserve(folder, "evaluate", "models/news", *arguments)
+
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"nerserve: {problem}")
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_the_map_in_the_help_of_evaluate_is_one(folder):
+    done = nerserve(folder, "evaluate", "--help")
+
+    labels = json.loads(re.search(r"^  (\{.*\})$", done.stdout, re.MULTILINE).group(1))
+    assert {labels[label] for label in ("PER", "person")} == {"PER"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
         (("evaluate", "models/none", "news.conll"), "config.json: missing"),
-        (("evaluate", "models/news", "news.conll", "--labels", "config.json"), "expected a JSON object of native"),
         (("open-corpora", "nowhere", "--out", "out"), "nowhere/gmb_kaggle/train.conll"),
         (
             ("train", "--train", "news.conll", "--dev", "news.conll", "--vectors", "vectors.txt", "--out", "models"),
@@ -85,14 +220,33 @@ def test_evaluate_scores_the_bundle(folder, trained):
             ("train", "--train", "news.conll", "--dev", "news.conll", "--vectors", "none.txt", "--out", "models/x"),
             "none.txt: cannot be read as word vectors",
         ),
+        ((*TRAIN, "--out", "models/x", "--run", "news.conll/run"), "news.conll/run: cannot be written: Not a dir"),
+        ((*TRAIN, "--out", "models/x", "--dev", "news.conll", "news.conll"), "news.conll: given twice"),
+        ((*TRAIN, "--out", "models/x", "--card", "none.md"), "none.md: expected a UTF-8 text file"),
+        ((*TRAIN, "--out", "models/news"), "runs/news: holds a run already; --resume goes on with it"),
     ],
 )  # fmt: skip
-def test_a_mistake_is_one_line_and_a_failure(folder, trained, arguments, problem):
-    done = nerserve(folder, *arguments)
+def test_a_mistake_is_one_line_and_a_failure(folder, trained, capsys, arguments, problem):
+    threads = torch.get_num_threads()
 
-    assert done.returncode == 1
-    assert problem in done.stderr.splitlines()[-1]
-    assert "Traceback" not in done.stderr
+    with contextlib.chdir(folder):
+        exit_code = main(arguments)
+
+    torch.set_num_threads(threads)
+    assert exit_code == 1
+    assert problem in capsys.readouterr().err.splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [("--threads", "0"), ("--threads", "two"), ("--checkpoint-seconds", "-1"), ("--checkpoint-seconds", "nan")],
+)
+def test_a_number_that_cannot_be_is_wrong_usage(capsys, option, value):
+    with pytest.raises(SystemExit) as stopped:
+        make_parser().parse_args([*TRAIN, "--out", "models/x", option, value])
+
+    assert stopped.value.code == 2
+    assert f"argument {option}: expected a" in capsys.readouterr().err
 
 
 def test_help_teaches(folder):
@@ -100,3 +254,6 @@ def test_help_teaches(folder):
 
     assert done.returncode == 0
     assert "nerserve archive models/news && nerserve up --models news" in done.stdout
+    for written in ("run.json", "log.jsonl", "state.pt", "best/", "report.html", "metrics.json"):
+        assert written in done.stdout
+    assert max(map(len, done.stdout.splitlines())) <= 120

@@ -1,0 +1,128 @@
+"""What a run needs to go on as if it had never stopped, in one file that is only ever replaced as a whole.
+
+A file is written beside the old one, flushed to the disk and renamed: a kill
+or a power cut leaves the old one or the new one, and no half of either.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import io
+import os
+import pickle
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from training.errors import RunError
+
+#: Seconds between two states of a run.
+CHECKPOINT_SECONDS = 30.0
+
+_FORMAT = 2
+
+
+def write_file(path: Path, content: bytes) -> None:
+    """Replace *path* by *content*, whole or not at all.
+
+    Raises:
+        RunError: the disk is full, or the folder cannot be written to; *path* is as it was.
+    """
+    new = path.with_name(f"{path.name}.new")
+    try:
+        with new.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        new.replace(path)
+        _flush_folder(path.parent)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            new.unlink()
+        raise RunError(f"{path}: cannot be written: {error.strerror}") from error
+
+
+def write_state(path: Path, state: Mapping[str, Any]) -> None:
+    """Replace the state in *path* by *state*: tensors and plain values by name.
+
+    Raises:
+        RunError: see :func:`write_file`.
+    """
+    buffer = io.BytesIO()  # torch.save has no error of its own for a full disk
+    torch.save({"format": _FORMAT, **state}, buffer)
+    write_file(path, buffer.getvalue())
+
+
+def read_state(path: Path) -> dict[str, Any]:
+    """The state in *path*; nothing in the file can run.
+
+    Raises:
+        RunError: the file is no state that this version of nerserve wrote.
+    """
+    try:
+        state = torch.load(path, weights_only=True)
+    except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
+        raise RunError(f"{path}: cannot be read as the state of a run: {error}") from error
+    found = state.get("format") if isinstance(state, dict) else None
+    if found != _FORMAT:
+        raise RunError(f"{path}: expected a state of format {_FORMAT}, got {found}; it cannot be resumed")
+    return {key: value for key, value in state.items() if key != "format"}
+
+
+def first_difference(before: Mapping[str, str], now: Mapping[str, str]) -> str | None:
+    """What a run was given *before* and is given otherwise *now*, in words; None where all is the same.
+
+    The order counts too: files in another order are other batches.
+
+    >>> first_difference({"training.seed": "0", "--dev a": "x"}, {"training.seed": "1", "--dev a": "x"})
+    'training.seed: it began with 0, and not with 1'
+    >>> first_difference({"--train a": "x"}, {"--train a": "x", "--train b": "y"})
+    '--train b: it began without'
+    >>> first_difference({"--train a": "x", "--train b": "y"}, {"--train b": "y", "--train a": "x"})
+    '--train b: it began with another order'
+    """
+    for key in (*before, *now):
+        if key not in before or key not in now:
+            return f"{key}: it began {'with' if key in before else 'without'}"
+    for key, value in now.items():
+        if before[key] != value:
+            return f"{key}: it began with {_short(before[key])}, and not with {_short(value)}"
+    for key, at_its_place in zip(now, before, strict=True):
+        if key != at_its_place:
+            return f"{key}: it began with another order"
+    return None
+
+
+@contextlib.contextmanager
+def only_run_in(folder: Path) -> Iterator[None]:
+    """Make the run folder, and keep it from other processes until the block ends.
+
+    Raises:
+        RunError: another process trains there, or the folder cannot be written to.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = (folder / ".lock").open("wb")
+    except OSError as error:
+        raise RunError(f"{folder}: cannot be written: {error.strerror}") from error
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # a killed process holds no lock
+        except BlockingIOError as error:
+            raise RunError(f"{folder}: another process trains there") from error
+        yield
+
+
+def _short(value: str) -> str:
+    return f"{value[:24]}..." if value.startswith("sha256:") else value
+
+
+def _flush_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,260 @@
+"""``report.html`` and ``plots/`` of a run folder: how training went, and where the model is right and wrong on dev."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+from matplotlib.figure import Figure
+
+from training import plots
+from training.analysis import (
+    FAMILIARITIES,
+    MISSED,
+    OVERLAPPED,
+    SPURIOUS,
+    SurfaceForms,
+    Tagged,
+    by_familiarity,
+    by_length,
+    confusion,
+    evaluation_of,
+)
+from training.calibration import expected_calibration_error, reliability
+from training.checkpoint import write_file
+from training.errors import RunError
+from training.evaluation import Average, Evaluation, Score
+
+REPORT_FILE = "report.html"
+PLOTS = "plots"
+
+
+class Table(NamedTuple):
+    """Rows of text under column heads; the first column names the row."""
+
+    head: Sequence[str]
+    rows: Sequence[Sequence[str]]
+
+
+class Plot(NamedTuple):
+    """A figure, the name of its files, what it shows in one sentence, how to read it, and its numbers."""
+
+    name: str
+    figure: Figure
+    alt: str
+    caption: str
+    numbers: Table
+
+
+def write_report(
+    run: Path,
+    *,
+    name: str,
+    log: Sequence[Mapping[str, Any]],
+    dev: Mapping[str, Sequence[Tagged]],
+    trained_on: SurfaceForms,
+    settings: Mapping[str, Mapping[str, Any]],
+) -> None:
+    """Write ``report.html``, ``plots/*.png`` and ``plots/*.svg`` to the folder *run*.
+
+    *log* is that of the run, *dev* each dev corpus as the best epoch tags it,
+    *settings* are shown as they are.  The page needs no other file.
+
+    Raises:
+        RunError: the folder cannot be written to.
+    """
+    try:
+        (run / PLOTS).mkdir(exist_ok=True)
+    except OSError as error:
+        raise RunError(f"{run / PLOTS}: cannot be written: {error.strerror}") from error
+    figures = []
+    for plot in make_plots(log, [row for rows in dev.values() for row in rows], trained_on):
+        png, svg = plots.rendered(plot.figure)
+        write_file(run / PLOTS / f"{plot.name}.png", png)
+        write_file(run / PLOTS / f"{plot.name}.svg", svg)
+        figures.append((plot, _inline(svg.decode(), plot.name)))
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent / "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    page = environment.get_template("report.html").render(
+        name=name,
+        best=log[log[-1]["best_epoch"] - 1],
+        epochs=len(log),
+        corpora=_corpora({corpus: evaluation_of(rows) for corpus, rows in dev.items()}),
+        figures=figures,
+        settings=settings,
+    )
+    write_file(run / REPORT_FILE, page.encode())
+
+
+def make_plots(log: Sequence[Mapping[str, Any]], dev: Sequence[Tagged], trained_on: SurfaceForms) -> list[Plot]:
+    """All plots of a run, in the order of the report."""
+    return [
+        _learning_curve(log),
+        _label_scores(evaluation_of(dev)),
+        _confusion(dev),
+        _calibration(dev),
+        _length(dev),
+        _familiarity(dev, trained_on),
+    ]
+
+
+def _learning_curve(log: Sequence[Mapping[str, Any]]) -> Plot:
+    first, last, best = log[0], log[-1], log[log[-1]["best_epoch"] - 1]
+    corpora = list(first["dev"])
+    return Plot(
+        "learning-curve",
+        plots.learning_curve(log),
+        f"Over {len(log)} epochs the training loss goes from {first['loss']:.3f} to {last['loss']:.3f} nats per token"
+        f" and the dev F1 from {first['dev_f1']:.1%} to {last['dev_f1']:.1%}; epoch {best['epoch']} is best with"
+        f" {best['dev_f1']:.1%}.",
+        "The loss is a mean over the epoch, with dropout. The dev F1 is that of the averaged weights after it; the"
+        " epoch whose mean over the dev corpora is highest becomes the model.",
+        Table(
+            ["epoch", "loss", "learning rate", "tokens/s", "seconds", "dev F1", *corpora],
+            [
+                [
+                    str(entry["epoch"]),
+                    f"{entry['loss']:.4f}",
+                    f"{entry['learning_rate']:.2e}",
+                    f"{entry['tokens_per_s']:,}",
+                    f"{entry['seconds']:,.1f}",
+                    f"{entry['dev_f1']:.2%}",
+                    *(f"{entry['dev'][corpus]['f1']:.2%}" for corpus in corpora),
+                ]
+                for entry in log
+            ],
+        ),
+    )
+
+
+def _label_scores(evaluation: Evaluation) -> Plot:
+    micro = evaluation.micro
+    labels = sorted(evaluation.labels.items(), key=lambda item: item[1].f1)
+    (worst, lowest), (best, highest) = labels[0], labels[-1]
+    extremes = f"; {best} has the best F1 ({highest.f1:.1%}), {worst} the weakest ({lowest.f1:.1%})"
+    return Plot(
+        "labels",
+        plots.label_scores(evaluation),
+        f"Micro precision {micro.precision:.1%}, recall {micro.recall:.1%} and F1 {micro.f1:.1%}"
+        f" over {micro.gold:,} entities{extremes if len(labels) > 1 else ''}.",
+        "All dev corpora together. An entity counts when its exact span and its label are right. The micro average"
+        " weighs every entity the same, the macro average every label.",
+        _scores({**dict(sorted(evaluation.labels.items())), "micro": micro, "macro": evaluation.macro}),
+    )
+
+
+def _confusion(dev: Sequence[Tagged]) -> Plot:
+    counts = confusion(dev)
+    labels = sorted({label for pair in counts for label in pair} - {MISSED, OVERLAPPED, SPURIOUS})
+    columns = [*labels, OVERLAPPED, MISSED]
+    gold = sum(count for (there, _), count in counts.items() if there != SPURIOUS)
+    right = sum(count for (there, found), count in counts.items() if there == found)
+    return Plot(
+        "confusion",
+        plots.confusion_matrix(counts),
+        f"Of {gold:,} gold entities {right:,} were found with their boundaries and label,"
+        f" {sum(counts[label, MISSED] for label in labels):,} were missed and"
+        f" {sum(counts[label, OVERLAPPED] for label in labels):,} found with other boundaries;"
+        f" {sum(counts[SPURIOUS, label] for label in labels):,} found entities are spurious.",
+        "A row holds every gold entity of its label once. Right are those on the diagonal; beside it the boundaries"
+        " are right and the label is not. Spurious entities stand for no gold one.",
+        Table(
+            ["gold", *columns],
+            [[there, *(f"{counts[there, found]:,}" for found in columns)] for there in (*labels, SPURIOUS)],
+        ),
+    )
+
+
+def _calibration(dev: Sequence[Tagged]) -> Plot:
+    found = [(score, span in row.gold) for row in dev for span, score in row.found]
+    scores, correct = [score for score, _ in found], [is_right for _, is_right in found]
+    bins, error = reliability(scores, correct), expected_calibration_error(scores, correct)
+    return Plot(
+        "calibration",
+        plots.reliability_diagram(bins, error),
+        f"The share of right entities against their score, over {len(found):,} found entities: the two are"
+        f" {error:.1%} apart on average.",
+        "Below the dashed line the model is surer than it is right, above it less sure. The expected calibration"
+        " error is the mean distance between the two, weighted by the number of entities. A calibration that was fitted"
+        " on these very corpora looks a little better here than it is.",
+        Table(
+            ["score", "found", "mean score", "right"],
+            [
+                [f"{row.low:.0%} to {row.high:.0%}", f"{row.count:,}", f"{row.mean_score:.1%}", f"{row.precision:.1%}"]
+                for row in bins
+            ],
+        ),
+    )
+
+
+def _length(dev: Sequence[Tagged]) -> Plot:
+    groups = by_length(dev)
+    return Plot(
+        "length",
+        plots.f1_by_length(groups),
+        "F1 by tokens in the sentence: "
+        + ", ".join(f"{plots.length_of(group)}: {group.score.f1:.1%}" for group in groups)
+        + ".",
+        "All dev corpora together: where they differ in length, a difference may be one of corpora.",
+        _scores({plots.length_of(group): group.score for group in groups}),
+    )
+
+
+def _familiarity(dev: Sequence[Tagged], trained_on: SurfaceForms) -> Plot:
+    shares = by_familiarity(dev, trained_on)
+    rows = {"all labels": plots.all_labels(shares), **shares}
+    known = [(kind, share) for kind, share in rows["all labels"].items() if share.whole]
+    return Plot(
+        "familiarity",
+        plots.recall_by_familiarity(shares),
+        "Recall by how training knew the words of an entity: "
+        + ", ".join(f"{kind}: {share.part / share.whole:.1%} of {share.whole:,}" for kind, share in known)
+        + ".",
+        "Words are compared with their case. What was never in training shows how well the model goes by context and"
+        " spelling; what had another label there shows how far it goes by heart.",
+        Table(
+            ["label", *FAMILIARITIES],
+            [
+                [label, *(f"{row[kind].part:,} of {row[kind].whole:,}" for kind in FAMILIARITIES)]
+                for label, row in rows.items()
+            ],
+        ),
+    )
+
+
+def _corpora(evaluations: Mapping[str, Evaluation]) -> Table:
+    return _scores({name: evaluation.micro for name, evaluation in evaluations.items()})
+
+
+def _scores(scores: Mapping[str, Score | Average]) -> Table:
+    return Table(
+        ["", "precision", "recall", "F1", "gold", "found"],
+        [
+            [
+                name,
+                f"{score.precision:.2%}",
+                f"{score.recall:.2%}",
+                f"{score.f1:.2%}",
+                *((f"{score.gold:,}", f"{score.predicted:,}") if isinstance(score, Score) else ("", "")),
+            ]
+            for name, score in scores.items()
+        ],
+    )
+
+
+def _inline(svg: str, name: str) -> Markup:
+    """*Svg* as an element of a page that holds others: its ids begin with *name*."""
+    element = svg[svg.index("<svg") :]
+    element = re.sub(r'\bid="', f'id="{name}-', element)
+    element = re.sub(r'href="#', f'href="#{name}-', element)
+    element = element.replace("url(#", f"url(#{name}-")
+    return Markup(element.replace("<svg", '<svg aria-hidden="true"', 1))  # noqa: S704  (matplotlib escapes all text)
