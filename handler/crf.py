@@ -8,7 +8,6 @@ Recognition").
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -17,18 +16,6 @@ from handler.labels import TagRules
 
 #: Score of a step that the tag rules forbid: exp(-1e4) is 0 in every float type, and no gradient turns into NaN.
 FORBIDDEN = -1e4
-
-
-class Marginals(NamedTuple):
-    """How often each tag and each step is expected in a row, under one distribution over its tag sequences.
-
-    Attributes:
-        tags: Probability of each tag at each token, zeros on padding: (B, T, K).
-        transitions: Expected number of steps from tag *i* to tag *j* in the row, at ``[:, i, j]``: (B, K, K).
-    """
-
-    tags: Tensor
-    transitions: Tensor
 
 
 class LinearChainCRF(nn.Module):
@@ -89,34 +76,6 @@ class LinearChainCRF(nn.Module):
     def log_likelihood(self, emissions: Tensor, tags: Tensor, mask: Tensor) -> Tensor:
         """Log-probability of *tags*: (B, T, K), (B, T) ids, (B, T) -> (B,)."""
         return self.score(emissions, tags, mask) - self.log_partition(emissions, mask)
-
-    def marginals(self, emissions: Tensor, mask: Tensor) -> Marginals:
-        """Probability of each tag and expected number of each step (forward-backward): (B, T, K), (B, T)."""
-        forward, backward = self._forward_scores(emissions, mask), self._backward_scores(emissions, mask)
-        log_partition = torch.logsumexp(forward[:, -1] + self.end, dim=1)[:, None, None]  # (B, 1, 1)
-        tags = (forward + backward - log_partition).exp().masked_fill(~mask.unsqueeze(2), 0)
-        steps = (  # (B, T - 1, K before, K after)
-            forward[:, :-1, :, None]
-            + self.transitions
-            + (emissions + backward)[:, 1:, None, :]
-            - log_partition.unsqueeze(3)
-        )
-        return Marginals(tags, steps.exp().masked_fill(~mask[:, 1:, None, None], 0).sum(1))
-
-    def cross_entropy(self, emissions: Tensor, expected: Marginals, mask: Tensor) -> Tensor:
-        """Cross-entropy of the distribution that *expected* stands for and this one: (B, T, K), (B, T) -> (B,).
-
-        A chain's score is a sum over tags and steps, so that their expected numbers are all that is needed of the
-        other one (structure-level distillation, Wang et al. 2020, arXiv:2004.03846).
-        """
-        last = (mask.sum(1) - 1)[:, None, None].expand(-1, 1, emissions.size(2))
-        score = (
-            (expected.tags[:, 0] * self.start).sum(1)
-            + (expected.tags * emissions).sum((1, 2))
-            + (expected.transitions * self.transitions).sum((1, 2))
-            + (expected.tags.gather(1, last).squeeze(1) * self.end).sum(1)
-        )
-        return self.log_partition(emissions, mask) - score
 
     def subset_log_likelihood(self, emissions: Tensor, allowed: Tensor, mask: Tensor) -> Tensor:
         """Log-probability that every tag is an *allowed* one: (B, T, K), (B, T, K) bool, (B, T) -> (B,).

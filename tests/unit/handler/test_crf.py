@@ -158,63 +158,11 @@ def test_path_marginals_of_nothing_are_empty(crf, batch):
     assert crf.path_marginals(*batch, [], [], []).shape == (0,)
 
 
-def other_crf(crf):
-    """A second chain with the tag rules of *crf* and weights of its own."""
-    torch.manual_seed(11)
-    other = LinearChainCRF(K).double()
-    for name in ("start_allowed", "transitions_allowed", "end_allowed"):
-        setattr(other, name, getattr(crf, name))
-    with torch.no_grad():
-        for parameter in other.parameters():
-            parameter.normal_(std=2)
-    return other
-
-
 def path_probabilities(crf, emissions):
     """Probability of every path of one row: {path: p}."""
     scored = every_path(crf, emissions)
     log_partition = log_sum_exp([score for score, _ in scored])
     return {tuple(path): math.exp(score - log_partition) for score, path in scored}
-
-
-def test_marginals_count_tags_and_steps_over_all_paths(crf, batch):
-    emissions, mask = batch
-
-    tags, transitions = crf.marginals(emissions, mask)
-
-    for row, row_emissions in enumerate(rows_of(emissions)):
-        expected_tags, expected_steps = torch.zeros(len(row_emissions), K), torch.zeros(K, K)
-        for path, probability in path_probabilities(crf, row_emissions).items():
-            for t, tag in enumerate(path):
-                expected_tags[t, tag] += probability
-            for i, j in itertools.pairwise(path):
-                expected_steps[i, j] += probability
-        torch.testing.assert_close(tags[row, : len(row_emissions)].float(), expected_tags)
-        torch.testing.assert_close(transitions[row].float(), expected_steps)
-        assert not tags[row, len(row_emissions) :].any()
-
-
-def test_cross_entropy_is_taken_over_all_paths(crf, batch):
-    emissions, mask = batch
-    teacher, teacher_emissions = other_crf(crf), emissions.flip(2).masked_fill(~mask.unsqueeze(2), -3e3)
-
-    cross_entropy = crf.cross_entropy(emissions, teacher.marginals(teacher_emissions, mask), mask)
-
-    for row, (own, its) in enumerate(zip(rows_of(emissions), rows_of(teacher_emissions), strict=True)):
-        student = path_probabilities(crf, own)
-        expected = -sum(
-            p * math.log(student[path]) for path, p in path_probabilities(teacher, its).items() if p and student[path]
-        )
-        assert cross_entropy[row].item() == pytest.approx(expected, rel=1e-6)
-
-
-def test_cross_entropy_with_itself_is_least(crf, batch):
-    emissions, mask = batch
-    itself = crf.cross_entropy(emissions, crf.marginals(emissions, mask), mask)
-
-    other = crf.cross_entropy(emissions + torch.randn_like(emissions), crf.marginals(emissions, mask), mask)
-
-    assert (other > itself).all()
 
 
 def test_subset_log_likelihood_sums_over_the_allowed_paths(crf, batch):
