@@ -61,7 +61,8 @@ class Display:
         new = self._done - self._before
         if not new:
             return "?"
-        return duration((time.monotonic() - self._started) * (self._total - self._done) / new)
+        left = max(0, self._total - self._done)  # the total is an estimate where corpora are seen in part
+        return duration((time.monotonic() - self._started) * left / new)
 
 
 def duration(seconds: float) -> str:
