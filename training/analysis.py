@@ -10,6 +10,7 @@ from handler.labels import Span
 from handler.tagger import ScoredSpan, Tagger
 from training.corpora import Sentence, label_set
 from training.evaluation import Evaluation, Score, score_spans, span_errors, tag_sentences
+from training.examples import OR
 
 #: What can become of a gold entity that is not found with its exact boundaries.
 OVERLAPPED, MISSED = "other boundaries", "missed"
@@ -68,7 +69,7 @@ def evaluation_of(tagged: Iterable[Tagged]) -> Evaluation:
 
 
 def surface_forms(sentences: Iterable[Sentence]) -> SurfaceForms:
-    """The words of every entity of *sentences*, case and all, and the labels that they have.
+    """The words of every entity of *sentences*, case and all, and the labels that they have or may have.
 
     >>> surface_forms([Sentence(("in", "New", "York"), (Span(1, 3, "LOC"),))])
     {('New', 'York'): {'LOC'}}
@@ -76,7 +77,7 @@ def surface_forms(sentences: Iterable[Sentence]) -> SurfaceForms:
     forms: dict[tuple[str, ...], set[str]] = {}
     for words, spans in sentences:
         for start, end, label in spans:
-            forms.setdefault(words[start:end], set()).add(label)
+            forms.setdefault(words[start:end], set()).update(label.split(OR))
     return forms
 
 

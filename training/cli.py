@@ -203,6 +203,7 @@ def _train(arguments: argparse.Namespace) -> int:
     from training.seeds import train_seeds
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stderr)
+    logging.getLogger("gensim").setLevel(logging.WARNING)  # it tells of every call
     run = arguments.run_dir or Path("runs") / arguments.out.name
 
     def train_one(seed: int | None, folder: Path, out: Path) -> dict[str, Any]:

@@ -25,6 +25,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils import deterministic
 
 from handler.bundle import Bundle
 from handler.config import BundleConfig
@@ -225,12 +226,17 @@ class Trainer:
         if not self._has_begun:
             self.begin()
         with self._session() as session:
-            while progress.epoch < settings.max_epochs and progress.epoch - progress.best_epoch < settings.patience:
+            while progress.epoch < settings.max_epochs and not self._is_out_of_patience():
                 self._train_epoch(session)
                 self._end_epoch(self._evaluate(session), session)
             if signal_number := session.asked_to_stop():
                 raise StoppedError(signal_number)
         return progress
+
+    def _is_out_of_patience(self) -> bool:
+        """True when dev F1 has not risen for long; before the first entity is found there is nothing to fall behind."""
+        progress = self._progress
+        return progress.best_f1 > 0 and progress.epoch - progress.best_epoch >= self._settings.patience
 
     def _train_epoch(self, session: _Session) -> None:
         """The mini-batches of the current epoch that are not done yet."""
@@ -393,7 +399,10 @@ class Trainer:
             len(sentence.words) for name, spans in progress.found.items() for sentence in self._dev[name][: len(spans)]
         )
         was_deterministic = torch.are_deterministic_algorithms_enabled()
+        was_filled = deterministic.fill_uninitialized_memory  # type: ignore[attr-defined]
         torch.use_deterministic_algorithms(True)
+        # Nothing here reads memory that it has not written, which would be filled with NaN.
+        deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
         try:
             with (
                 Display(
@@ -405,6 +414,7 @@ class Trainer:
                 yield _Session(display, asked_to_stop, time.monotonic())
         finally:
             torch.use_deterministic_algorithms(was_deterministic)
+            deterministic.fill_uninitialized_memory = was_filled  # type: ignore[attr-defined]
 
     def _bundle_with(self, weights: Mapping[str, Tensor]) -> Bundle:
         model: BiLSTMCRF = copy.deepcopy(self._model)

@@ -55,7 +55,7 @@ class WebConfig:
         models: The allow-list of models, by the names TorchServe knows them; the first is the default.
         timeout_s: Deadline of one call to TorchServe, in seconds, connecting, reading and retries included.
         ready_timeout_s: The same for the canary of ``/readyz``, which is never retried.
-        canary: A sentence every model finds an entity in; change it for models with other languages or labels.
+        canary: A sentence that every model must find an entity in to be ready, or None: any answer will do then.
         max_chars: Longest text accepted, in Unicode code points.
         host: Address gunicorn binds.
         port: Port gunicorn binds.
@@ -69,7 +69,7 @@ class WebConfig:
     models: tuple[str, ...] = ("en",)
     timeout_s: float = 10.0
     ready_timeout_s: float = 2.0
-    canary: str = "Barack Obama was born in Hawaii."
+    canary: str | None = None
     max_chars: int = 10_000
     host: str = "127.0.0.1"
     port: int = 8000
@@ -89,7 +89,8 @@ class WebConfig:
         _check_range("timeout_s", self.timeout_s, 0.01, 600)
         _check_range("ready_timeout_s", self.ready_timeout_s, 0.01, 600)
         _check_range("max_chars", self.max_chars, 1, LARGEST_MAX_CHARS)
-        _check(0 < len(self.canary) <= 1_000, "canary", "1 to 1000 characters", self.canary)
+        is_canary = self.canary is None or 0 < len(self.canary) <= 1_000
+        _check(is_canary, "canary", "1 to 1000 characters", self.canary)
         _check(re.fullmatch(r"[A-Za-z0-9.:_-]+", self.host) is not None, "host", "an address or a name", self.host)
         _check_range("port", self.port, 1, 65_535)
         _check_range("num_workers", self.num_workers, 1, 64)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, Final
 
 from flask import Blueprint
 from flask.typing import ResponseReturnValue
@@ -12,6 +12,9 @@ from web.errors import ModelReplyError, ModelUnavailableError, UpstreamError
 from web.service import Service
 
 blueprint = Blueprint("health", __name__)
+
+#: The canary where the operator has chosen none.
+_SENTENCE: Final = "Barack Obama was born in Hawaii."
 
 
 @blueprint.get("/livez")
@@ -22,7 +25,10 @@ def livez() -> ResponseReturnValue:
 
 @blueprint.get("/readyz")
 def readyz() -> ResponseReturnValue:
-    """200 when every model finds an entity in the canary sentence in time, else 503 with the reason for each model.
+    """200 when every model answers the canary sentence in time, else 503 with the reason for each model.
+
+    A sentence that the operator has chosen must have an entity for every model; ours need not, as a model may be for
+    another language or for diseases.
 
     TorchServe's own ``/ping`` says Healthy before a model is loaded and after its workers have died, so only an
     answer counts, and only to the first attempt. The models are asked at the same time: the slowest alone decides how
@@ -41,8 +47,8 @@ def readyz() -> ResponseReturnValue:
 def _state(service: Service, name: str) -> dict[str, Any]:
     config = service.config
     try:
-        reply = service.client.probe(name, config.canary, timeout_s=config.ready_timeout_s)
-        if not reply.entities:
+        reply = service.client.probe(name, config.canary or _SENTENCE, timeout_s=config.ready_timeout_s)
+        if config.canary and not reply.entities:
             raise ModelReplyError("The model found no entity in the canary sentence.")
     except UpstreamError as error:
         return {"ready": False, "error": {"code": error.code, "message": str(error)}}

@@ -293,3 +293,14 @@ def test_a_corpus_without_a_label_does_not_unteach_it(tmp_path):
 
     assert f1_on_places(unannotated={"web": ("LOC",)}) > 0.9
     assert f1_on_places() < 0.7
+
+
+def test_patience_does_not_run_out_before_anything_is_found(tmp_path):
+    trainer = new_trainer(tmp_path, max_epochs=12, patience=1, learning_rate=1e-9)
+    for bias in (trainer._model.linear.bias.data, trainer._average["linear.bias"]):
+        bias[0] = 1e3  # O
+
+    progress = trainer.fit()
+
+    assert progress.best_f1 == 0
+    assert progress.epoch == 12

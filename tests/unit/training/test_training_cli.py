@@ -46,7 +46,8 @@ def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("run")
     (folder / "news.conll").write_text(CORPUS * 8)
     (folder / "map.json").write_text(json.dumps(MAP))
-    config = {"model": {"hidden_dim": 16}, "training": {"max_epochs": 15, "patience": 15, "learning_rate": 0.02}}
+    training = {"max_epochs": 15, "patience": 15, "learning_rate": 0.02, "perturbations": {}}
+    config = {"model": {"hidden_dim": 16}, "training": training}
     (folder / "config.json").write_text(json.dumps(config))
     vectors = gensim.models.KeyedVectors(6)
     words = ["ann", "bob", "oslo", "lives", "met", "in", "on", "."]

@@ -29,12 +29,23 @@ def test_the_canary_can_be_another_sentence(upstream, make_site):
     assert json.loads(upstream.requests[0][2]) == {"text": "Oslo"}
 
 
+@pytest.mark.parametrize(("canary", "status"), [(None, 200), ("Oslo", 503)])
+def test_an_entity_is_asked_for_only_in_a_sentence_that_the_operator_chose(upstream, make_site, canary, status):
+    upstream.answer(200, {"model": MODEL, "entities": []})
+
+    reply = make_site(upstream.url, canary=canary).get("/readyz")
+
+    assert reply.status_code == status
+    if canary:
+        message = "The model found no entity in the canary sentence."
+        assert reply.json["models"]["en"]["error"] == {"code": "bad_model_reply", "message": message}
+
+
 @pytest.mark.parametrize(
     ("status", "answer", "code", "message"),
     [
         (503, b"", "model_unavailable", "The model server answered with status 503."),
         (404, b"", "model_unavailable", "The model is not loaded on the model server."),
-        (200, {"model": MODEL, "entities": []}, "bad_model_reply", "The model found no entity in the canary sentence."),
         (200, b"Healthy", "bad_model_reply", "The model's reply is not JSON."),
     ],
 )
