@@ -102,3 +102,22 @@ def test_word_dropout_hides_words_in_training_alone(bundle, model):
     unknown = model.eval().emissions(batch._replace(known=torch.zeros_like(batch.known)))
     torch.testing.assert_close(hidden[batch.mask], unknown[batch.mask])
     assert not torch.allclose(evaluated[batch.mask], unknown[batch.mask])
+
+
+def test_training_sees_the_contexts_and_gradients_that_packed_rows_give(bundle, model):
+    batch = encode(bundle, SENTENCES)
+    tokens = torch.randn(*batch.mask.shape, model.lstm.input_size, dtype=torch.float64)
+    packed, unpacked = tokens.clone().requires_grad_(), tokens.clone().requires_grad_()
+    at_random = torch.randn(*batch.mask.shape, 8, dtype=torch.float64)
+
+    expected = model.eval()._contexts(packed, batch.mask)
+    (expected * at_random).sum().backward()
+    gradients = [weight.grad.clone() for weight in model.lstm.parameters()]
+    model.zero_grad()
+    contexts = model.train()._contexts(unpacked, batch.mask)
+    (contexts * at_random).sum().backward()
+
+    torch.testing.assert_close(contexts, expected, rtol=0, atol=1e-12)
+    torch.testing.assert_close(unpacked.grad, packed.grad, rtol=0, atol=1e-12)
+    for weight, gradient in zip(model.lstm.parameters(), gradients, strict=True):
+        torch.testing.assert_close(weight.grad, gradient, rtol=0, atol=1e-12)
