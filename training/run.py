@@ -267,6 +267,10 @@ def _vectors_digest(vectors: WordVectors) -> str:
     digest = hashlib.sha256("\n".join(vectors.words()).encode("utf-8", "surrogatepass"))
     for rows in np.array_split(np.arange(len(vectors)), len(vectors) // 10_000 + 1):
         digest.update(vectors.take(rows).tobytes())
+    for part in vectors.subwords:
+        digest.update(f"{part.min_n} {part.max_n} {part.left}".encode())
+        for array in part.table.arrays:
+            digest.update(memoryview(array.reshape(-1).view(np.uint8)))
     return f"sha256:{digest.hexdigest()}"
 
 
