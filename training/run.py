@@ -270,7 +270,7 @@ def _vectors_digest(vectors: WordVectors) -> str:
     for part in vectors.subwords:
         digest.update(f"{part.min_n} {part.max_n} {part.left}".encode())
         for array in part.table.arrays:
-            digest.update(memoryview(array.reshape(-1).view(np.uint8)))
+            digest.update(array.tobytes())
     return f"sha256:{digest.hexdigest()}"
 
 
