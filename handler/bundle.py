@@ -102,9 +102,12 @@ class Bundle:
         for name, content in (extras or {}).items():
             (staging / name).write_bytes(content)
         digest = file_digest(staging / CONFIG_FILE)
+        replaced = folder.with_name(f".{folder.name}.old")
+        shutil.rmtree(replaced, ignore_errors=True)
         if folder.exists():
-            shutil.rmtree(folder)
+            folder.rename(replaced)  # a kill leaves no folder that is half a bundle
         staging.rename(folder)
+        shutil.rmtree(replaced, ignore_errors=True)
         return replace(self, config=config, digest=digest)
 
     def encoder(self) -> FeatureEncoder:

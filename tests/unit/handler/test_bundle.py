@@ -2,6 +2,9 @@
 
 import json
 import shutil
+import subprocess
+import sys
+import time
 
 import numpy as np
 import pytest
@@ -52,6 +55,30 @@ def test_saving_over_a_bundle_replaces_it_whole(folder, make_bundle):
 
     assert not (folder / "stray.txt").exists()
     assert Bundle.load(folder).digest == file_digest(folder / "config.json")
+
+
+@pytest.mark.parametrize("seconds", [0.005, 0.02, 0.05])
+def test_a_kill_leaves_a_whole_bundle_or_none_and_the_next_save_goes_through(folder, tmp_path, seconds):
+    target = tmp_path / "target"
+    script = """
+import sys
+from pathlib import Path
+from handler.bundle import Bundle
+bundle = Bundle.load(Path(sys.argv[1]))
+bundle.save(Path(sys.argv[2]))
+print("saved", flush=True)
+while True:
+    bundle.save(Path(sys.argv[2]))
+"""
+    with subprocess.Popen([sys.executable, "-c", script, folder, target], stdout=subprocess.PIPE) as process:
+        process.stdout.readline()
+        time.sleep(seconds)
+        process.kill()
+
+    if target.exists():
+        Bundle.load(target)
+    Bundle.load(folder).save(target)
+    assert [path.name for path in tmp_path.iterdir() if "target" in path.name] == ["target"]
 
 
 @pytest.mark.parametrize("there", ["a folder", "a file"])
