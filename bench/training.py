@@ -78,7 +78,7 @@ class Lap(NamedTuple):
 
 def generated(num_sentences: int) -> list[Sentence]:
     """Sentences of made-up words, which are as often and as long as English ones are; the same each time."""
-    chance = random.Random(0)  # noqa: S311
+    chance = random.Random(0)
     words = [_word(rank, chance) for rank in range(NUM_WORDS)]
     weights = list(accumulate(1 / (rank + 1) for rank in range(NUM_WORDS)))  # Zipf
     sentences = []
@@ -265,7 +265,7 @@ def _sentences(path: Path | None, num_sentences: int) -> list[Sentence]:
     sentences = [sentence for sentence in read_corpus(path) if sentence.words]
     if open_labels := [label for label in label_set(sentences) if OR in label]:
         raise SystemExit(f"{path}: expected one label for each entity, got {open_labels[0]}")
-    chance = random.Random(0)  # noqa: S311
+    chance = random.Random(0)
     return chance.sample(sentences, min(num_sentences, len(sentences)))
 
 

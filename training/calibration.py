@@ -15,14 +15,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import minimize  # type: ignore[import-untyped]
-from scipy.special import expit  # type: ignore[import-untyped]
+from scipy.optimize import minimize
+from scipy.special import expit
 
 from handler.bundle import Bundle
 from handler.calibration import calibrated, log_odds
 from handler.config import Calibration
 from handler.tagger import Tagger
-from training.corpora import Sentence, label_set
+from training.analysis import tag_corpus
+from training.corpora import Sentence
 
 #: Predicted entities that a corpus must have to take part in a fit; fewer say too little.
 MIN_SPANS = 50
@@ -60,13 +61,10 @@ class Bin(NamedTuple):
 
 def predictions(tagger: Tagger, sentences: Sequence[Sentence]) -> list[Prediction]:
     """What *tagger* finds in *sentences*; labels that they never annotate are left out."""
-    annotated = set(label_set(sentences))
-    found = tagger.tag_words([sentence.words for sentence in sentences])
     return [
-        Prediction(score, span.label, span.end - span.start, span in sentence.spans)
-        for sentence, spans in zip(sentences, found, strict=True)
-        for span, score in spans
-        if span.label in annotated
+        Prediction(score, span.label, span.end - span.start, span in gold)
+        for _, gold, found in tag_corpus(tagger, sentences, "calibration")
+        for span, score in found
     ]
 
 
