@@ -265,7 +265,8 @@ def test_repeated_requests_are_logged_once_and_without_a_text(scripted, make_cli
     with pytest.raises(UpstreamError):
         client.tag_text("en", "Attack at dawn")
 
-    assert [record.getMessage() for record in caplog.records] == [
+    # Whether a kept connection is already known to be closed is a matter of luck, and the transport's own event.
+    assert [record.getMessage() for record in caplog.records if record.name == "web.client"] == [
         "model en: answered attempt 4",
         "model en refused a request: malformed_request",
     ]
