@@ -9,8 +9,7 @@ to no change.  Why so: docs/decisions/0010.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,12 +17,10 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize
 from scipy.special import expit
 
-from handler.bundle import Bundle
 from handler.calibration import calibrated, log_odds
 from handler.config import Calibration
-from handler.tagger import Tagger
-from training.analysis import tag_corpus
-from training.corpora import Sentence
+from handler.tagger import ScoredSpan
+from training.analysis import Tagged
 
 #: Predicted entities that a corpus must have to take part in a fit; fewer say too little.
 MIN_SPANS = 50
@@ -59,12 +56,25 @@ class Bin(NamedTuple):
     precision: float
 
 
-def predictions(tagger: Tagger, sentences: Sequence[Sentence]) -> list[Prediction]:
-    """What *tagger* finds in *sentences*; labels that they never annotate are left out."""
+def predictions(tagged: Iterable[Tagged]) -> list[Prediction]:
+    """All entities that were found in *tagged*, in order."""
     return [
         Prediction(score, span.label, span.end - span.start, span in gold)
-        for _, gold, found in tag_corpus(tagger, sentences, "calibration")
+        for _, gold, found in tagged
         for span, score in found
+    ]
+
+
+def with_scores(tagged: Iterable[Tagged], calibration: Calibration | None) -> list[Tagged]:
+    """*Tagged*, whose scores are marginals, with the scores that *calibration* makes of them; None leaves them."""
+    if calibration is None:
+        return list(tagged)
+    slope, offsets = calibration.slope, calibration.offsets
+    return [
+        row._replace(
+            found=tuple(ScoredSpan(span, calibrated(score, slope, offsets[span.label])) for span, score in row.found)
+        )
+        for row in tagged
     ]
 
 
@@ -146,39 +156,26 @@ def fit(corpora: Sequence[Sequence[Prediction]], labels: Sequence[str]) -> Calib
     return Calibration(slope, dict(zip(labels, offsets, strict=True)))
 
 
-def fit_calibration(bundle: Bundle, dev: Mapping[str, Sequence[Sentence]]) -> Calibration | None:
-    """The calibration of *bundle*'s marginals on the corpora *dev*, whatever calibration it has already."""
-    tagger = _uncalibrated(bundle)
-    return fit([predictions(tagger, sentences) for sentences in dev.values()], bundle.config.model.labels)
-
-
-def calibration_metrics(bundle: Bundle, corpora: Mapping[str, Sequence[Sentence]]) -> dict[str, Any]:
-    """How good *bundle*'s marginals and its scores are on each of *corpora*, as ``metrics.json`` holds it.
+def calibration_metrics(marginals: Mapping[str, Sequence[Tagged]], calibration: Calibration | None) -> dict[str, Any]:
+    """How good *marginals*, by corpus, and the scores made of them are, as ``metrics.json`` holds it.
 
     ``chance`` is what the error of exact scores would be on so few entities.
     """
-    tagger, calibration = _uncalibrated(bundle), bundle.config.calibration
     metrics = {}
-    for name, sentences in corpora.items():
-        found = predictions(tagger, sentences)
-        correct = [prediction.correct for prediction in found]
-        marginals = scores = [prediction.score for prediction in found]
-        if calibration:
-            scores = [calibrated(p.score, calibration.slope, calibration.offsets[p.label]) for p in found]
+    for name, tagged in marginals.items():
+        uncalibrated, served = predictions(tagged), predictions(with_scores(tagged, calibration))
+        correct = [prediction.correct for prediction in served]
+        before, after = ([prediction.score for prediction in found] for found in (uncalibrated, served))
         metrics[name] = {
-            "entities": len(found),
+            "entities": len(served),
             "ece": {
-                "marginal": round(expected_calibration_error(marginals, correct), 4),
-                "score": round(expected_calibration_error(scores, correct), 4),
-                "chance": round(chance_calibration_error(scores), 4),
+                "marginal": round(expected_calibration_error(before, correct), 4),
+                "score": round(expected_calibration_error(after, correct), 4),
+                "chance": round(chance_calibration_error(after), 4),
             },
             "brier": {
-                "marginal": round(brier_score(marginals, correct), 4),
-                "score": round(brier_score(scores, correct), 4),
+                "marginal": round(brier_score(before, correct), 4),
+                "score": round(brier_score(after, correct), 4),
             },
         }
     return metrics
-
-
-def _uncalibrated(bundle: Bundle) -> Tagger:
-    return Tagger(replace(bundle, config=replace(bundle.config, calibration=None)))

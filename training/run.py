@@ -29,7 +29,7 @@ from handler.errors import ConfigError
 from handler.tagger import Tagger
 from handler.vectors import WordVectors
 from training.analysis import evaluation_of, surface_forms, tag_corpus
-from training.calibration import calibration_metrics, fit_calibration
+from training.calibration import calibration_metrics, fit, predictions, with_scores
 from training.checkpoint import CHECKPOINT_SECONDS, only_run_in, write_file
 from training.corpora import LabelMap, Sentence, label_set, read_corpus, read_label_map
 from training.errors import CorpusError, RunError
@@ -149,12 +149,16 @@ def train_bundle(
 
         logger.info("epoch %d is the best; scoring it on the dev and test files", progress.best_epoch)
         best = Bundle.load(run / BEST)
-        calibration = fit_calibration(best, corpora["dev"])
-        bundle = replace(best, digest="", config=replace(best.config, calibration=calibration))
-        tagger = Tagger(bundle)
-        tagged = {
+        tagger = Tagger(best)  # not calibrated yet: its scores are marginals
+        marginals = {
             part: {name: tag_corpus(tagger, corpus, name) for name, corpus in corpora[part].items()}
             for part in ("dev", "test")
+        }
+        calibration = fit([predictions(rows) for rows in marginals["dev"].values()], model.labels)
+        bundle = replace(best, digest="", config=replace(best.config, calibration=calibration))
+        tagged = {
+            part: {name: with_scores(rows, calibration) for name, rows in named.items()}
+            for part, named in marginals.items()
         }
         scores = {
             part: {name: evaluation_of(sentences) for name, sentences in named.items()}
@@ -165,7 +169,7 @@ def train_bundle(
             "best_epoch": progress.best_epoch,
             "epochs": progress.epoch,
             **{part: {name: score.to_dict() for name, score in named.items()} for part, named in scores.items()},
-            "calibration": calibration_metrics(bundle, {**corpora["dev"], **corpora["test"]}),
+            "calibration": calibration_metrics({**marginals["dev"], **marginals["test"]}, calibration),
             "data": {f"{file.name}{file.path.suffix}": file.digest for sources in files.values() for file in sources},
             "libraries": libraries,
         }

@@ -14,6 +14,7 @@ from handler.calibration import calibrated
 from handler.config import Calibration
 from handler.labels import Span
 from handler.tagger import ScoredSpan, Tagger
+from training.analysis import Tagged, tag_corpus
 from training.calibration import (
     MIN_SLOPE,
     MIN_SPANS,
@@ -23,9 +24,9 @@ from training.calibration import (
     chance_calibration_error,
     expected_calibration_error,
     fit,
-    fit_calibration,
     predictions,
     reliability,
+    with_scores,
 )
 from training.corpora import Sentence
 
@@ -89,27 +90,21 @@ def test_exact_scores_are_off_by_chance_about_as_much_as_it_says(num_scores):
     assert chance_calibration_error(scores) == pytest.approx(np.mean(errors), rel=0.1)
 
 
-class FakeTagger:
-    """Finds the same three spans in every sentence."""
-
-    def tag_words(self, sentences):
-        spans = [Span(0, 2, "PER"), Span(2, 3, "LOC"), Span(3, 4, "ORG")]
-        return [[ScoredSpan(span, 0.5 + i / 10) for i, span in enumerate(spans)] for _ in sentences]
-
-
 def test_a_prediction_is_correct_when_span_and_label_are():
     words = ("a", "b", "c", "d")
-    sentences = [
-        Sentence(words, (Span(0, 2, "PER"), Span(2, 3, "PER"))),
-        Sentence(words, (Span(0, 1, "PER"), Span(2, 3, "LOC"))),
-    ]
+    found = (ScoredSpan(Span(0, 2, "PER"), 0.5), ScoredSpan(Span(2, 3, "LOC"), 0.6))
 
-    assert predictions(FakeTagger(), sentences) == [
+    assert predictions(
+        [
+            Tagged(words, (Span(0, 2, "PER"), Span(2, 3, "PER")), found),
+            Tagged(words, (Span(0, 1, "PER"), Span(2, 3, "LOC")), found),
+        ]
+    ) == [
         Prediction(0.5, "PER", 2, True),
         Prediction(0.6, "LOC", 1, False),
         Prediction(0.5, "PER", 2, False),
         Prediction(0.6, "LOC", 1, True),
-    ]  # and no ORG, which nobody annotated here
+    ]
 
 
 def drawn(count, seed, slope=1.0, offsets=(0.0, 0.0)):
@@ -248,26 +243,33 @@ def with_calibration(bundle, calibration):
     return replace(bundle, config=replace(bundle.config, calibration=calibration))
 
 
-def test_a_bundle_is_calibrated_on_its_marginals_whatever_calibration_it_has(make_bundle, corpora):
-    calibration = fit_calibration(make_bundle(), corpora)
+def tagged_by(bundle, corpora):
+    tagger = Tagger(bundle)
+    return {name: tag_corpus(tagger, sentences, name) for name, sentences in corpora.items()}
 
-    assert calibration == fit([predictions(Tagger(make_bundle()), corpus) for corpus in corpora.values()], LABELS)
+
+def test_the_scores_of_marginals_are_those_that_the_bundle_serves_with_that_calibration(make_bundle, corpora):
+    marginals = tagged_by(make_bundle(), corpora)
+    calibration = fit([predictions(rows) for rows in marginals.values()], LABELS)
     assert calibration != Calibration(1.0, {"LOC": 0.0, "PER": 0.0})
-    assert (
-        fit_calibration(with_calibration(make_bundle(), Calibration(3.0, {"LOC": 1, "PER": 1})), corpora) == calibration
-    )
+
+    served = tagged_by(with_calibration(make_bundle(), calibration), corpora)
+
+    assert {name: with_scores(rows, calibration) for name, rows in marginals.items()} == served
+    assert served != marginals
+    assert {name: with_scores(rows, None) for name, rows in marginals.items()} == marginals
 
 
 def test_metrics_speak_of_the_marginals_and_of_the_scores_that_are_served(make_bundle, corpora):
-    bundle = with_calibration(make_bundle(), fit_calibration(make_bundle(), corpora))
+    marginals = tagged_by(make_bundle(), corpora)
+    calibration = fit([predictions(rows) for rows in marginals.values()], LABELS)
 
-    metrics = calibration_metrics(bundle, {"dev-b": corpora["dev-b"]})
+    metrics = calibration_metrics({"dev-b": marginals["dev-b"]}, calibration)
 
     assert metrics.keys() == {"dev-b"}
-    marginals = predictions(Tagger(make_bundle()), corpora["dev-b"])
-    served = predictions(Tagger(bundle), corpora["dev-b"])
+    served = predictions(tagged_by(with_calibration(make_bundle(), calibration), corpora)["dev-b"])
     correct = correct_of(served)
-    before, after = ([p.score for p in found] for found in (marginals, served))
+    before, after = ([p.score for p in found] for found in (predictions(marginals["dev-b"]), served))
     assert metrics["dev-b"] == {
         "entities": len(served),
         "ece": {
@@ -281,7 +283,7 @@ def test_metrics_speak_of_the_marginals_and_of_the_scores_that_are_served(make_b
 
 
 def test_without_a_calibration_the_marginal_is_the_score(make_bundle, corpora):
-    metrics = calibration_metrics(make_bundle(), corpora)["dev-a"]
+    metrics = calibration_metrics(tagged_by(make_bundle(), corpora), None)["dev-a"]
 
     assert metrics["ece"]["marginal"] == metrics["ece"]["score"] > 0
     assert metrics["brier"]["marginal"] == metrics["brier"]["score"] > 0
