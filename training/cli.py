@@ -158,8 +158,8 @@ def add_parsers(subparsers: argparse._SubParsersAction[argparse.ArgumentParser])
     corpora = subparsers.add_parser(
         "open-corpora",
         help="prepare the open English corpora that models/en is trained on",
-        description="Mend the open English corpora, map them to PER, ORG, LOC and MISC, and write train-, dev- and test- "
-        "files of CoNLL columns, one for each corpus; those named -native keep the labels of their corpus.",
+        description="Mend the open English corpora, map them to PER, ORG, LOC and MISC, and write train-, dev- and "
+        "test- files of CoNLL columns, one for each corpus; those named -native keep the labels of their corpus.",
     )
     corpora.add_argument("data", type=Path, metavar="DATA", help="a folder with gmb_kaggle/, docred/, uner_ewt/, ...")
     corpora.add_argument("--out", type=Path, required=True, metavar="DIR")
