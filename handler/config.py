@@ -19,8 +19,12 @@ from typing import Any, TypeVar, get_type_hints
 from handler.errors import ConfigError
 from handler.labels import SCHEMES, Scheme
 
-#: What is written; format 1, without ``calibration`` and ``SINCE_FORMAT_2``, is still read.
-FORMAT = 2
+#: What is written; still read are format 2, with ``UNTIL_FORMAT_2``, and format 1, without ``calibration`` and
+#: ``SINCE_FORMAT_2`` besides.
+FORMAT = 3
+
+#: A setting of models that has no consequence any more: how long a text may be is for the server to say.
+UNTIL_FORMAT_2 = "max_chars"
 
 #: Training settings that format 1 does not have, as it trained without them.
 SINCE_FORMAT_2: Mapping[str, object] = MappingProxyType({"corpus_shares": {}, "unannotated": {}, "perturbations": {}})
@@ -49,7 +53,6 @@ class ModelConfig:
         max_word_chars: Characters of a word that the network looks at, its first and last halves.
         case_dim: Width of the case embedding.
         hidden_dim: Width of the BiLSTM output, both directions together; even.
-        max_chars: Longest text accepted, in Unicode code points.
     """
 
     labels: tuple[str, ...]
@@ -61,7 +64,6 @@ class ModelConfig:
     max_word_chars: int = 20
     case_dim: int = 8
     hidden_dim: int = 200
-    max_chars: int = 10_000
 
     def __post_init__(self) -> None:
         """Refuse what cannot be built.
@@ -74,7 +76,7 @@ class ModelConfig:
             _require(_LABEL.fullmatch(label) is not None, "model", "labels", "letters, digits, - and _", label)
         _require(len(set(self.labels)) == len(self.labels), "model", "labels", "distinct labels", self.labels)
         _require(self.scheme in SCHEMES, "model", "scheme", f"one of {', '.join(SCHEMES)}", self.scheme)
-        for key in ("word_dim", "char_dim", "char_filters", "case_dim", "max_chars"):
+        for key in ("word_dim", "char_dim", "char_filters", "case_dim"):
             _require(getattr(self, key) > 0, "model", key, "a positive number", getattr(self, key))
         for key in ("max_word_chars", "hidden_dim"):
             value = getattr(self, key)
@@ -213,10 +215,10 @@ class BundleConfig:
             raise ConfigError(f"{path.name}: expected JSON: {error}") from error
         _require(isinstance(document, dict), path.name, "*", "an object", document)
         number = document.get("format")
-        if not _is_int(number) or number not in {1, FORMAT}:
-            raise ConfigError(f"config.format: expected 1 or {FORMAT}, got {number!r}")
+        if not _is_int(number) or not 1 <= number <= FORMAT:
+            raise ConfigError(f"config.format: expected 1, 2 or {FORMAT}, got {number!r}")
         keys = {"format", "name", "version", "model", "training", "digests"}
-        _check_keys("config", document, keys | {"calibration"} if number == FORMAT else keys)
+        _check_keys("config", document, keys if number == 1 else keys | {"calibration"})
         for key in ("name", "version"):
             _require(isinstance(document[key], str), "config", key, "a string", document[key])
         digests = document["digests"]
@@ -230,7 +232,7 @@ class BundleConfig:
         return cls(
             name=document["name"],
             version=document["version"],
-            model=model_config(document["model"]),
+            model=model_config(document["model"] if number == FORMAT else _without_max_chars(document["model"])),
             training=training_config(document["training"], **(SINCE_FORMAT_2 if number == 1 else {})),
             digests=MappingProxyType(digests),
             calibration=_calibration(document.get("calibration")),
@@ -269,6 +271,15 @@ def training_config(values: object, **defaults: object) -> TrainingConfig:
         ConfigError: names the key and the value it got.
     """
     return _dataclass_from(TrainingConfig, "training", values, defaults)
+
+
+def _without_max_chars(values: object) -> object:
+    """What a file of an earlier format says of the model, without the key that has gone since."""
+    if not isinstance(values, dict):
+        return values
+    if UNTIL_FORMAT_2 not in values:
+        raise ConfigError(f"model.{UNTIL_FORMAT_2}: missing")
+    return {key: value for key, value in values.items() if key != UNTIL_FORMAT_2}
 
 
 def _calibration(values: object) -> Calibration | None:

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from handler.chain import Chain
 from handler.labels import TagRules
 
 #: Score of a step that the tag rules forbid: exp(-1e4) is 0 in every float type, and no gradient turns into NaN.
@@ -56,6 +57,10 @@ class LinearChainCRF(nn.Module):
     def end(self) -> Tensor:
         """Score of each tag on a row's last token: (K,)."""
         return self.end_weights.masked_fill(~self.end_allowed, FORBIDDEN)
+
+    def chain(self) -> Chain:
+        """The same weights for one long row, as arrays."""
+        return Chain(self.start.numpy(), self.transitions.numpy(), self.end.numpy())
 
     def score(self, emissions: Tensor, tags: Tensor, mask: Tensor) -> Tensor:
         """Unnormalised log-score of *tags*: (B, T, K), (B, T) ids, (B, T) -> (B,)."""

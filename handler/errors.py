@@ -10,6 +10,9 @@
         TextTooLongError          413   text_too_long
         RequestTooLargeError      413   request_too_large
         UnsupportedMediaTypeError 415   unsupported_media_type
+        InvalidOptionError        422   invalid_option
+        OverloadedError           503   overloaded
+        DeadlineExceededError     504   deadline_exceeded
 """
 
 from __future__ import annotations
@@ -35,13 +38,13 @@ class RequestError(NERError):
 
 
 class MalformedRequestError(RequestError):
-    """The body is none of the three request forms."""
+    """The body is none of the request forms."""
 
     code = "malformed_request"
 
 
 class TextTooLongError(RequestError):
-    """A text has more code points than the model accepts."""
+    """A text has more code points than one text may have, or a sentence more tokens than can be explained."""
 
     status = 413
     code = "text_too_long"
@@ -55,7 +58,28 @@ class RequestTooLargeError(RequestError):
 
 
 class UnsupportedMediaTypeError(RequestError):
-    """The body is neither plain text nor JSON, or not UTF-8 by its own account."""
+    """The body is neither plain text nor JSON, or by its own account not UTF-8 or compressed."""
 
     status = 415
     code = "unsupported_media_type"
+
+
+class InvalidOptionError(RequestError):
+    """An option has a value that it cannot have."""
+
+    status = 422
+    code = "invalid_option"
+
+
+class OverloadedError(RequestError):
+    """The batch that the request came in holds more characters than one batch may take."""
+
+    status = 503
+    code = "overloaded"
+
+
+class DeadlineExceededError(RequestError):
+    """The request's deadline passed before there was an answer."""
+
+    status = 504
+    code = "deadline_exceeded"

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from handler.model import Batch
@@ -19,8 +20,14 @@ CASES = ("lower", "upper", "capital", "title", "mixed", "digits", "alphanumeric"
 PADDING, UNKNOWN, BEGIN, END = range(4)
 _NUM_SPECIAL = 4
 
+#: In the place of a word: one that the network knows nothing of.  No token is empty.
+ERASED = ""
+
 #: Unseen words whose vectors are remembered: five megabytes at a width of 300.
 _INFERRED_WORDS = 1 << 12
+
+#: Characters of the longest word that is remembered: words from outside must not fill the memory.
+_REMEMBERED_CHARS = 64
 
 _PLAIN = str.maketrans(
     {"‘": "'", "’": "'", "‛": "'", "“": '"', "”": '"', "„": '"', "‐": "-", "‑": "-", "–": "-", "—": "-"}
@@ -85,8 +92,8 @@ class FeatureEncoder:
         self._vectors = vectors
         self._char_ids = {char: i for i, char in enumerate(chars, _NUM_SPECIAL)}
         self._max_word_chars = max_word_chars
-        self.word_features = lru_cache(cache_words)(self._word_features)
-        self.infer = lru_cache(min(cache_words, _INFERRED_WORDS))(vectors.infer)
+        self._cached_features = lru_cache(cache_words)(self._word_features)
+        self._cached_infer = lru_cache(min(cache_words, _INFERRED_WORDS))(vectors.infer)
 
     @staticmethod
     def num_chars(chars: Sequence[str]) -> int:
@@ -107,7 +114,7 @@ class FeatureEncoder:
         vectors, known = self._vectors.take(rows), rows >= 0
         if self._vectors.subwords:
             for i, word in enumerate(ids):
-                if not known[i] and (inferred := self.infer(word)) is not None:
+                if not known[i] and word != ERASED and (inferred := self.infer(word)) is not None:
                     vectors[i], known[i] = inferred, True
         chars = np.zeros((len(features), max(len(feature.chars) for feature in features)), np.int64)
         for i, feature in enumerate(features):
@@ -121,7 +128,21 @@ class FeatureEncoder:
             chars=torch.from_numpy(chars),
         )
 
+    def word_features(self, word: str) -> WordFeatures:
+        """The features of *word*, remembered unless it is so long that remembering would cost more."""
+        return self._cached_features(word) if len(word) <= _REMEMBERED_CHARS else self._word_features(word)
+
+    def infer(self, word: str) -> npt.NDArray[np.float32] | None:
+        """The vector of an unseen *word* from its subwords, remembered likewise."""
+        return self._cached_infer(word) if len(word) <= _REMEMBERED_CHARS else self._vectors.infer(word)
+
+    def num_unseen(self, counts: Mapping[str, int]) -> int:
+        """How many words have no pretrained vector of their own, of as many of each as *counts* says."""
+        return sum(count for word, count in counts.items() if self.word_features(word).row < 0)
+
     def _word_features(self, word: str) -> WordFeatures:
+        if word == ERASED:
+            return WordFeatures(-1, CASES.index("other"), (BEGIN, UNKNOWN, END))
         # A word of 64k characters is looked at through its two ends, too, where that costs less.
         half = self._max_word_chars // 2
         whole = word

@@ -1,4 +1,4 @@
-"""The request forms of the inference API: a body to texts, or the error that says why not.
+"""The request forms of the inference API: a row of TorchServe's to texts and options, or why there are none.
 
 Decoding is strict and our own, on the raw bytes: what arrives is exactly what
 was sent, and a body that is wrong is answered with a message of ours.
@@ -8,111 +8,155 @@ understood too.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from handler.errors import (
-    MalformedRequestError,
-    RequestError,
-    RequestTooLargeError,
-    TextTooLongError,
-    UnsupportedMediaTypeError,
+from handler import kserve
+from handler.errors import MalformedRequestError, RequestError, UnsupportedMediaTypeError
+from handler.limits import Limits, check_num_texts
+from handler.options import OPTION_KEYS, Options, read_options
+from handler.request_headers import RequestHeaders
+from handler.strict_json import parse_json
+
+_FORMS = (
+    'expected a text/plain body, {"text": "..."}, {"texts": ["...", ...]}, {"instances": [...]} or {"inputs": [...]}'
 )
+_FORM_TYPES = {"application/x-www-form-urlencoded", "multipart/form-data"}
 
-#: Texts in one request, at most.
-MAX_TEXTS = 256
-
-#: Code points in one request, at most: with the batch size this bounds the time that one batch can take.
-MAX_REQUEST_CHARS = 100_000
-
-_FORMS = 'expected a text/plain body, {"text": "..."} or {"texts": ["...", ...]}'
+#: The key that tells a form of JSON from the others.
+_KEYS = ("text", "texts", "instances", "inputs")
 
 
-class TextRequest(NamedTuple):
-    """The texts of one request; ``errors`` are those of single texts by their place, and their texts are empty."""
+class Request(NamedTuple):
+    """The texts of one request.
 
+    ``form`` is the key that its document has: ``"text"``, ``"texts"``,
+    ``"instances"`` (KServe v1) or ``"inputs"`` (Open Inference Protocol v2);
+    ``"text"`` also for plain text.  ``errors`` are those of single texts by
+    their place, and their texts are empty.  ``id`` is the one of an Open
+    Inference request.
+    """
+
+    form: str
     texts: list[str]
     errors: dict[int, RequestError]
-    is_single: bool
+    options: Options
+    id: str | None = None
+
+    @property
+    def num_chars(self) -> int:
+        """Code points in all texts."""
+        return sum(map(len, self.texts))
 
 
-def read_request(row: Mapping[str, object], content_type: str, max_chars: int) -> TextRequest:
-    """The texts in *row*, TorchServe's dictionary of one request's parts.
+class Refusal(NamedTuple):
+    """Why a request as a whole is not answered; ``form`` as in :class:`Request`, ``"text"`` where it is not known."""
 
-    Raises:
-        RequestError: the request as a whole cannot be answered; of single
-            texts in ``{"texts": [...]}`` the errors are returned.
-    """
-    if "body" not in row and "data" not in row:
-        raise UnsupportedMediaTypeError(f"{_FORMS}, got a form or an empty body")
-    body = row["body"] if "body" in row else row["data"]
-    document = _document(body, content_type)
-    if isinstance(document, str):
-        return TextRequest([_checked(document, max_chars)], {}, is_single=True)
-    if document.keys() == {"text"}:
-        return TextRequest([_checked(document["text"], max_chars)], {}, is_single=True)
-    if document.keys() == {"texts"}:
-        return _read_texts(document["texts"], max_chars)
-    raise MalformedRequestError(f"{_FORMS}, got a JSON object with other keys")
+    error: RequestError
+    form: str = "text"
 
 
-def _document(body: object, content_type: str) -> str | Mapping[str, object]:
-    """The text of a text/plain *body*, the object of a JSON one."""
-    media_type, _, parameters = content_type.partition(";")
+def read_request(
+    row: Mapping[str, object], headers: RequestHeaders, limits: Limits, labels: Sequence[str]
+) -> Request | Refusal:
+    """What is asked in *row*, TorchServe's dictionary of one request's parts, of a model that knows *labels*."""
+    form = "text"
+    try:
+        document = _document(row, headers)
+        form = _form_of(document)
+        return _read(form, document, limits.for_explanations() if headers.explain else limits, labels)
+    except RequestError as error:
+        return Refusal(error, form)
+
+
+def _document(row: Mapping[str, object], headers: RequestHeaders) -> Mapping[str, object]:
+    """The JSON object that was sent; for plain text, the one that says the same."""
+    if headers.content_encoding.strip().lower() not in {"", "identity"}:
+        raise UnsupportedMediaTypeError("expected no Content-Encoding but identity, got another one")
+    media_type, _, parameters = headers.content_type.partition(";")
     media_type = media_type.strip().lower()
+    if media_type in _FORM_TYPES or not row.keys() & {"body", "data"}:
+        return _part(row)
     charset = parameters.partition("charset=")[2].strip('" ').lower()
     if media_type not in {"", "text/plain", "application/json"}:
         raise UnsupportedMediaTypeError("expected Content-Type text/plain or application/json, got another one")
     if charset not in {"", "utf-8", "utf8", "us-ascii"}:
         raise UnsupportedMediaTypeError("expected charset utf-8, got another one")
-    if isinstance(body, (bytes, bytearray)):
-        try:
-            body = body.decode("utf-8")
-        except UnicodeDecodeError as error:
-            raise MalformedRequestError(f"expected UTF-8, got a wrong byte at {error.start}") from error
-        if media_type == "application/json":
-            body = _parse_json(body)
-    if isinstance(body, dict) or (isinstance(body, str) and media_type != "application/json"):
+    body = _decoded(row["body"] if "body" in row else row["data"])
+    if not media_type and not body:
+        raise UnsupportedMediaTypeError(f"{_FORMS}, got an empty body")
+    if media_type == "application/json":
+        return _object(body)
+    return {"text": body} if isinstance(body, str) else _object(body)
+
+
+def _part(row: Mapping[str, object]) -> Mapping[str, object]:
+    """The same from the parts of a form or of a gRPC request, of which there is one: json, or text."""
+    if row.keys() == {"json"}:
+        return _object(_decoded(row["json"]))
+    if row.keys() == {"text"}:
+        return {"text": _decoded(row["text"])}
+    raise UnsupportedMediaTypeError(f"{_FORMS}, or one part named json or text; got other parts or an empty body")
+
+
+def _decoded(body: object) -> object:
+    if not isinstance(body, (bytes, bytearray)):
         return body
-    raise MalformedRequestError(f"{_FORMS}, got JSON of another type")
-
-
-def _parse_json(body: str) -> object:
     try:
-        return json.loads(body)
-    except json.JSONDecodeError as error:
-        raise MalformedRequestError(f"expected JSON: {error.msg} at character {error.pos}") from error
-    except (ValueError, RecursionError) as error:  # a number of thousands of digits, thousands of brackets
-        raise MalformedRequestError("expected JSON of reasonable depth and numbers") from error
+        return body.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise MalformedRequestError(f"expected UTF-8, got a wrong byte at {error.start}") from error
 
 
-def _read_texts(texts: object, max_chars: int) -> TextRequest:
-    if not isinstance(texts, list):
-        raise MalformedRequestError(f"{_FORMS}, got texts that are no list")
-    if len(texts) > MAX_TEXTS:
-        raise RequestTooLargeError(f"expected at most {MAX_TEXTS} texts in a request, got {len(texts)}")
+def _object(body: object) -> Mapping[str, object]:
+    document = parse_json(body) if isinstance(body, str) else body
+    if not isinstance(document, dict):
+        raise MalformedRequestError(f"{_FORMS}, got JSON of another type")
+    return document
+
+
+def _form_of(document: Mapping[str, object]) -> str:
+    forms = [key for key in _KEYS if key in document]
+    if len(forms) != 1:
+        raise MalformedRequestError(f"{_FORMS}, got a JSON object with other keys")
+    return forms[0]
+
+
+def _read(form: str, document: Mapping[str, object], limits: Limits, labels: Sequence[str]) -> Request:
+    if form == "inputs":
+        tensor = kserve.read_tensor(document)
+        texts, errors = _checked(tensor.texts, limits)
+        return Request(form, texts, errors, read_options(tensor.options, labels), tensor.id)
+    if document.keys() - OPTION_KEYS != {form}:
+        raise MalformedRequestError(f"{_FORMS}, got a JSON object with other keys")
+    options = read_options({key: document[key] for key in OPTION_KEYS & document.keys()}, labels)
+    if form == "text":
+        return Request(form, [_checked_text(document["text"], limits)], {}, options)
+    items = document[form]
+    if not isinstance(items, list):
+        raise MalformedRequestError(f"{form}: expected a list, got something else")
+    if form == "instances":
+        items = [kserve.text_of_instance(item) for item in items]
+    texts, errors = _checked(items, limits)
+    return Request(form, texts, errors, options)
+
+
+def _checked(items: Sequence[object], limits: Limits) -> tuple[list[str], dict[int, RequestError]]:
+    check_num_texts(len(items))
     errors: dict[int, RequestError] = {}
-    checked = []
-    for i, text in enumerate(texts):
+    texts = []
+    for i, item in enumerate(items):
         try:
-            checked.append(_checked(text, max_chars))
+            texts.append(_checked_text(item, limits))
         except RequestError as error:
             errors[i] = error
-            checked.append("")
-    _check_total(checked)
-    return TextRequest(checked, errors, is_single=False)
+            texts.append("")
+    limits.check_total(sum(map(len, texts)))
+    return texts, errors
 
 
-def _check_total(texts: Sequence[str]) -> None:
-    num_chars = sum(map(len, texts))
-    if num_chars > MAX_REQUEST_CHARS:
-        raise RequestTooLargeError(f"expected at most {MAX_REQUEST_CHARS} characters in a request, got {num_chars}")
-
-
-def _checked(text: object, max_chars: int) -> str:
+def _checked_text(text: object, limits: Limits) -> str:
     if not isinstance(text, str):
         raise MalformedRequestError("expected a text to be a string")
-    if len(text) > max_chars:
-        raise TextTooLongError(f"expected at most {max_chars} characters in a text, got {len(text)}")
+    limits.check_text(text)
     return text

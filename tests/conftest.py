@@ -17,7 +17,7 @@ def new_bundle(scheme="IOBES", storage="int8", seed=7):
     vectors = np.random.default_rng(seed).normal(size=(len(WORDS), 6)).astype(np.float32)
     model = ModelConfig(
         labels=("LOC", "PER"), scheme=scheme, word_dim=6, char_dim=4, char_filters=5, case_dim=3, hidden_dim=8,
-        max_word_chars=8, max_chars=200,
+        max_word_chars=8,
     )  # fmt: skip
     config = BundleConfig(name="tiny", version="1.0", model=model, training=TrainingConfig())
     bundle = Bundle.new(config, list("abcdefgnoprstuy."), WordVectors.new(WORDS, vectors, storage))

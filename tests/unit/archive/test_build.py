@@ -17,6 +17,7 @@ from archive.cli import add_parsers
 from archive.errors import ArchiveError
 from archive.verify import check_mar, verify_mar
 from handler.digests import file_digest
+from handler.limits import LARGEST_MAX_CHARS, Limits
 
 
 @pytest.fixture(scope="module")
@@ -62,6 +63,19 @@ def test_the_archive_says_what_it_is(built, tiny_bundle):
 
 def test_a_built_archive_answers_in_a_clean_process(built):
     assert verify_mar(built) == check_mar(built)
+
+
+def test_an_archive_is_verified_whatever_a_server_here_is_set_to(built, monkeypatch):
+    monkeypatch.setenv("NERSERVE_MAX_CHARS", "10")  # shorter than the canary sentence
+
+    assert verify_mar(built) == check_mar(built)
+
+
+def test_the_archive_bounds_its_batches_within_the_response_timeout(built):
+    settings = yaml.safe_load(mar.read(built)[1][mar.MODEL_CONFIG])
+
+    # 85 us for the costliest character (docs/decisions/0012), on a machine that is twice as slow.
+    assert Limits(LARGEST_MAX_CHARS).batch_chars * 85e-6 * 2 < settings["responseTimeout"]
 
 
 def test_name_version_and_model_config_may_be_given(tiny_bundle, tmp_path):

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -37,6 +38,7 @@ def test_a_configuration_comes_back_from_its_file(tmp_path, config):
 def test_a_file_of_format_1_is_still_read(tmp_path):
     def as_of_old(document):
         document["format"] = 1
+        document["model"]["max_chars"] = 10_000
         del document["calibration"]
         for key in ("corpus_shares", "unannotated", "perturbations"):
             del document["training"][key]
@@ -44,6 +46,24 @@ def test_a_file_of_format_1_is_still_read(tmp_path):
     loaded = BundleConfig.load(write(tmp_path, as_of_old))
 
     assert loaded == replace(CONFIG, training=TrainingConfig(seed=3, perturbations={}))
+
+
+def test_a_file_of_format_2_is_still_read(tmp_path):
+    def as_of_old(document):
+        document["format"] = 2
+        document["model"]["max_chars"] = 10_000
+
+    assert BundleConfig.load(write(tmp_path, as_of_old, CALIBRATED)) == CALIBRATED
+
+
+@pytest.mark.parametrize("name", ["en", "en-social"])
+def test_the_shipped_models_are_read_whatever_their_format(name):
+    folder = Path("models") / name
+
+    config = BundleConfig.load(folder / "config.json")
+
+    assert config.name == name
+    assert "max_chars" not in json.loads(config.to_json())["model"]
 
 
 def test_the_order_of_the_offsets_makes_no_other_model():
@@ -55,10 +75,14 @@ def test_the_order_of_the_offsets_makes_no_other_model():
 @pytest.mark.parametrize(
     ("change", "problem"),
     [
-        (lambda d: d.update(format=3), "config.format: expected 1 or 2, got 3"),
-        (lambda d: d.update(format=True), "config.format: expected 1 or 2, got True"),
-        (lambda d: d.update(format=[1]), "config.format: expected 1 or 2, got [1]"),
-        (lambda d: d.pop("format"), "config.format: expected 1 or 2, got None"),
+        (lambda d: d.update(format=4), "config.format: expected 1, 2 or 3, got 4"),
+        (lambda d: d.update(format=0), "config.format: expected 1, 2 or 3, got 0"),
+        (lambda d: d.update(format=2), "model.max_chars: missing"),
+        (lambda d: d.update(format=2, model=[]), "model: expected an object"),
+        (lambda d: d["model"].update(max_chars=1), "model.max_chars: unknown key"),
+        (lambda d: d.update(format=True), "config.format: expected 1, 2 or 3, got True"),
+        (lambda d: d.update(format=[1]), "config.format: expected 1, 2 or 3, got [1]"),
+        (lambda d: d.pop("format"), "config.format: expected 1, 2 or 3, got None"),
         (lambda d: d.pop("calibration"), "config.calibration: missing"),
         (lambda d: d.update(calibration=[]), "calibration: expected an object, got []"),
         (lambda d: d.update(calibration={"slope": 1.0}), "calibration.offsets: missing"),

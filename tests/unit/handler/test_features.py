@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from handler.features import BEGIN, END, PADDING, UNKNOWN, FeatureEncoder, char_vocabulary, normalize
+from handler.features import BEGIN, END, ERASED, PADDING, UNKNOWN, FeatureEncoder, char_vocabulary, normalize
 from handler.subwords import Subwords
 from handler.tables import VectorTable
 from handler.vectors import WordVectors
@@ -86,13 +86,32 @@ def test_the_memory_for_words_is_bounded(encoder):
 
     small.batch([[f"word{i}" for i in range(1000)]])
 
-    assert small.word_features.cache_info().currsize == 10
+    assert small._cached_features.cache_info().currsize == 10
 
 
 def test_the_memory_for_unseen_words_is_bounded(with_subwords):
     with_subwords.batch([[f"word{i}" for i in range(1000)]])
 
-    assert with_subwords.infer.cache_info().currsize == 10
+    assert with_subwords._cached_infer.cache_info().currsize == 10
+
+
+def test_long_words_are_not_remembered(with_subwords):
+    with_subwords.batch([["x" * 100_000, "y" * 64]])
+
+    assert with_subwords._cached_features.cache_info().currsize == 1
+    assert with_subwords._cached_infer.cache_info().currsize == 1
+
+
+def test_of_an_erased_word_nothing_is_known(with_subwords):
+    batch = with_subwords.batch([["ab", ERASED]])
+
+    assert batch.known.tolist() == [True, False]
+    assert batch.vectors.tolist()[1] == [0, 0]
+    assert batch.chars.tolist()[1][:3] == [BEGIN, UNKNOWN, END]
+
+
+def test_unseen_words_are_those_without_a_vector_of_their_own(with_subwords):
+    assert with_subwords.num_unseen({"ab": 2, "AB": 1, "unseen": 4, "other": 3}) == 7
 
 
 def test_char_vocabulary_counts_characters_over_all_words():

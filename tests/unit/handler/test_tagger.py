@@ -1,6 +1,7 @@
 """The tagger: exact offsets, true probabilities, and one answer for a text in any company."""
 
 import itertools
+import random
 from dataclasses import replace
 
 import pytest
@@ -9,9 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from handler import tagger as tagger_module
-from handler.calibration import calibrated
+from handler.calibration import calibrated, log_odds
 from handler.config import Calibration
+from handler.errors import TextTooLongError
+from handler.features import BEGIN, CASES, END, UNKNOWN
 from handler.labels import Span, tags_to_spans
+from handler.limits import MAX_EXPLAINED_TOKENS
 from handler.tagger import Tagger
 
 TEXTS = [
@@ -83,6 +87,128 @@ def test_a_score_is_the_share_of_all_tag_paths_that_hold_exactly_that_entity(tag
     for span, score in found:
         expected = sum(p for p, inside in zip(probabilities.tolist(), spans, strict=True) if span in inside)
         assert score == pytest.approx(expected, abs=1e-6)
+
+
+def probabilities_of(tagger, batch, span):
+    """Probability that one row holds exactly *span*, by adding up all its tag paths."""
+    num_tokens = batch.mask.size(1)
+    tags, scheme = tagger._tags, tagger.config.model.scheme
+    with torch.inference_mode():
+        emissions = tagger._model.emissions(batch)
+        paths = torch.tensor(list(itertools.product(range(len(tags)), repeat=num_tokens)))
+        many = emissions.expand(len(paths), -1, -1), paths, batch.mask.expand(len(paths), -1)
+        probabilities = tagger._model.crf.log_likelihood(*many).exp().tolist()
+    spans = [set(tags_to_spans([tags[i] for i in path], scheme)) for path in paths.tolist()]
+    return sum(p for p, inside in zip(probabilities, spans, strict=True) if span in inside)
+
+
+def check_explanation(tagger, slope):
+    text = "the Paris xyz Obama"
+    words = text.split()
+    (entities,) = tagger.tag([text])
+    assert entities
+    explained = tagger.explain(text, entities)
+
+    batch = tagger._encoder.batch([words], torch.float64)
+    for entity, tokens in zip(entities, explained, strict=True):
+        assert [token.text for token in tokens] == words
+        first = text[: entity.start].count(" ")
+        span = Span(first, first + entity.text.count(" ") + 1, entity.label)
+        whole = log_odds(probabilities_of(tagger, batch, span))
+        for i, token in enumerate(tokens):
+            # The word's row of the features is made into that of an unknown word, by hand.
+            erased = batch._replace(
+                vectors=batch.vectors.index_fill(0, torch.tensor([i]), 0),
+                known=batch.known & (torch.arange(len(words)) != i),
+                cases=batch.cases.index_fill(0, torch.tensor([i]), CASES.index("other")),
+                chars=batch.chars.index_fill(0, torch.tensor([i]), 0),
+            )
+            erased.chars[i, :3] = torch.tensor([BEGIN, UNKNOWN, END])
+            expected = slope * (whole - log_odds(probabilities_of(tagger, erased, span)))
+            assert token.weight == pytest.approx(expected, abs=2e-4)
+
+
+def test_a_weight_is_what_the_log_odds_fall_by_when_the_token_is_erased(tagger):
+    check_explanation(tagger, slope=1.0)
+
+
+def test_a_weight_is_of_the_calibrated_score(calibrated_tagger):
+    check_explanation(calibrated_tagger, slope=calibrated_tagger.config.calibration.slope)
+
+
+def test_explanations_are_of_the_sentences_that_hold_the_entities(tagger):
+    text = "Obama saw Paris.\n\n" + "the apple Obama, " * 8 + "\n\nObama saw Paris."
+    (entities,) = tagger.tag([text])
+
+    explained = tagger.explain(text, entities)
+
+    assert len(explained) == len(entities) > 1
+    for entity, tokens in zip(entities, explained, strict=True):
+        sentence = text[tokens[0].start : tokens[-1].end]
+        assert "\n" not in sentence
+        assert tokens[0].start <= entity.start < entity.end <= tokens[-1].end
+        assert all(text[token.start : token.end] == token.text for token in tokens)
+        alone = next(one for one in tagger.tag([sentence])[0] if one.start == entity.start - tokens[0].start)
+        (of_alone,) = tagger.explain(sentence, [alone])
+        assert [token.weight for token in of_alone] == pytest.approx([token.weight for token in tokens], abs=1e-4)
+
+
+def test_nothing_is_explained_where_nothing_is_asked(tagger):
+    assert tagger.explain("the " * 1000, []) == []
+
+
+def test_a_sentence_that_is_too_long_is_not_explained(tagger):
+    texts = ["Obama apple Paris , " * (MAX_EXPLAINED_TOKENS // 4), "Obama apple Paris , " * 32 + "Obama"]
+    fits, too_long = tagger.tag(texts)
+    assert fits
+    assert too_long
+
+    assert len(tagger.explain(texts[0], fits)) == len(fits)
+    with pytest.raises(TextTooLongError, match="at most 128 tokens in a sentence to be explained, got 129"):
+        tagger.explain(texts[1], too_long)
+
+
+def test_a_sentence_in_windows_gets_what_it_gets_in_one_piece(tagger, monkeypatch):
+    words = random.Random(5).choices(["the", "Paris", "xyz", "Obama", ",", "apple", "1984", "Q"], k=500)
+    (whole,) = tagger.tag_words([words])
+
+    monkeypatch.setattr(tagger_module, "MAX_BATCH_TOKENS", 32)
+    (windowed,) = tagger.tag_words([words])
+
+    assert whole
+    assert [span for span, _ in windowed] == [span for span, _ in whole]
+    assert [score for _, score in windowed] == pytest.approx([score for _, score in whole], abs=1e-6)
+
+
+def test_a_long_text_whole_and_in_pieces_gets_one_answer(tagger):
+    # A sentence longer than a window, ordinary ones, and one of Han, that blank lines part for certain.
+    pieces = [
+        "the Obama xyz , Paris saw 1984 " * 700,
+        "Obama saw Paris. The apple, Apple! 😀 It was young. " * 40,
+        "日本 Obama 語" * 900,
+        "Paris",
+    ]
+    text = "\n\n".join(pieces)
+    starts = list(itertools.accumulate((len(piece) + 2 for piece in pieces[:-1]), initial=0))
+
+    (whole,) = tagger.tag([text])
+
+    alone = [tagger.tag([piece])[0] for piece in pieces]
+    assert tagger.tag(pieces[::-1]) == alone[::-1]
+    moved = [
+        entity._replace(start=entity.start + start, end=entity.end + start)
+        for start, entities in zip(starts, alone, strict=True)
+        for entity in entities
+    ]
+    assert len(whole) > 100
+    assert [entity[:4] for entity in whole] == [entity[:4] for entity in moved]
+    assert [entity.score for entity in whole] == pytest.approx([entity.score for entity in moved], abs=1e-5)
+
+
+def test_tokens_are_counted(tagger):
+    counted = tagger.tag_texts(["The apple, xyz.", "", "Obama xyz\n\nxyz"])
+
+    assert [(one.num_tokens, one.num_unseen) for one in counted] == [(5, 1), (0, 0), (3, 2)]
 
 
 def test_a_calibration_changes_the_scores_and_nothing_else(calibrated_tagger, make_bundle):

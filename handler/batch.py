@@ -1,0 +1,171 @@
+"""One batch of requests through the tagger: read, admitted, tagged, explained, answered; no server in it."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+
+from handler.entities import Entity, TaggedText, TokenWeight
+from handler.errors import DeadlineExceededError, OverloadedError, RequestError
+from handler.limits import EXPLAINED_CHAR_COST, Limits
+from handler.replies import error_of, refusal_reply, reply_to, result_of
+from handler.request_headers import RequestHeaders
+from handler.requests import Refusal, Request, read_request
+from handler.tagger import Tagger
+
+#: The parts of one request as TorchServe hands them over, and its headers.
+Row = tuple[Mapping[str, object], RequestHeaders]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A reply, and what there is to count in it.
+
+    Attributes:
+        body: The reply as JSON.
+        status: Its HTTP status.
+        code: Of the error of a request that failed as a whole, else empty.
+        codes: How often each error is in the reply, the one of the request or those of single texts.
+        num_texts: Texts that were tagged.
+        num_chars: Code points in them.
+        num_tokens: Tokens in them.
+        num_unseen: Those of the tokens that have no pretrained vector of their own.
+        labels: How many entities of each label the reply holds.
+    """
+
+    body: str
+    status: int = 200
+    code: str = ""
+    codes: Mapping[str, int] = field(default_factory=dict)
+    num_texts: int = 0
+    num_chars: int = 0
+    num_tokens: int = 0
+    num_unseen: int = 0
+    labels: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class AnsweredBatch:
+    """The answers to the requests of one batch, in order, and the seconds that each stage of the work took."""
+
+    answers: Sequence[Answer]
+    seconds: Mapping[str, float]
+
+
+class BatchWorker:
+    """Answers batches of requests with the model of *tagger*, which calls itself *model*, within *limits*.
+
+    *now* is the clock of the deadlines, Unix time in seconds.
+    """
+
+    def __init__(
+        self, tagger: Tagger, model: Mapping[str, str], limits: Limits, now: Callable[[], float] = time.time
+    ) -> None:
+        self._tagger = tagger
+        self._model = model
+        self._limits = limits
+        self._now = now
+
+    def answer(self, rows: Sequence[Row]) -> AnsweredBatch:
+        """The answers to *rows*; a bad one spoils no other."""
+        marks = [time.perf_counter()]
+        requests = self._admitted(rows)
+        marks.append(time.perf_counter())
+        texts, deadlines = [], []
+        for request, (_, headers) in zip(requests, rows, strict=True):
+            if isinstance(request, Request):
+                texts += request.texts
+                deadlines += [headers.deadline] * len(request.texts)
+        tagged = iter(self._tagger.tag_texts(texts, lambda i: deadlines[i] >= self._now()))
+        marks.append(time.perf_counter())
+        works = [
+            self._work(request, headers, tagged) if isinstance(request, Request) else request
+            for request, (_, headers) in zip(requests, rows, strict=True)
+        ]
+        marks.append(time.perf_counter())
+        answers = [self._answer(work) for work in works]
+        marks.append(time.perf_counter())
+        stages = ("read", "tag", "explain", "reply")
+        return AnsweredBatch(answers, {stage: marks[i + 1] - marks[i] for i, stage in enumerate(stages)})
+
+    def _admitted(self, rows: Sequence[Row]) -> list[Request | Refusal]:
+        """What is asked in each row; a request that is too late, or too much beside those before it, is refused."""
+        admitted: list[Request | Refusal] = []
+        cost = 0
+        for row, headers in rows:
+            request = self._late(headers) or read_request(row, headers, self._limits, self._tagger.config.model.labels)
+            if isinstance(request, Request):
+                own = request.num_chars * (EXPLAINED_CHAR_COST if headers.explain else 1)
+                if cost and cost + own > self._limits.batch_chars:
+                    request = Refusal(
+                        OverloadedError(f"expected at most {self._limits.batch_chars} characters at once, got more"),
+                        request.form,
+                    )
+                else:
+                    cost += own
+            admitted.append(request)
+        return admitted
+
+    def _late(self, headers: RequestHeaders, form: str = "text") -> Refusal | None:
+        if headers.deadline >= self._now():
+            return None
+        return Refusal(DeadlineExceededError("expected to be done before the deadline, which has passed"), form)
+
+    def _work(self, request: Request, headers: RequestHeaders, tagged: Iterator[TaggedText]) -> _Work | Refusal:
+        """What was found for *request*, the next of *tagged*, explained where that is asked."""
+        found = list(islice(tagged, len(request.texts)))
+        if refusal := self._late(headers, request.form):  # and so perhaps not all of it was tagged
+            return refusal
+        kept = [request.options.keep(one.entities) for one in found]
+        if not headers.explain:
+            return _Work(request, found, kept)
+        weights: list[list[list[TokenWeight]]] = []
+        for i, (text, entities) in enumerate(zip(request.texts, kept, strict=True)):
+            try:
+                weights.append(self._tagger.explain(text, entities))
+            except RequestError as error:
+                if request.form == "text":
+                    return Refusal(error, request.form)
+                request.errors[i] = error
+                weights.append([])
+        return _Work(request, found, kept, weights)
+
+    def _answer(self, work: _Work | Refusal) -> Answer:
+        if isinstance(work, Refusal):
+            error = work.error
+            return Answer(_as_json(refusal_reply(work)), error.status, error.code, {error.code: 1})
+        request, tagged, kept, weights = work.request, work.tagged, work.kept, work.weights
+        results = [
+            error_of(request.errors[i])
+            if i in request.errors
+            else result_of(text, request.options, kept[i], weights[i] if weights else None)
+            for i, text in enumerate(request.texts)
+        ]
+        answered = [i for i in range(len(results)) if i not in request.errors]
+        return Answer(
+            _as_json(reply_to(request, self._model, results, is_explained=weights is not None)),
+            codes=Counter(error.code for error in request.errors.values()),
+            num_texts=len(answered),
+            num_chars=request.num_chars,
+            num_tokens=sum(one.num_tokens for one in tagged),
+            num_unseen=sum(one.num_unseen for one in tagged),
+            labels=Counter(entity.label for i in answered for entity in kept[i]),
+        )
+
+
+@dataclass(frozen=True)
+class _Work:
+    """A request, what was found in each of its texts, the entities asked for, and what explains them."""
+
+    request: Request
+    tagged: Sequence[TaggedText]
+    kept: Sequence[Sequence[Entity]]
+    weights: Sequence[Sequence[Sequence[TokenWeight]]] | None = None
+
+
+def _as_json(document: Mapping[str, object]) -> str:
+    return json.dumps(document, separators=(",", ":"))

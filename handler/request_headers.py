@@ -1,0 +1,53 @@
+"""The headers of a request that the worker heeds; names are compared without case, but for TorchServe's own."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from typing import NamedTuple
+
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
+
+
+class RequestHeaders(NamedTuple):
+    """Headers of one request.
+
+    Attributes:
+        content_type: As the client sent it, or empty.
+        content_encoding: As the client sent it, or empty.
+        request_id: The client's, if it is one, else TorchServe's.
+        deadline: Unix time in seconds; infinite where the client named none.
+        explain: True on the paths for explanations.
+        is_grpc: True for a gRPC call, which has no headers at all.
+    """
+
+    content_type: str = ""
+    content_encoding: str = ""
+    request_id: str = ""
+    deadline: float = float("inf")
+    explain: bool = False
+    is_grpc: bool = False
+
+
+def read_headers(headers: Mapping[str, object], server_id: str) -> RequestHeaders:
+    """The headers in TorchServe's dictionary of them, which also holds an entry that is no string for each part."""
+    sent = {name.lower(): value for name, value in headers.items() if isinstance(value, str)}
+    request_id = sent.get("x-request-id", "")
+    return RequestHeaders(
+        content_type=sent.get("content-type", ""),
+        content_encoding=sent.get("content-encoding", ""),
+        request_id=request_id if _REQUEST_ID.fullmatch(request_id) else server_id,
+        deadline=_seconds(sent.get("x-request-deadline", "")),
+        # TorchServe adds exactly this name behind all that the client sent: False on /predictions, whatever they say.
+        explain=headers.get("explain") == "True",
+        is_grpc=not sent,
+    )
+
+
+def _seconds(value: str) -> float:
+    try:
+        seconds = float(value)
+    except ValueError:
+        return float("inf")
+    return float("inf") if math.isnan(seconds) else seconds
