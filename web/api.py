@@ -1,93 +1,156 @@
-"""The JSON API: one text or several in, the model's reply out, in the same form as TorchServe's own."""
+"""The JSON API: one text, several, or a stream of them in, the model's entities out, in the contract's form."""
 
 from __future__ import annotations
 
-import json
-from typing import Any, Final, NoReturn
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
 
 from flask import Blueprint, request
 from flask.typing import ResponseReturnValue
-from werkzeug.exceptions import RequestEntityTooLarge
 
-from web.errors import MalformedRequestError, UnsupportedMediaTypeError
-from web.service import Service
+from web import strict_json
+from web.body import check_encoding, read_text
+from web.client import Caller
+from web.errors import MalformedRequestError, RequestTooLargeError, TextTooLongError, UnsupportedMediaTypeError
+from web.offsets import in_unit
+from web.options import NAMES, Options, from_query
+from web.record import record_of
+from web.reply import RowError, TextReply, TextsReply
+from web.service import MAX_TEXTS, Service
+from web.stream import stream_response
 
 blueprint = Blueprint("api", __name__, url_prefix="/api")
 
-_CHARSETS: Final = {"utf-8", "utf8", "us-ascii", "ascii"}
-_EXPECTED: Final = 'Expected a JSON object with "text" (a string) or "texts" (a list of strings), perhaps with "model"'
+NDJSON: Final = "application/x-ndjson"
+
+_MEDIA_TYPES: Final = ("application/json", "text/plain", NDJSON)
+_EXPECTED: Final = (
+    'Expected a JSON object with "text" (a string) or "texts" (a list of strings), perhaps with "model", "labels", '
+    '"threshold" and "offsets"'
+)
+_IN_QUERY: Final = 'Expected "model", "labels", "threshold" and "offsets" in the query, each at most once'
+
+
+@dataclass(frozen=True)
+class _Wish:
+    """What is wanted, apart from the texts."""
+
+    model: str
+    options: Options
+    caller: Caller
 
 
 @blueprint.post("/predict")
 def predict() -> ResponseReturnValue:
-    """The entities of ``text`` or of each of ``texts``; a text is tagged exactly as it was sent.
+    """The entities of ``text``, of each of ``texts``, or of each line of a stream; every text is tagged as it was sent.
 
-    The body is ``{"text"}`` or ``{"texts"}``, each with an optional ``"model"``, or plain text for the default model.
-    In ``texts`` what is no string, or is over the limit, is an error in its own row, which the model reports.
+    The body is JSON, plain text, or NDJSON. ``model`` and the options may stand in the query; in JSON a key of the
+    body counts more. In ``texts`` what is no string, or is over the limit, is an error in its own row.
     """
     service = Service.current()
-    body = _read_body(service)
-    if isinstance(body, str):
-        body = {"text": body}
-    model = service.model_named(body.get("model"))
+    if request.mimetype not in _MEDIA_TYPES:
+        raise UnsupportedMediaTypeError(f"Expected one of the Content-Types {', '.join(_MEDIA_TYPES)}.")
+    check_encoding()
+    query = _read_query()
+    caller = Caller(record_of(request.environ).request_id, _timeout_s(), None, record_of(request.environ))
+    if request.mimetype == NDJSON:
+        wish = _wish(service, query, caller)
+        return stream_response(service, wish.model, wish.options, wish.caller)
+    text = read_text(service)
+    body: dict[str, Any] = {"text": text} if request.mimetype == "text/plain" else _parse(text)
+    wish = _wish(service, {**query, **body}, caller)
     if "texts" in body:
-        return service.client.tag_texts(model, body["texts"]).to_json()
-    service.check_length(body["text"])
-    return service.client.tag_text(model, body["text"]).to_json()
+        return _tag_texts(service, wish, body["texts"]).to_json()
+    return _tag_text(service, wish, body["text"]).to_json()
 
 
-def _read_body(service: Service) -> str | dict[str, Any]:
-    """Plain text, or a JSON object whose keys and types are right."""
-    if request.mimetype not in {"application/json", "text/plain"}:
-        raise UnsupportedMediaTypeError('Expected the Content-Type "application/json" or "text/plain".')
-    if request.mimetype_params.get("charset", "utf-8").lower() not in _CHARSETS:
-        raise UnsupportedMediaTypeError("Expected the charset utf-8.")
+def _tag_text(service: Service, wish: _Wish, text: str) -> TextReply:
+    record_of(request.environ).add_texts(1, len(text))
+    service.check_length(text)
+    reply = service.client.tag_text(wish.model, text, wish.options, wish.caller)
+    return reply._replace(entities=in_unit(reply.entities, text, wish.options.offsets))
+
+
+def _tag_texts(service: Service, wish: _Wish, texts: list[object]) -> TextsReply:
+    """What the model says of those of *texts* that are right, and what is wrong with the others, in their order."""
+    record_of(request.environ).add_texts(len(texts), sum(len(text) for text in texts if isinstance(text, str)))
+    if len(texts) > MAX_TEXTS:
+        raise RequestTooLargeError(f"The request has {len(texts):,} texts, the limit is {MAX_TEXTS}.")
+    errors = {i: error for i, text in enumerate(texts) if (error := _row_error(service, text)) is not None}
+    right = [text for i, text in enumerate(texts) if isinstance(text, str) and i not in errors]
+    service.check_texts(right)
+    reply = service.client.tag_texts(wish.model, right, wish.options, wish.caller)
+    tagged = iter(zip(right, reply.results, strict=True))
+    results: list[Any] = []
+    for i in range(len(texts)):
+        if i in errors:
+            results.append(errors[i])
+        else:
+            text, result = next(tagged)
+            results.append(result if isinstance(result, RowError) else in_unit(result, text, wish.options.offsets))
+    return reply._replace(results=results)
+
+
+def _row_error(service: Service, text: object) -> RowError | None:
+    if not isinstance(text, str):
+        return RowError(MalformedRequestError.code, f"Expected a string, got {strict_json.kind(text)}.")
     try:
-        body = request.get_data(cache=False)
-    except RequestEntityTooLarge as error:
-        raise service.body_too_large() from error
+        service.check_length(text)
+    except TextTooLongError as error:
+        return RowError(error.code, str(error))
+    return None
+
+
+def _wish(service: Service, body: Mapping[str, Any], caller: Caller) -> _Wish:
+    """The model and the options among the keys of *body*; raises UnknownModelError or InvalidOptionError."""
+    model = service.model_named(body.get("model"))
+    record_of(request.environ).model = model
+    return _Wish(model, Options.from_json(body), caller)
+
+
+def _read_query() -> dict[str, Any]:
+    """Model and options from the query, as a JSON object would have them."""
+    names = set(request.args)
+    if names - NAMES - {"model"}:
+        raise MalformedRequestError(f"{_IN_QUERY}, got another name.")
+    if any(len(request.args.getlist(name)) > 1 for name in names):
+        raise MalformedRequestError(f"{_IN_QUERY}, got one twice.")
+    model = {"model": request.args["model"]} if "model" in names else {}
+    return {**model, **from_query(request.args)}
+
+
+def _timeout_s() -> float | None:
+    """What the client wants to wait at most."""
+    sent = request.headers.get("X-Request-Timeout")
+    if sent is None:
+        return None
     try:
-        text = body.decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise MalformedRequestError(f"Expected UTF-8, got something else at byte {error.start}.") from error
-    return text if request.mimetype == "text/plain" else _parse(text)
+        timeout_s = float(sent)
+    except ValueError:
+        timeout_s = math.nan
+    if not 0 < timeout_s < math.inf:
+        raise MalformedRequestError("Expected a number of seconds above 0 in X-Request-Timeout, got something else.")
+    return timeout_s
 
 
 def _parse(text: str) -> dict[str, Any]:
     """Read JSON and check it; raises MalformedRequestError, which names keys and types but no value."""
-    try:
-        body = json.loads(text, parse_constant=_refuse_constant)
-    except json.JSONDecodeError as error:
-        raise MalformedRequestError(f"{_EXPECTED}, got invalid JSON: {error.msg} at character {error.pos}.") from error
-    except (ValueError, RecursionError) as error:  # NaN, a number of thousands of digits, brackets without end
-        raise MalformedRequestError(f"{_EXPECTED}, got JSON that cannot be read.") from error
+    body = strict_json.load(text, _EXPECTED)
     if not isinstance(body, dict):
-        raise MalformedRequestError(f"{_EXPECTED}, got {_kind(body)}.")
-    if body.keys() - {"text", "texts", "model"}:
+        raise MalformedRequestError(f"{_EXPECTED}, got {strict_json.kind(body)}.")
+    if body.keys() - NAMES - {"text", "texts", "model"}:
         raise MalformedRequestError(f"{_EXPECTED}, got another key.")
     if ("text" in body) == ("texts" in body):
         raise MalformedRequestError(f"{_EXPECTED}, got {'both' if 'text' in body else 'neither'}.")
     for key in body.keys() & {"text", "model"}:
         _check_string(key, body[key])
     if "texts" in body and not isinstance(body["texts"], list):
-        raise MalformedRequestError(f'Expected a list of strings for "texts", got {_kind(body["texts"])}.')
+        raise MalformedRequestError(f'Expected a list of strings for "texts", got {strict_json.kind(body["texts"])}.')
     return body
 
 
 def _check_string(key: str, value: object) -> None:
     if not isinstance(value, str):
-        raise MalformedRequestError(f'Expected a string for "{key}", got {_kind(value)}.')
-
-
-def _kind(value: object) -> str:
-    """What JSON calls a value.
-
-    >>> [_kind(value) for value in ([], {}, "", None, True, 1.5)]
-    ['a list', 'an object', 'a string', 'null', 'a boolean', 'a number']
-    """
-    names = {list: "a list", dict: "an object", str: "a string", type(None): "null", bool: "a boolean"}
-    return names.get(type(value), "a number")
-
-
-def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is not JSON")
+        raise MalformedRequestError(f'Expected a string for "{key}", got {strict_json.kind(value)}.')

@@ -11,9 +11,11 @@ from flask.json.provider import DefaultJSONProvider
 from flask.typing import ResponseReturnValue
 from werkzeug.exceptions import HTTPException
 
-from web import api, health, pages
+from web import api, docs, health, pages
+from web.access import AccessLog
 from web.config import WebConfig
 from web.errors import WebError
+from web.record import record_of
 from web.render import displayable, percent
 from web.service import Service
 
@@ -52,11 +54,14 @@ def create_app(config: WebConfig | None = None) -> Flask:
     config = WebConfig.from_env() if config is None else config
     app = Flask(__name__)
     app.config["MAX_CONTENT_LENGTH"] = config.max_body_bytes
-    app.config["MAX_FORM_MEMORY_SIZE"] = config.max_body_bytes
+    app.config["MAX_FORM_MEMORY_SIZE"] = config.max_form_bytes
     app.config["SEND_FILE_MAX_AGE_DEFAULT"] = _YEAR_S  # asset() gives a changed file another address
     app.json = _ContractJSON(app)
-    Service.new(config).install(app)
-    for module in (pages, api, health):
+    service = Service.new(config)
+    service.install(app)
+    app.wsgi_app = AccessLog(app.wsgi_app, service.metrics)  # type: ignore[method-assign]  # Flask's own way
+    app.before_request(_note_endpoint)
+    for module in (pages, api, health, docs):
         app.register_blueprint(module.blueprint)
     app.register_error_handler(WebError, _answer_web_error)
     app.register_error_handler(HTTPException, _answer_http_error)
@@ -74,8 +79,13 @@ class _ContractJSON(DefaultJSONProvider):
     sort_keys = False
 
 
+def _note_endpoint() -> None:
+    record_of(request.environ).endpoint = request.endpoint or ""
+
+
 def _answer_web_error(error: WebError) -> ResponseReturnValue:
     """The views of the pages answer these themselves, so this is one of the API."""
+    record_of(request.environ).code = error.code
     response = jsonify({"error": {"code": error.code, "message": str(error)}})
     if error.retry_after_s is not None:
         response.headers["Retry-After"] = str(error.retry_after_s)
@@ -86,8 +96,10 @@ def _answer_http_error(error: HTTPException) -> ResponseReturnValue:
     """JSON for programs and a page for people, with the headers the error brings along (as Allow)."""
     status = error.code or 500
     headers = {name: value for name, value in error.get_headers(request.environ) if name != "Content-Type"}
-    if request.path.startswith(("/api/", "/livez", "/readyz")) or request.path == "/api":
-        code = _CODES.get(status, "http_error")
+    code = _CODES.get(status, "http_error")
+    if status >= 400:
+        record_of(request.environ).code = code
+    if request.path.startswith(("/api/", "/livez", "/readyz", "/metrics")) or request.path == "/api":
         return jsonify({"error": {"code": code, "message": f"{error.name}."}}), status, headers
     title, explanation = _TITLES.get(status, (error.name, "The request could not be answered."))
     return render_template("error.html", title=title, explanation=explanation), status, headers

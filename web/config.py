@@ -14,16 +14,16 @@ from urllib.parse import urlsplit
 
 from web.errors import ConfigError
 
-TORCHSERVE_MAX_BYTES: Final = 1_048_576
-"""TorchServe's ``max_request_size``; a larger body gets a bare 413 from it, without a word of explanation."""
+LARGEST_MAX_CHARS: Final = 1_000_000
 
-BYTES_PER_CHAR: Final = 12
-r"""The most one code point takes in a request: ``\ud83d\ude00`` in JSON, ``%F0%9F%98%80`` in a form."""
+BYTES_PER_FORM_CHAR: Final = 12
+"""The most one code point takes in a form: ``%F0%9F%98%80``."""
 
-ENVELOPE_BYTES: Final = 4_096
-"""What surrounds the text in a request: keys and model name, or the headers of a multipart form."""
+FORM_ENVELOPE_BYTES: Final = 4_096
+"""What surrounds the text in a form: names, the model, or the headers of a multipart form."""
 
-LARGEST_MAX_CHARS: Final = (TORCHSERVE_MAX_BYTES - ENVELOPE_BYTES - 1) // BYTES_PER_CHAR
+SPARE_THREADS: Final = 16
+"""Threads for what waits for no model: pages, files, health, numbers, and to refuse what is too much."""
 
 _MODEL_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
@@ -39,7 +39,11 @@ _VARIABLES: Final = {
     "host": "NERSERVE_HOST",
     "port": "NERSERVE_PORT",
     "num_workers": "NERSERVE_WEB_WORKERS",
-    "num_threads": "NERSERVE_WEB_THREADS",
+    "max_in_flight": "NERSERVE_MAX_IN_FLIGHT",
+    "max_queue": "NERSERVE_MAX_QUEUE",
+    "queue_s": "NERSERVE_QUEUE_S",
+    "max_streams": "NERSERVE_MAX_STREAMS",
+    "client_timeout_s": "NERSERVE_CLIENT_TIMEOUT_S",
 }
 
 
@@ -53,28 +57,36 @@ class WebConfig:
             appear, and change, at any time; until it is there, requests get a 503.
         ca_file: Certificates in PEM form that vouch for an https ``inference_url``, or None for the usual authorities.
         models: The allow-list of models, by the names TorchServe knows them; the first is the default.
-        timeout_s: Deadline of one call to TorchServe, in seconds, connecting, reading and retries included.
+        timeout_s: Deadline of one call to TorchServe in seconds, or None for what follows from ``max_chars``.
         ready_timeout_s: The same for the canary of ``/readyz``, which is never retried.
         canary: A sentence that every model must find an entity in to be ready, or None: any answer will do then.
         max_chars: Longest text accepted, in Unicode code points.
         host: Address gunicorn binds.
         port: Port gunicorn binds.
         num_workers: Processes of gunicorn.
-        num_threads: Threads in each; also how many connections to TorchServe a process keeps.
+        max_in_flight: Requests that a process has TorchServe work on at a time.
+        max_queue: Requests that wait in a process for their turn, or for another attempt; more are refused.
+        queue_s: How many seconds a request waits for its turn at most.
+        max_streams: NDJSON streams that a process serves at a time.
+        client_timeout_s: How many seconds a client may send, or take, nothing.
     """
 
     inference_url: str = "http://127.0.0.1:8080"
     inference_key_file: Path | None = None
     ca_file: Path | None = None
     models: tuple[str, ...] = ("en",)
-    timeout_s: float = 10.0
+    timeout_s: float | None = None
     ready_timeout_s: float = 2.0
     canary: str | None = None
-    max_chars: int = 10_000
+    max_chars: int = 100_000
     host: str = "127.0.0.1"
     port: int = 8000
     num_workers: int = 2
-    num_threads: int = 8
+    max_in_flight: int = 8
+    max_queue: int = 64
+    queue_s: float = 5.0
+    max_streams: int = 4
+    client_timeout_s: float = 30.0
 
     def __post_init__(self) -> None:
         _check(_is_base_url(self.inference_url), "inference_url", "an http(s) URL of a host", self.inference_url)
@@ -86,7 +98,8 @@ class WebConfig:
         for name in self.models:
             _check(_MODEL_NAME.fullmatch(name) is not None, "models", "names of letters, digits and . _ -", name)
         _check(len(set(self.models)) == len(self.models), "models", "every name once", ",".join(self.models))
-        _check_range("timeout_s", self.timeout_s, 0.01, 600)
+        if self.timeout_s is not None:
+            _check_range("timeout_s", self.timeout_s, 0.01, 600)
         _check_range("ready_timeout_s", self.ready_timeout_s, 0.01, 600)
         _check_range("max_chars", self.max_chars, 1, LARGEST_MAX_CHARS)
         is_canary = self.canary is None or 0 < len(self.canary) <= 1_000
@@ -94,16 +107,47 @@ class WebConfig:
         _check(re.fullmatch(r"[A-Za-z0-9.:_-]+", self.host) is not None, "host", "an address or a name", self.host)
         _check_range("port", self.port, 1, 65_535)
         _check_range("num_workers", self.num_workers, 1, 64)
-        _check_range("num_threads", self.num_threads, 1, 256)
+        _check_range("max_in_flight", self.max_in_flight, 1, 256)
+        _check_range("max_queue", self.max_queue, 0, 1_000)
+        _check_range("queue_s", self.queue_s, 0, 600)
+        _check_range("max_streams", self.max_streams, 0, 64)
+        _check_range("client_timeout_s", self.client_timeout_s, 0.1, 3_600)
+
+    @property
+    def deadline_s(self) -> float:
+        """Deadline of one call to TorchServe in seconds: waiting for its turn, connecting, reading, repeating.
+
+        >>> WebConfig(max_chars=1_000_000).deadline_s, WebConfig(timeout_s=3.0).deadline_s
+        (100.0, 3.0)
+        """
+        return max(10.0, self.max_chars / 10_000) if self.timeout_s is None else self.timeout_s
 
     @property
     def max_body_bytes(self) -> int:
-        """The longest request body: holds every text of ``max_chars``, however it is encoded, and stays below 1 MiB.
+        """The longest request of the API, and the longest line of NDJSON, in bytes; TorchServe's own limit, too.
 
-        >>> WebConfig(max_chars=10_000).max_body_bytes
-        124096
+        >>> WebConfig(max_chars=10).max_body_bytes, WebConfig(max_chars=1_000_000).max_body_bytes
+        (1048576, 10485760)
         """
-        return BYTES_PER_CHAR * self.max_chars + ENVELOPE_BYTES
+        return max(1_048_576, math.ceil(self.max_chars * 1_048_576 / 100_000))
+
+    @property
+    def max_form_bytes(self) -> int:
+        """The longest form in bytes: holds every text of ``max_chars``, however a browser encodes it.
+
+        >>> WebConfig().max_form_bytes
+        1204096
+        """
+        return max(self.max_body_bytes, BYTES_PER_FORM_CHAR * self.max_chars + FORM_ENVELOPE_BYTES)
+
+    @property
+    def num_threads(self) -> int:
+        """Threads of a process: one for every request that may wait, and some that never do.
+
+        >>> WebConfig().num_threads
+        92
+        """
+        return self.max_in_flight + self.max_queue + self.max_streams + SPARE_THREADS
 
     @property
     def bind(self) -> str:
@@ -138,10 +182,10 @@ def _read(name: str, value: str) -> Any:
     if name in {"inference_key_file", "ca_file"}:
         _check(bool(value), name, "the path of a file", value)
         return Path(value)
-    kinds = {field.name: field.type for field in fields(WebConfig)}
+    kinds = {field.name: str(field.type) for field in fields(WebConfig)}
     if kinds[name] == "int":
         return _number(name, value, int, "a whole number")
-    if kinds[name] == "float":
+    if kinds[name].startswith("float"):
         return _number(name, value, float, "a number of seconds")
     return value
 

@@ -7,16 +7,22 @@ WebError
     MalformedRequestError      400  malformed_request
       EmptyTextError           400  empty_text               the form only; for a program "" is a text like any other
     UnknownModelError          404  unknown_model
+    RequestTimeoutError        408  request_timeout          the client stopped sending
     TextTooLongError           413  text_too_long
     RequestTooLargeError       413  request_too_large
     UnsupportedMediaTypeError  415  unsupported_media_type
-  UpstreamError                     TorchServe was asked
-    RequestRejectedError   400/413  its own code and message, passed on
+    InvalidOptionError         422  invalid_option
+    TooManyRequestsError       429  too_many_requests        with Retry-After
+  UpstreamError                     TorchServe was asked, or would have been
+    RequestRejectedError       4xx  its own code and message, passed on
     ModelReplyError            502  bad_model_reply
     ModelUnavailableError      503  model_unavailable        with Retry-After
       WorkerDiedError          503                           the worker that had the request has died
       ModelKeyError            503                           TorchServe wants another key, or there is none yet
+      CircuitOpenError         503                           it failed again and again: not even asked
+      OverloadedError          503  overloaded               the worker has more to do than it takes on
     ModelTimeoutError          504  model_timeout
+      DeadlineExceededError    504  deadline_exceeded        the worker got it too late to begin
 ```
 
 A message says what was expected and what came, in a whole sentence, and holds no text of a user.
@@ -82,6 +88,28 @@ class UnsupportedMediaTypeError(RequestError):
     code = "unsupported_media_type"
 
 
+class InvalidOptionError(RequestError):
+    """An option has the wrong type or a value that is not allowed."""
+
+    status = 422
+    code = "invalid_option"
+
+
+class RequestTimeoutError(RequestError):
+    """The client stopped sending before its request was complete."""
+
+    status = 408
+    code = "request_timeout"
+
+
+class TooManyRequestsError(RequestError):
+    """More requests wait than the site lets wait, or one has waited for as long as it may."""
+
+    status = 429
+    code = "too_many_requests"
+    retry_after_s = 1
+
+
 class UpstreamError(WebError):
     """TorchServe was asked and there is no result."""
 
@@ -118,8 +146,24 @@ class ModelKeyError(ModelUnavailableError):
     """The model server does not let us in; says nothing about the key itself."""
 
 
+class CircuitOpenError(ModelUnavailableError):
+    """The model failed so often that it is asked only now and then."""
+
+
+class OverloadedError(ModelUnavailableError):
+    """The worker got more to do at once than it takes on; it may do so in a moment."""
+
+    code = "overloaded"
+
+
 class ModelTimeoutError(UpstreamError):
     """The deadline passed before the reply was complete."""
 
     status = 504
     code = "model_timeout"
+
+
+class DeadlineExceededError(ModelTimeoutError):
+    """The worker got to the request after its deadline and did nothing."""
+
+    code = "deadline_exceeded"

@@ -1,9 +1,14 @@
 """How gunicorn runs the site: ``gunicorn -c web/gunicorn_conf.py`` from the root of the checkout."""
 
-import logging
+import atexit
 import math
+import os
+import shutil
+import tempfile
+from typing import Any
 
 from web.config import WebConfig
+from web.logs import configuration
 
 settings = WebConfig.from_env()  # a wrong setting stops gunicorn here, before any worker starts
 
@@ -12,16 +17,33 @@ bind = settings.bind  # loopback unless an operator says otherwise: there is no 
 workers = settings.num_workers  # for the time spent in Python itself; more do not make TorchServe faster
 # Threads: a request mostly waits for TorchServe, and a waiting thread costs little. Its own class: see web/worker.py.
 worker_class = "web.worker.DrainingWorker"
-threads = settings.num_threads  # requests in flight per worker, each with a connection to TorchServe of its own
+threads = settings.num_threads  # as many as may wait, and some to refuse the others and to say how things are
 timeout = 30  # seconds without a sign of life from a worker's main loop; requests have their own deadline
-graceful_timeout = math.ceil(settings.timeout_s) + 2  # on SIGTERM the slowest call to TorchServe may still end
+graceful_timeout = math.ceil(settings.deadline_s) + 2  # on SIGTERM the slowest call to TorchServe may still end
 keepalive = 5  # seconds a browser's connection is kept for the style sheet and the next request
 forwarded_allow_ips = ""  # no header of a client changes what we take for its address or scheme
 control_socket_disable = True  # no socket for commands: what nobody uses nobody can misuse
 errorlog = "-"  # stderr, where a container's log is read
-accesslog = "-"  # stdout
-# Address, time, method, path, status, bytes, seconds. No query string, no referrer, no body: no text of a user.
-access_log_format = '%(h)s %(t)s "%(m)s %(U)s" %(s)s %(B)s %(L)s'
+accesslog = None  # web.access writes a line for each request
+logconfig_dict = configuration()
 
-# The site's own events go to stderr too; gunicorn sets up only its own two logs.
-logging.basicConfig(level=logging.INFO, format="[%(asctime)s] [%(process)d] [%(levelname)s] %(name)s: %(message)s")
+_MULTIPROC_DIR = "PROMETHEUS_MULTIPROC_DIR"  # prometheus_client reads it when it is imported, in a worker
+
+
+def on_starting(_server: Any) -> None:
+    """Make the directory in which the processes put their numbers together; it goes when this process ends."""
+    directory = os.environ[_MULTIPROC_DIR] = tempfile.mkdtemp(prefix="nerserve-metrics-")
+    atexit.register(_remove, directory, os.getpid())
+
+
+def child_exit(_server: Any, worker: Any) -> None:
+    """Forget what a worker that ended had in flight; what it had counted stays."""
+    from prometheus_client.multiprocess import mark_process_dead  # noqa: PLC0415  (not before the directory is there)
+
+    mark_process_dead(worker.pid)  # type: ignore[no-untyped-call]
+
+
+def _remove(directory: str, owner: int) -> None:
+    """Remove *directory*, unless this is a worker, which ends in the same way as its master, the *owner*."""
+    if os.getpid() == owner:
+        shutil.rmtree(directory, ignore_errors=True)

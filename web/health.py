@@ -1,15 +1,16 @@
-"""Whether the site serves, and whether its models do."""
+"""Whether the site serves, whether its models do, and its numbers."""
 
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
 
-from flask import Blueprint
+from flask import Blueprint, Response
 from flask.typing import ResponseReturnValue
+from prometheus_client import CONTENT_TYPE_LATEST
 
 from web.errors import ModelReplyError, ModelUnavailableError, UpstreamError
-from web.service import Service
+from web.service import Service, States
 
 blueprint = Blueprint("health", __name__)
 
@@ -32,16 +33,26 @@ def readyz() -> ResponseReturnValue:
 
     TorchServe's own ``/ping`` says Healthy before a model is loaded and after its workers have died, so only an
     answer counts, and only to the first attempt. The models are asked at the same time: the slowest alone decides how
-    long it takes.
+    long it takes. Who asks while they are being asked gets the same answer, so that many who ask are no load.
     """
     service = Service.current()
-    names = service.config.models
-    with ThreadPoolExecutor(max_workers=len(names)) as pool:
-        models = dict(zip(names, pool.map(lambda name: _state(service, name), names), strict=True))
+    models = service.readiness.run(lambda: _states(service))
     if all(state["ready"] for state in models.values()):
         return {"status": "ready", "models": models}
     headers = {"Retry-After": str(ModelUnavailableError.retry_after_s)}
     return {"status": "unready", "models": models}, 503, headers
+
+
+@blueprint.get("/metrics")
+def metrics() -> ResponseReturnValue:
+    """The site's numbers in the text format of Prometheus, summed over its processes."""
+    return Response(Service.current().metrics.render(), content_type=CONTENT_TYPE_LATEST)
+
+
+def _states(service: Service) -> States:
+    names = service.config.models
+    with ThreadPoolExecutor(max_workers=len(names)) as pool:
+        return dict(zip(names, pool.map(lambda name: _state(service, name), names), strict=True))
 
 
 def _state(service: Service, name: str) -> dict[str, Any]:

@@ -13,7 +13,10 @@ from flask import Blueprint, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 from werkzeug.exceptions import RequestEntityTooLarge
 
+from web.body import BROKEN, broken_body, check_encoding
+from web.client import Caller
 from web.errors import EmptyTextError, RequestError, RequestRejectedError, UpstreamError, WebError
+from web.record import record_of
 from web.render import hues, segments
 from web.reply import TextReply
 from web.service import Service
@@ -25,9 +28,17 @@ EXAMPLE: Final = (
     "In 2009 he flew to Oslo, where the Norwegian Nobel Committee gave him the Nobel Peace Prize."
 )
 
+MAX_MARKS: Final = 10_000
+"""Entities that are marked in the text of a result: more make a page that neither we nor a browser handle well."""
+
+MAX_ROWS: Final = 1_000
+"""Entities in the table of a result: nobody reads more."""
+
 _EXPLANATIONS: Final = {
     "bad_model_reply": "The model gave an answer that makes no sense. This is our fault, not that of your text.",
     "model_unavailable": "The model is not ready yet. Please try again in a moment.",
+    "overloaded": "The model has too much to do just now. Please try again in a moment.",
+    "deadline_exceeded": "The model has too much to do just now. Please try again in a moment.",
     "model_timeout": "The model took too long to answer. Please try again, perhaps with a shorter text.",
 }
 
@@ -49,14 +60,18 @@ def predict() -> ResponseReturnValue:
     """The form with the entities of its text, or with what is wrong."""
     service = Service.current()
     text, model = "", None
+    record = record_of(request.environ)
     try:
         text, model = _read_form(service)
         model = service.model_named(model)
+        record.model = model
+        record.add_texts(1, len(text))
         if not text.strip():
             raise EmptyTextError("There is no text yet. Please enter one.")
         service.check_length(text)
-        reply = service.client.tag_text(model, text)
+        reply = service.client.tag_text(model, text, caller=Caller(record.request_id, record=record))
     except (RequestError, UpstreamError) as error:
+        record.code = error.code
         headers = {} if error.retry_after_s is None else {"Retry-After": str(error.retry_after_s)}
         return _page(text=text, model=model, error=explain(error)), error.status, headers
     return _page(text=text, model=model, result=_result(text, reply))
@@ -75,10 +90,14 @@ def _read_form(service: Service) -> tuple[str, str | None]:
     Browsers send every line break of a form as ``\r\n``, whatever was pasted. It becomes ``\n`` before tagging, so
     that offsets count a line break once, as the visitor sees it. The JSON API never changes a text.
     """
+    check_encoding()
+    request.max_content_length = service.config.max_form_bytes
     try:
         fields = request.form
     except RequestEntityTooLarge as error:
-        raise service.body_too_large() from error
+        raise service.body_too_large(service.config.max_form_bytes) from error
+    except BROKEN as error:
+        raise broken_body(error) from error
     return fields.get("text", "").replace("\r\n", "\n").replace("\r", "\n"), fields.get("model")
 
 
@@ -86,8 +105,10 @@ def _result(text: str, reply: TextReply) -> dict[str, Any]:
     counts = Counter(entity.label for entity in reply.entities)
     return {
         "model": reply.model,
-        "segments": segments(text, reply.entities),
-        "entities": reply.entities,
+        "num_entities": len(reply.entities),
+        "segments": segments(text, reply.entities[:MAX_MARKS]),
+        "num_marks": min(len(reply.entities), MAX_MARKS),
+        "entities": reply.entities[:MAX_ROWS],
         "counts": counts.most_common(),
         "hues": hues(counts),
     }

@@ -6,16 +6,16 @@ A request is therefore repeated for as long as its own deadline lasts. Two dange
 per model and process:
 
 - *Refusals.* A full queue says the same as no worker at all. Repeating would turn an overload into a worse one, and
-  threads that wait for a dead model would be missing for the others, for the pages and for ``/livez``. So retries are
-  paid from a budget, in the way of Finagle (https://finagle.github.io/blog/2016/02/08/retry-budgets, 20 % of the
-  requests and 10 a second; see also "Handling Overload" in Google's SRE book), with exponential backoff and full
-  jitter (AWS Architecture Blog, "Exponential Backoff And Jitter"). The reserve lasts for one deadline with every
-  thread waiting, which is what a restart of TorchServe takes at most. Once it is used up, failures are quick.
+  calls that wait for a dead model take the place of others (``web.admission``). So retries are paid from a budget, in
+  the way of Finagle (https://finagle.github.io/blog/2016/02/08/retry-budgets, 20 % of the requests and 10 a second;
+  see also "Handling Overload" in Google's SRE book), with exponential backoff and full jitter (AWS Architecture Blog,
+  "Exponential Backoff And Jitter"). The reserve lasts for one deadline with every call waiting, which is what a restart
+  of TorchServe takes at most. Once it is used up, failures are quick.
 - *Silence.* A request that reaches a worker in the instant of its death is never answered, but nobody can tell it from
   one that waits in a long queue, and TorchServe goes on to compute what was abandoned. Hence an attempt is abandoned
   only once per request, the next one gets all the time that is left, and the right to do it is scarce: one for each
-  thread, returned unless it was used, else regained with every twentieth request. Under overload (say 3 s an answer,
-  so 3 requests a second in 8 threads) that adds about a tenth; with no right left, an attempt may take its time.
+  attempt at a time, returned unless it was used, else regained with every twentieth request. Under overload (say 3 s an
+  answer, so 3 requests a second in 8 turns) that adds about a tenth; with no right left, an attempt may take its time.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class RetryPolicy:
         first_pause_s: The longest pause before the first retry; a dead worker's neighbour answers at once.
         longest_pause_s: To which it doubles; a model that comes back waits no longer than this for its requests.
         retry_ratio: Retries that one request pays for.
-        longest_reserve_s: How long the reserve of retries lasts at most, with every thread waiting; 0 means no reserve.
+        longest_reserve_s: How long the reserve of retries lasts at most, with every call waiting; 0 means no reserve.
         retries_per_s: Retries a second that are free, for a site with little traffic.
         least_attempt_s: No attempt is abandoned sooner, far above any answer of a healthy model.
         abandon_ratio: Rights to abandon an attempt that one request regains.
@@ -72,13 +72,13 @@ class RetryPolicy:
         """
         return max(self.least_attempt_s, timeout_s / 3)
 
-    def reserve(self, timeout_s: float, num_threads: int) -> float:
-        """Retries that *num_threads* make within *timeout_s* seconds when nothing answers.
+    def reserve(self, timeout_s: float, num_calls: int) -> float:
+        """Retries that *num_calls* make within *timeout_s* seconds when nothing answers.
 
         >>> RetryPolicy().reserve(10.0, 8)
         320.0
         """
-        return num_threads * min(timeout_s, self.longest_reserve_s) / (self.longest_pause_s / 2)
+        return num_calls * min(timeout_s, self.longest_reserve_s) / (self.longest_pause_s / 2)
 
 
 DEFAULT_POLICY: Final = RetryPolicy()
@@ -116,11 +116,11 @@ class TokenBucket:
 class Budget:
     """What one model's requests in one process may cost beyond their first attempts."""
 
-    def __init__(self, policy: RetryPolicy, *, timeout_s: float, num_threads: int) -> None:
-        """For calls of *timeout_s* seconds, up to *num_threads* at a time."""
+    def __init__(self, policy: RetryPolicy, *, timeout_s: float, num_calls: int, num_attempts: int) -> None:
+        """For calls of *timeout_s* seconds, *num_calls* at a time, of which *num_attempts* are with TorchServe."""
         self._policy = policy
-        self.retries = TokenBucket(capacity=policy.reserve(timeout_s, num_threads), per_s=policy.retries_per_s)
-        self.abandons = TokenBucket(capacity=num_threads, per_s=policy.abandons_per_s)
+        self.retries = TokenBucket(capacity=policy.reserve(timeout_s, num_calls), per_s=policy.retries_per_s)
+        self.abandons = TokenBucket(capacity=num_attempts, per_s=policy.abandons_per_s)
 
     def count_request(self) -> None:
         """Credit a new request."""

@@ -2,37 +2,67 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Final, cast
+from typing import Any, Final, TypeAlias, cast
 
 from flask import Flask, current_app
 
+from web.admission import Admission
 from web.client import ModelClient
 from web.config import WebConfig
 from web.errors import RequestTooLargeError, TextTooLongError, UnknownModelError
 from web.keys import KeyFile
+from web.metrics import Metrics
+from web.single_flight import SingleFlight
+
+States: TypeAlias = dict[str, dict[str, Any]]
+"""For each model whether it is ready, and its version or what is wrong."""
+
+MAX_TEXTS: Final = 256
+"""Texts in one request, at most; a worker takes no more."""
 
 _EXTENSION: Final = "nerserve"
 
 
 @dataclass(frozen=True)
 class Service:
-    """One site: its settings and its client, made once and shared by all threads."""
+    """One site, made once and shared by all threads.
+
+    Attributes:
+        config: Its settings.
+        client: Its way to the models.
+        metrics: Its numbers.
+        streams: How many more NDJSON streams may be served.
+        readiness: The way to what the models say of themselves just now.
+    """
 
     config: WebConfig
     client: ModelClient
+    metrics: Metrics
+    streams: threading.Semaphore
+    readiness: SingleFlight[States]
 
     @classmethod
     def new(cls, config: WebConfig) -> Service:
         """A service with a client of its own."""
+        metrics = Metrics()
+        admission = Admission(
+            max_in_flight=config.max_in_flight, max_queue=config.max_queue, queue_s=config.queue_s, metrics=metrics
+        )
         client = ModelClient(
             inference_url=config.inference_url,
-            timeout_s=config.timeout_s,
-            num_connections=config.num_threads,
+            timeout_s=config.deadline_s,
+            admission=admission,
+            num_attempts=config.max_in_flight,
+            num_calls=config.max_in_flight + config.max_queue,
+            metrics=metrics,
+            max_request_bytes=config.max_body_bytes,
             key_file=None if config.inference_key_file is None else KeyFile(config.inference_key_file),
             ca_file=config.ca_file,
         )
-        return cls(config, client)
+        return cls(config, client, metrics, threading.Semaphore(config.max_streams), SingleFlight())
 
     def install(self, app: Flask) -> None:
         """Make this the service of *app*."""
@@ -58,9 +88,14 @@ class Service:
                 f"The text is too long: it has {len(text):,} characters, the limit is {self.config.max_chars:,}."
             )
 
-    def body_too_large(self) -> RequestTooLargeError:
-        """The error for a body that was not even read."""
-        return RequestTooLargeError(
-            f"The request is too large: the limit is {self.config.max_body_bytes:,} bytes, "
-            f"which holds any text of {self.config.max_chars:,} characters."
-        )
+    def check_texts(self, texts: Iterable[str]) -> None:
+        """Raise RequestTooLargeError for texts with more than ``max_chars`` code points in all."""
+        num_chars = sum(map(len, texts))
+        if num_chars > self.config.max_chars:
+            raise RequestTooLargeError(
+                f"The texts have {num_chars:,} characters in all, the limit is {self.config.max_chars:,}."
+            )
+
+    def body_too_large(self, limit_bytes: int) -> RequestTooLargeError:
+        """The error for a body of more than *limit_bytes*, which was not even read."""
+        return RequestTooLargeError(f"The request is too large: the limit is {limit_bytes:,} bytes.")

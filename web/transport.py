@@ -13,6 +13,7 @@ import io
 import logging
 import socket
 import time
+from collections.abc import Mapping
 from http.cookiejar import DefaultCookiePolicy
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _CHUNK_BYTES: Final = 65_536
+
+_NO_HEADERS: Final[Mapping[str, str]] = {}
 
 
 class Reply(NamedTuple):
@@ -64,24 +67,35 @@ class DeadlineSession(requests.Session):
         for scheme in ("http://", "https://"):
             self.mount(scheme, _DeadlineAdapter(pool_maxsize=num_connections))
 
-    def exchange(self, url: str, body: bytes, *, key: str = "", timeout_s: float, max_bytes: int) -> Reply:
+    def exchange(
+        self,
+        url: str,
+        body: bytes,
+        *,
+        key: str = "",
+        headers: Mapping[str, str] = _NO_HEADERS,
+        timeout_s: float,
+        max_bytes: int,
+    ) -> Reply:
         """POST the JSON *body*, with *key* if there is one, and return the whole reply, all within *timeout_s* seconds.
+
+        *headers* are sent besides our own.
 
         A request is sent once more only where nobody can have answered it: a kept connection turned out closed, as
         TorchServe leaves it after every error. Redirects are not followed. Raises requests.Timeout,
         requests.ConnectionError or ReplyTooLargeError.
         """
         deadline = time.monotonic() + timeout_s
-        headers = {"Content-Type": "application/json"}
+        sent = {"Content-Type": "application/json", **headers}
         if key:
-            headers["Authorization"] = f"Bearer {key}"
+            sent["Authorization"] = f"Bearer {key}"
         try:
-            return self._exchange_once(url, body, headers, deadline, max_bytes)
+            return self._exchange_once(url, body, sent, deadline, max_bytes)
         except requests.ConnectionError as error:
             if not isinstance(_reason(error), KeptConnectionClosedError):
                 raise
         logger.info("a kept connection was closed before its reply, sending once more")
-        return self._exchange_once(url, body, headers, deadline, max_bytes)
+        return self._exchange_once(url, body, sent, deadline, max_bytes)
 
     def _exchange_once(self, url: str, body: bytes, headers: dict[str, str], deadline: float, max_bytes: int) -> Reply:
         remaining_s = deadline - time.monotonic()

@@ -2,19 +2,30 @@
 
 import contextlib
 import json
+import os
 import re
 import socket
+import subprocess
+import sys
 import threading
+import time
+from dataclasses import dataclass
 from html.parser import HTMLParser
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import pytest
+import requests
 
+import web
+from web.admission import Admission
 from web.app import create_app
 from web.client import ModelClient
 from web.config import WebConfig
+from web.metrics import Metrics
 from web.retries import RetryPolicy
 
+ROOT = Path(web.__file__).parents[1]
 MODEL = {"name": "en", "version": "1.0", "digest": "sha256:" + "0" * 64}
 NAMES = {"Barack Obama": "PER", "Hawaii": "LOC", "Oslo": "LOC", "Nobel Committee": "ORG", "東京": "LOC"}
 
@@ -49,6 +60,7 @@ class StubHandler(BaseHTTPRequestHandler):
         if "text" in payload:
             return json.dumps({"model": model, "entities": find_entities(payload["text"])}).encode()
         results = [{"entities": find_entities(text)} for text in payload["texts"]]
+        self.server.num_texts += len(results)
         return json.dumps({"model": model, "results": results}).encode()
 
     def log_message(self, *args):
@@ -63,6 +75,7 @@ class StubTorchServe(ThreadingHTTPServer):
     def __init__(self):
         super().__init__(("127.0.0.1", 0), StubHandler)
         self.requests = []
+        self.num_texts = 0
         self.canned = None
         self.url = f"http://127.0.0.1:{self.server_port}"
 
@@ -118,14 +131,20 @@ def raw_upstream():
 def read_request():
     """Read one whole HTTP request off a socket; returns its body."""
 
+    def receive(connection):
+        chunk = connection.recv(65536)
+        if not chunk:
+            raise ConnectionResetError
+        return chunk
+
     def read(connection):
         data = b""
         while b"\r\n\r\n" not in data:
-            data += connection.recv(65536)
+            data += receive(connection)
         head, _, body = data.partition(b"\r\n\r\n")
         length = int(re.search(rb"content-length: (\d+)", head, re.IGNORECASE)[1])
         while len(body) < length:
-            body += connection.recv(65536)
+            body += receive(connection)
         return body
 
     return read
@@ -140,11 +159,25 @@ def good_reply():
 
 @pytest.fixture
 def make_client():
-    """A client that repeats nothing unless the test gives it another policy."""
+    """A client that repeats nothing and always asks, unless the test says otherwise."""
     once = RetryPolicy(retry_ratio=0, retries_per_s=0, longest_reserve_s=0)
 
-    def make(url, timeout_s=2.0, policy=once, **settings):
-        return ModelClient(inference_url=url, timeout_s=timeout_s, num_connections=4, policy=policy, **settings)
+    def make(url, timeout_s=2.0, policy=once, queue_s=60.0, **settings):
+        metrics = Metrics()
+        admission = Admission(max_in_flight=4, max_queue=0, queue_s=queue_s, metrics=metrics)
+        return ModelClient(
+            inference_url=url,
+            timeout_s=timeout_s,
+            policy=policy,
+            **{
+                "admission": admission,
+                "num_attempts": 4,
+                "num_calls": 4,
+                "metrics": metrics,
+                "breaker_threshold": 10**6,
+            }
+            | settings,
+        )
 
     return make
 
@@ -162,6 +195,84 @@ def make_site():
 @pytest.fixture
 def site(upstream, make_site):
     return make_site(upstream.url)
+
+
+@dataclass
+class Running:
+    """gunicorn with our settings: its address, its process and the file of its two logs."""
+
+    url: str
+    process: subprocess.Popen
+    log: Path
+
+    @property
+    def port(self):
+        return int(self.url.rpartition(":")[2])
+
+    def lines(self):
+        """The log, each line parsed."""
+        return [json.loads(line) for line in self.log.read_text().splitlines()]
+
+    def answers(self):
+        """The lines of requests other than those of the start."""
+        return [line for line in self.lines() if line["logger"] == "web.access" and line.get("path") != "/livez"]
+
+
+def gunicorn_command(**environ):
+    """Arguments of Popen for gunicorn with our settings, as an operator starts it."""
+    return {
+        "args": [sys.executable, "-m", "gunicorn", "-c", "web/gunicorn_conf.py"],
+        "cwd": ROOT,
+        "env": {name: value for name, value in os.environ.items() if not name.startswith("NERSERVE_")} | environ,
+        "text": True,
+    }
+
+
+@pytest.fixture(name="gunicorn_command")
+def gunicorn_command_():
+    return gunicorn_command
+
+
+@pytest.fixture
+def start_site(tmp_path):
+    """Start the site under gunicorn with settings of the environment; ended when the test is."""
+    with contextlib.ExitStack() as stack:
+
+        def start(url, **environ):
+            with socket.create_server(("127.0.0.1", 0)) as listener:
+                port = listener.getsockname()[1]
+            log = tmp_path / f"log-{port}"
+            out = stack.enter_context(log.open("w"))
+            scratch = tmp_path / f"scratch-{port}"
+            scratch.mkdir()
+            settings = {"NERSERVE_INFERENCE_URL": url, "NERSERVE_PORT": str(port), "NERSERVE_WEB_WORKERS": "1"}
+            command = gunicorn_command(**settings | {"TMPDIR": str(scratch)} | environ)
+            process = stack.enter_context(subprocess.Popen(**command, stdout=out, stderr=out))
+            stack.callback(process.terminate)
+            site = Running(f"http://127.0.0.1:{port}", process, log)
+            deadline = time.monotonic() + 20
+            while process.poll() is None and time.monotonic() < deadline:
+                try:
+                    requests.get(f"{site.url}/livez", timeout=1)
+                    break
+                except requests.RequestException:
+                    time.sleep(0.05)
+            return site
+
+        yield start
+
+
+@pytest.fixture
+def wait_until():
+    """Wait until something is so, for 10 seconds at most."""
+
+    def wait(condition):
+        deadline = time.monotonic() + 10
+        while not condition():
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+
+    return wait
 
 
 @pytest.fixture

@@ -8,7 +8,10 @@ from web.config import WebConfig
 
 MODEL = {"name": "en", "version": "1.0", "digest": "sha256:" + "0" * 64}
 OSLO = {"text": "Oslo", "label": "LOC", "start": 0, "end": 4, "score": 0.998}
-EXPECTED = 'Expected a JSON object with "text" (a string) or "texts" (a list of strings), perhaps with "model", got '
+EXPECTED = (
+    'Expected a JSON object with "text" (a string) or "texts" (a list of strings), perhaps with "model", "labels", '
+    '"threshold" and "offsets", got '
+)
 PHRASE = "Attack at dawn"
 
 
@@ -94,15 +97,31 @@ def test_the_error_of_one_text_stays_in_its_row(upstream, site):
     assert reply.json["results"] == [row, {"entities": []}]
 
 
-def test_what_is_no_string_among_texts_is_the_models_to_refuse_in_its_row(upstream, site):
-    row = {"error": {"code": "malformed_request", "message": "Expected a string."}}
-    upstream.answer(200, {"model": MODEL, "results": [{"entities": []}, row]})
+def test_what_is_no_text_or_too_long_among_texts_is_an_error_in_its_row(upstream, make_site):
+    texts = [None, "Oslo", "x" * 11, {"a": 1}, "", 7, True, ["x"]]
 
-    reply = post(site, '{"texts": ["x", null]}')
+    reply = post(make_site(upstream.url, max_chars=10), json.dumps({"texts": texts}))
 
     assert reply.status_code == 200
-    assert reply.json["results"] == [{"entities": []}, row]
-    assert json.loads(upstream.requests[-1][2]) == {"texts": ["x", None]}
+    kinds = ["null", "an object", "a number", "a boolean", "a list"]
+    wrong = [{"error": {"code": "malformed_request", "message": f"Expected a string, got {kind}."}} for kind in kinds]
+    long = "The text is too long: it has 11 characters, the limit is 10."
+    assert reply.json["results"] == [
+        wrong[0],
+        {"entities": [OSLO]},
+        {"error": {"code": "text_too_long", "message": long}},
+        wrong[1],
+        {"entities": []},
+        *wrong[2:],
+    ]
+    assert json.loads(upstream.requests[-1][2]) == {"texts": ["Oslo", ""]}
+
+
+def test_texts_that_are_all_wrong_still_tell_the_model(site):
+    reply = post(site, '{"texts": [null]}')
+
+    assert reply.json["model"] == MODEL
+    assert [row["error"]["code"] for row in reply.json["results"]] == ["malformed_request"]
 
 
 def test_the_model_is_chosen_by_name(upstream, make_site):
@@ -172,7 +191,7 @@ def test_another_media_type_is_refused(site, content_type):
     assert reply.status_code == 415
     assert error_of(reply) == (
         "unsupported_media_type",
-        'Expected the Content-Type "application/json" or "text/plain".',
+        "Expected one of the Content-Types application/json, text/plain, application/x-ndjson.",
     )
 
 
@@ -212,23 +231,34 @@ def test_a_text_at_the_limit_is_taken_however_it_is_encoded(upstream, make_site)
 
 
 def test_a_body_over_the_limit_is_refused_unread(upstream, make_site):
-    reply = post(make_site(upstream.url, max_chars=100), b" " * 5297)
+    reply = post(make_site(upstream.url, max_chars=100), b" " * 1_048_577)
 
     assert reply.status_code == 413
-    assert error_of(reply) == (
-        "request_too_large",
-        "The request is too large: the limit is 5,296 bytes, which holds any text of 100 characters.",
-    )
+    assert error_of(reply) == ("request_too_large", "The request is too large: the limit is 1,048,576 bytes.")
 
 
-def test_texts_that_outgrow_the_limit_of_torchserve_on_the_way_are_refused(upstream, make_site):
-    site = make_site(upstream.url, max_chars=80_000)
-
-    reply = post(site, json.dumps({"texts": ["é" * 80_000] * 3}, ensure_ascii=False).encode())
+@pytest.mark.parametrize(
+    ("texts", "message"),
+    [
+        (["x" * 60] * 2, "The texts have 120 characters in all, the limit is 100."),
+        ([""] * 257, "The request has 257 texts, the limit is 256."),
+    ],
+)
+def test_texts_that_are_too_much_in_all_are_refused(upstream, make_site, texts, message):
+    reply = post(make_site(upstream.url, max_chars=100), json.dumps({"texts": texts}))
 
     assert reply.status_code == 413
-    assert error_of(reply)[0] == "request_too_large"
+    assert error_of(reply) == ("request_too_large", message)
     assert upstream.requests == []
+
+
+def test_as_many_texts_and_characters_as_are_allowed_are_taken(upstream, make_site):
+    site = make_site(upstream.url, max_chars=256)
+
+    reply = post(site, json.dumps({"texts": ["é"] * 256}))
+
+    assert reply.status_code == 200
+    assert reply.json["results"] == [{"entities": []}] * 256
 
 
 @pytest.mark.parametrize(

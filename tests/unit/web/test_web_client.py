@@ -2,18 +2,24 @@ import json
 import logging
 import struct
 import time
+from concurrent.futures import ThreadPoolExecutor
 from socket import SO_LINGER, SOL_SOCKET
 
 import pytest
 
+from web.client import Caller
 from web.errors import (
+    DeadlineExceededError,
     ModelReplyError,
     ModelTimeoutError,
     ModelUnavailableError,
+    OverloadedError,
     RequestRejectedError,
     RequestTooLargeError,
+    TooManyRequestsError,
     UpstreamError,
 )
+from web.options import Options
 
 PHRASE = "Attack at dawn"
 
@@ -50,14 +56,17 @@ def test_lone_surrogates_arrive_as_they_were_sent(upstream, make_client):
     make_client(upstream.url).tag_text("en", "\ud800 Oslo \udfff")
 
     body = upstream.requests[0][2]
-    assert body == rb'{"text": "\ud800 Oslo \udfff"}'
+    assert body == rb'{"text":"\ud800 Oslo \udfff"}'
+    assert json.loads(body)["text"] == "\ud800 Oslo \udfff"
 
 
 def test_only_our_own_headers_are_sent(upstream, make_client):
     make_client(upstream.url).tag_text("en", "x")
 
     names = {name.lower() for name in upstream.requests[0][1]}
-    assert names == {"host", "accept-encoding", "content-type", "content-length", "user-agent"}
+    assert names == {
+        "host", "accept-encoding", "content-type", "content-length", "user-agent", "x-request-deadline",
+    }  # fmt: skip
 
 
 def test_a_cookie_of_torchserve_is_not_kept(upstream, make_client):
@@ -145,8 +154,8 @@ def test_a_compressed_reply_is_refused(upstream, make_client):
 
 
 def test_a_body_over_the_limit_of_torchserve_is_not_sent(upstream, make_client):
-    with pytest.raises(RequestTooLargeError, match="the limit is 1048576"):
-        make_client(upstream.url).tag_texts("en", ["é" * 100_000, "é" * 100_000])
+    with pytest.raises(RequestTooLargeError, match="takes 1,011 bytes on the way to the model, the limit is 1,010"):
+        make_client(upstream.url, max_request_bytes=1_010).tag_texts("en", ["é" * 249, "é" * 248])
 
     assert upstream.requests == []
 
@@ -368,3 +377,88 @@ def test_failures_are_logged_without_a_text(upstream, make_client, caplog, statu
     assert len(caplog.records) == 2
     assert "model en" in caplog.text
     assert PHRASE not in caplog.text
+
+
+def test_the_deadline_of_an_attempt_goes_along(upstream, make_client):
+    before_s = time.time()
+
+    make_client(upstream.url, timeout_s=3).tag_text("en", "x")
+
+    deadline_s = float(upstream.requests[0][1]["X-Request-Deadline"])
+    assert before_s + 2 < deadline_s < time.time() + 3.01
+
+
+def test_a_caller_may_have_less_time_but_not_more(raw_upstream, make_client):
+    client = make_client(raw_upstream(lambda *_: time.sleep(1)), timeout_s=0.3)
+
+    for asked_s, told in [(0.1, r"within 0\.1 seconds"), (60, r"within 0\.3 seconds")]:
+        with pytest.raises(ModelTimeoutError, match=told):
+            client.tag_text("en", "x", caller=Caller(timeout_s=asked_s))
+
+
+def test_the_id_of_a_request_goes_along(upstream, make_client):
+    make_client(upstream.url).tag_text("en", "x", caller=Caller("order-17"))
+
+    assert upstream.requests[0][1]["X-Request-Id"] == "order-17"
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "error", "shown"),
+    [
+        (503, "overloaded", OverloadedError, (503, "overloaded", 1)),
+        (504, "deadline_exceeded", DeadlineExceededError, (504, "deadline_exceeded", None)),
+        (503, "deadline_exceeded", ModelUnavailableError, (503, "model_unavailable", 1)),
+        (504, "overloaded", ModelUnavailableError, (503, "model_unavailable", 1)),
+    ],
+)
+def test_what_a_worker_says_of_its_load_is_passed_on(upstream, make_client, *, status, code, error, shown):
+    upstream.answer(status, {"error": {"code": code, "message": PHRASE}})
+
+    with pytest.raises(error) as caught:
+        make_client(upstream.url).tag_text("en", "x")
+
+    assert (caught.value.status, caught.value.code, caught.value.retry_after_s) == shown
+    assert PHRASE not in str(caught.value)
+
+
+@pytest.mark.parametrize(("status", "code"), [(415, "unsupported_media_type"), (422, "invalid_option")])
+def test_other_refusals_are_passed_on_too(upstream, make_client, status, code):
+    upstream.answer(status, {"error": {"code": code, "message": "No."}})
+
+    with pytest.raises(RequestRejectedError, match=r"^No\.$") as caught:
+        make_client(upstream.url).tag_text("en", "x", Options(labels=("GENE",)))
+
+    assert (caught.value.status, caught.value.code) == (status, code)
+
+
+def test_any_text_within_the_limit_of_characters_fits_in_that_of_bytes(upstream, make_client):
+    client = make_client(upstream.url, max_request_bytes=1_048_576)
+
+    for char in ["😀", "\x00", "\ud800", '"']:
+        client.tag_text("en", char * 100_000)
+        client.tag_texts("en", [char * 390] * 256)
+
+    assert [json.loads(body) for _, _, body in upstream.requests[:2]] == [
+        {"text": "😀" * 100_000},
+        {"texts": ["😀" * 390] * 256},
+    ]
+
+
+def test_whoever_waits_for_a_turn_in_vain_has_not_bothered_the_model(raw_upstream, make_client, read_request):
+    attempts = []
+
+    def play(connection, n):
+        attempts.append(read_request(connection))
+        time.sleep(0.6)
+
+    client = make_client(raw_upstream(play), timeout_s=0.5, queue_s=0.1)
+    with ThreadPoolExecutor(4) as pool:
+        waiting = [pool.submit(client.tag_text, "en", "x") for _ in range(4)]
+        while len(attempts) < 4:
+            time.sleep(0.01)
+        with pytest.raises(TooManyRequestsError):
+            client.tag_text("en", "y")
+        errors = [type(task.exception()) for task in waiting]
+
+    assert errors == [ModelTimeoutError] * 4
+    assert len(attempts) == 4

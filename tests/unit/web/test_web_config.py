@@ -1,9 +1,10 @@
 from pathlib import Path
+from urllib.parse import urlencode
 
 import pytest
 import trustme
 
-from web.config import LARGEST_MAX_CHARS, TORCHSERVE_MAX_BYTES, WebConfig
+from web.config import SPARE_THREADS, WebConfig
 from web.errors import ConfigError
 
 
@@ -31,7 +32,11 @@ def test_every_variable_is_read(certificates):
         "NERSERVE_HOST": "::1",
         "NERSERVE_PORT": "9000",
         "NERSERVE_WEB_WORKERS": "3",
-        "NERSERVE_WEB_THREADS": "4",
+        "NERSERVE_MAX_IN_FLIGHT": "4",
+        "NERSERVE_MAX_QUEUE": "0",
+        "NERSERVE_QUEUE_S": "1.5",
+        "NERSERVE_MAX_STREAMS": "2",
+        "NERSERVE_CLIENT_TIMEOUT_S": "7",
     }
 
     config = WebConfig.from_env(environ)
@@ -48,7 +53,11 @@ def test_every_variable_is_read(certificates):
         host="::1",
         port=9000,
         num_workers=3,
-        num_threads=4,
+        max_in_flight=4,
+        max_queue=0,
+        queue_s=1.5,
+        max_streams=2,
+        client_timeout_s=7.0,
     )
 
 
@@ -85,14 +94,19 @@ def test_the_environment_of_the_process_is_the_default(monkeypatch):
         ("NERSERVE_CANARY", "", "''"),
         ("NERSERVE_MAX_CHARS", "1e4", "'1e4'"),
         ("NERSERVE_MAX_CHARS", "0", "0"),
-        ("NERSERVE_MAX_CHARS", "1000000", "1000000"),
+        ("NERSERVE_MAX_CHARS", "1000001", "1000001"),
         ("NERSERVE_HOST", "", "''"),
         ("NERSERVE_HOST", "a b", "'a b'"),
         ("NERSERVE_PORT", "", "''"),
         ("NERSERVE_PORT", "http", "'http'"),
         ("NERSERVE_PORT", "65536", "65536"),
         ("NERSERVE_WEB_WORKERS", "0", "0"),
-        ("NERSERVE_WEB_THREADS", "2.5", "'2.5'"),
+        ("NERSERVE_MAX_IN_FLIGHT", "2.5", "'2.5'"),
+        ("NERSERVE_MAX_IN_FLIGHT", "0", "0"),
+        ("NERSERVE_MAX_QUEUE", "-1", "-1"),
+        ("NERSERVE_QUEUE_S", "inf", "inf"),
+        ("NERSERVE_MAX_STREAMS", "65", "65"),
+        ("NERSERVE_CLIENT_TIMEOUT_S", "0", "0.0"),
     ],
 )
 def test_a_wrong_value_is_refused_with_its_variable_and_value(variable, value, shown):
@@ -124,8 +138,31 @@ def test_a_list_without_models_is_refused():
         WebConfig(models=())
 
 
-def test_the_largest_body_stays_below_the_limit_of_torchserve():
-    assert WebConfig(max_chars=LARGEST_MAX_CHARS).max_body_bytes < TORCHSERVE_MAX_BYTES
+@pytest.mark.parametrize(
+    ("max_chars", "max_body_bytes"),
+    [(1, 1_048_576), (100_000, 1_048_576), (100_001, 1_048_587), (1_000_000, 10_485_760)],
+)
+def test_bytes_in_a_request_follow_from_characters_in_a_text(max_chars, max_body_bytes):
+    assert WebConfig(max_chars=max_chars).max_body_bytes == max_body_bytes
+
+
+@pytest.mark.parametrize("max_chars", [1, 100_000, 1_000_000])
+def test_a_form_may_hold_any_text_within_the_limit(max_chars):
+    assert WebConfig(max_chars=max_chars).max_form_bytes > len(urlencode({"text": "😀" * max_chars}))
+
+
+@pytest.mark.parametrize(
+    ("max_chars", "timeout_s", "deadline_s"),
+    [(1, None, 10), (100_000, None, 10), (500_000, None, 50), (1_000_000, None, 100), (1_000_000, 5.0, 5)],
+)
+def test_the_deadline_follows_from_characters_in_a_text_unless_it_is_set(max_chars, timeout_s, deadline_s):
+    assert WebConfig(max_chars=max_chars, timeout_s=timeout_s).deadline_s == deadline_s
+
+
+def test_there_is_a_thread_for_whatever_may_wait_and_some_that_never_do():
+    config = WebConfig(max_in_flight=2, max_queue=3, max_streams=4)
+
+    assert config.num_threads - 2 - 3 - 4 == SPARE_THREADS > 0
 
 
 @pytest.mark.parametrize(("host", "bind"), [("127.0.0.1", "127.0.0.1:8000"), ("::1", "[::1]:8000")])

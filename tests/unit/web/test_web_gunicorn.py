@@ -1,8 +1,8 @@
-import os
+import json
 import runpy
 import socket
 import subprocess
-import sys
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -15,38 +15,11 @@ import web.app
 ROOT = Path(web.app.__file__).parent.parent
 
 
-def command(**environ):
-    """Arguments of Popen for gunicorn with our settings, as an operator starts it."""
-    return {
-        "args": [sys.executable, "-m", "gunicorn", "-c", "web/gunicorn_conf.py"],
-        "cwd": ROOT,
-        "env": {name: value for name, value in os.environ.items() if not name.startswith("NERSERVE_")} | environ,
-        "text": True,
-    }
-
-
 @pytest.fixture
-def free_port():
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return listener.getsockname()[1]
-
-
-@pytest.fixture
-def gunicorn(upstream, free_port, tmp_path):
+def gunicorn(upstream, start_site):
     """The site under gunicorn; returns its URL, its process and the file of its two logs."""
-    url = f"http://127.0.0.1:{free_port}"
-    environ = {"NERSERVE_INFERENCE_URL": upstream.url, "NERSERVE_PORT": str(free_port), "NERSERVE_WEB_WORKERS": "1"}
-    log = tmp_path / "log"
-    with log.open("w") as out, subprocess.Popen(**command(**environ), stdout=out, stderr=out) as process:
-        deadline = time.monotonic() + 20
-        while process.poll() is None and time.monotonic() < deadline:
-            try:
-                requests.get(f"{url}/livez", timeout=1)
-                break
-            except requests.ConnectionError:
-                time.sleep(0.05)
-        yield url, process, log
-        process.terminate()
+    site = start_site(upstream.url)
+    return site.url, site.process, site.log
 
 
 def test_it_serves_logs_no_text_and_ends_on_sigterm(gunicorn):
@@ -61,8 +34,13 @@ def test_it_serves_logs_no_text_and_ends_on_sigterm(gunicorn):
     assert "Oslo<span" in reply.text
     assert refused.status_code == 415
     written = log.read_text()
-    assert '"POST /predict" 200' in written
     assert "Attack" not in written
+    lines = [json.loads(line) for line in written.splitlines()]
+    answers = [line for line in lines if line["logger"] == "web.access" and line["path"] != "/livez"]
+    assert [(line["method"], line["path"], line["status"]) for line in answers] == [
+        ("POST", "/predict", 200),
+        ("POST", "/api/predict", 415),
+    ]
 
 
 def test_a_request_that_waits_for_the_model_is_answered_after_sigterm(upstream, gunicorn):
@@ -93,8 +71,10 @@ def test_a_body_over_the_limit_still_gets_its_answer(gunicorn):
     assert "The request is too large" in reply.text
 
 
-def test_a_wrong_setting_stops_it_at_once():
-    ended = subprocess.run(**command(NERSERVE_PORT="http"), capture_output=True, timeout=20, check=False)
+def test_a_wrong_setting_stops_it_at_once(gunicorn_command):
+    command = gunicorn_command(NERSERVE_PORT="http")
+
+    ended = subprocess.run(**command, capture_output=True, timeout=20, check=False)
 
     assert ended.returncode != 0
     assert "NERSERVE_PORT: expected a whole number, got 'http'" in ended.stderr
@@ -104,13 +84,15 @@ def test_its_settings_follow_the_environment(monkeypatch):
     monkeypatch.setenv("NERSERVE_HOST", "::1")
     monkeypatch.setenv("NERSERVE_PORT", "8123")
     monkeypatch.setenv("NERSERVE_WEB_WORKERS", "3")
-    monkeypatch.setenv("NERSERVE_WEB_THREADS", "5")
+    monkeypatch.setenv("NERSERVE_MAX_IN_FLIGHT", "5")
+    monkeypatch.setenv("NERSERVE_MAX_QUEUE", "7")
     monkeypatch.setenv("NERSERVE_TIMEOUT_S", "20.5")
 
     settings = runpy.run_path(str(ROOT / "web" / "gunicorn_conf.py"))
 
     assert settings["bind"] == "[::1]:8123"
-    assert (settings["worker_class"], settings["workers"], settings["threads"]) == ("web.worker.DrainingWorker", 3, 5)
+    assert (settings["worker_class"], settings["workers"]) == ("web.worker.DrainingWorker", 3)
+    assert settings["threads"] > 5 + 7
     assert settings["graceful_timeout"] > 20.5
 
 
@@ -130,3 +112,61 @@ def test_what_it_will_not_answer_it_refuses_while_it_stops(upstream, gunicorn):
         upstream.canned = None
 
     assert waiting.result().status_code == 200
+
+
+def ask(site, **headers):
+    """The status of one request, or how its connection failed."""
+    try:
+        return requests.post(f"{site.url}/api/predict", json={"text": "x"}, headers=headers, timeout=20).status_code
+    except requests.RequestException as error:
+        return type(error).__name__
+
+
+def test_too_many_requests_are_refused_at_once_and_everything_else_is_answered(
+    start_site, raw_upstream, read_request, good_reply
+):
+    go_on = threading.Event()
+    attempts = []
+
+    def play(connection, n):
+        attempts.append(read_request(connection))
+        go_on.wait(15)
+        connection.sendall(good_reply)
+
+    site = start_site(raw_upstream(play), NERSERVE_MAX_IN_FLIGHT="2", NERSERVE_MAX_QUEUE="3", NERSERVE_QUEUE_S="15")
+    with ThreadPoolExecutor(60) as pool:
+        waiting = [pool.submit(ask, site) for _ in range(60)]
+        deadline = time.monotonic() + 10
+        while sum(task.done() for task in waiting) < 55 and time.monotonic() < deadline:
+            time.sleep(0.01)
+
+        assert [task.result() for task in waiting if task.done()] == [429] * 55
+        assert len(attempts) == 2
+        for path in ["/", "/livez", "/metrics", "/static/site.css"]:
+            assert requests.get(f"{site.url}{path}", timeout=2).status_code == 200
+        assert requests.get(f"{site.url}/readyz", timeout=5).status_code == 503
+        refused = requests.post(f"{site.url}/predict", data={"text": "x"}, timeout=2)
+        assert refused.status_code == 429
+        assert refused.headers["Retry-After"] == "1"
+        assert "There are too many requests just now" in refused.text
+        go_on.set()
+        assert sorted(task.result() for task in waiting) == [200] * 5 + [429] * 55
+    assert ask(site) == 200
+
+
+def test_an_outage_takes_no_more_threads_than_there_are(start_site, dead_url):
+    site = start_site(dead_url, NERSERVE_MAX_IN_FLIGHT="2", NERSERVE_MAX_QUEUE="8")
+    with ThreadPoolExecutor(60) as pool:
+        waiting = [pool.submit(ask, site) for _ in range(60)]
+        time.sleep(0.5)
+
+        assert requests.get(f"{site.url}/livez", timeout=2).status_code == 200
+        assert {task.result() for task in waiting} == {429, 503}
+
+
+def test_a_client_may_have_less_patience(start_site, raw_upstream):
+    site = start_site(raw_upstream(lambda *_: time.sleep(5)))
+    started = time.monotonic()
+
+    assert ask(site, **{"X-Request-Timeout": "0.3"}) == 504
+    assert time.monotonic() - started < 3

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from web.pages import EXAMPLE
+from web.pages import EXAMPLE, MAX_MARKS, MAX_ROWS
 from web.render import displayable
 
 XSS = "<script>alert(1)</script>\"'><img src=x onerror=alert(1)>&lt;{{ 7*7 }}</textarea></mark>"
@@ -206,9 +206,9 @@ def test_a_choice_of_models_appears_when_there_is_one(upstream, make_site, read_
         ({"text": "x", "model": ""}, 404, "There is no such model here. The models are: en."),
         ({"text": "x", "model": XSS}, 404, "There is no such model here. The models are: en."),
         (
-            {"text": "x" * 6000},
+            {"text": "x" * 1_050_000},
             413,
-            "The request is too large: the limit is 5,296 bytes, which holds any text of 100 characters.",
+            "The request is too large: the limit is 1,048,576 bytes.",
         ),
     ],
 )
@@ -313,3 +313,37 @@ def test_no_text_is_logged(upstream, site, caplog):
 
     assert caplog.records
     assert "Attack" not in caplog.text
+
+
+def test_a_long_result_is_shown_in_part_and_says_so(upstream, site, read_page):
+    text = "Oslo " * (MAX_MARKS + 1)
+    reply = site.post("/predict", data={"text": text})
+    page = read_page(reply.text)
+
+    assert reply.status_code == 200
+    assert page.headings[1] == "10,001 entities found"
+    assert page.tagged == text
+    assert len(page.marks) == MAX_MARKS
+    assert len(page.rows) == 1 + MAX_ROWS
+    assert "The table has the first 1,000 of them and the text marks the first 10,000; programs get all." in page.notes
+
+
+def test_a_table_that_is_cut_says_so(site, read_page):
+    page = read_page(site.post("/predict", data={"text": "Oslo " * (MAX_ROWS + 1)}).text)
+
+    assert len(page.marks) == MAX_ROWS + 1
+    assert "The table has the first 1,000 of them; programs get all." in page.notes
+
+
+def test_the_longest_text_that_is_allowed_works_however_it_is_encoded(upstream, site, read_page):
+    reply = site.post("/predict", data={"text": "😀" * 100_000})
+
+    assert reply.status_code == 200
+    assert read_page(reply.text).tagged == "😀" * 100_000
+
+
+def test_a_compressed_form_is_refused(site, read_page):
+    reply = site.post("/predict", data={"text": "x"}, headers={"Content-Encoding": "gzip"})
+
+    assert reply.status_code == 415
+    assert read_page(reply.text).alert == "Expected no Content-Encoding but identity."

@@ -9,7 +9,17 @@ from itertools import islice
 
 import pytest
 
-from web.errors import ModelReplyError, ModelTimeoutError, ModelUnavailableError, RequestRejectedError, UpstreamError
+from web.admission import Admission
+from web.errors import (
+    DeadlineExceededError,
+    ModelReplyError,
+    ModelTimeoutError,
+    ModelUnavailableError,
+    OverloadedError,
+    RequestRejectedError,
+    UpstreamError,
+)
+from web.metrics import Metrics
 from web.retries import RetryPolicy, TokenBucket
 
 FAST = RetryPolicy(first_pause_s=0.002, longest_pause_s=0.02, least_attempt_s=0.1)
@@ -28,6 +38,8 @@ STEPS = {
     "507": reply(507, b'{"code": 507, "type": "InternalServerException", "message": "Worker died."}'),
     "400": reply(400, b'{"error": {"code": "malformed_request", "message": "No."}}'),
     "broken": reply(200, b"{}"),
+    "overloaded": reply(503, b'{"error": {"code": "overloaded", "message": "No."}}'),
+    "late": reply(504, b'{"error": {"code": "deadline_exceeded", "message": "No."}}'),
     "closed": b"",
     "cut": b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{",
     "silent": None,
@@ -65,6 +77,8 @@ def scripted(raw_upstream, read_request, good_reply):
         ("cut", "200"),
         ("broken", "200"),
         ("silent", "200"),
+        ("overloaded", "overloaded", "200"),
+        ("late", "200"),
         ("503", "503", "404", "closed", "503", "cut", "503", "200"),
         ("500", "507", "500", "200"),
         ("404", "silent", "503", "200"),
@@ -76,7 +90,7 @@ def test_a_lost_reply_is_asked_for_again(scripted, make_client, steps):
     url, attempts = scripted(*steps)
 
     assert make_client(url, timeout_s=2, policy=FAST).tag_text("en", "x").entities == []
-    assert attempts == [b'{"text": "x"}'] * len(steps)
+    assert attempts == [b'{"text":"x"}'] * len(steps)
 
 
 def test_several_texts_are_asked_for_again_too(raw_upstream, make_client, read_request):
@@ -136,6 +150,8 @@ def test_what_will_not_get_better_is_not_repeated_for_ever(scripted, make_client
         (("503", "silent"), ModelTimeoutError),
         (("silent", "503"), ModelUnavailableError),
         (("silent", "silent"), ModelTimeoutError),
+        (("late", "late"), DeadlineExceededError),
+        (("overloaded",), OverloadedError),
     ],
 )
 def test_every_call_ends_by_its_deadline(scripted, make_client, steps, error):
@@ -233,7 +249,7 @@ def test_an_overload_is_not_multiplied(raw_upstream, make_client, read_request, 
 def test_an_answer_in_time_costs_no_right_to_abandon(raw_upstream, make_client, read_request, good_reply):
     def play(connection, n):
         body = read_request(connection)
-        if body == b'{"text": "lost"}' and n == 1:
+        if body == b'{"text":"lost"}' and n == 1:
             connection.recv(1)
         for _ in range(20):
             connection.sendall(good_reply)
@@ -298,3 +314,33 @@ def test_threads_never_take_more_tokens_than_there_are():
         taken = sum(pool.map(lambda _: bucket.take(), range(1000)))
 
     assert taken == 100
+
+
+def test_a_long_request_is_not_asked_for_twice(scripted, make_client):
+    url, attempts = scripted("silent", "200")
+
+    with pytest.raises(ModelTimeoutError):
+        make_client(url, timeout_s=DEADLINE_S, policy=FAST).tag_text("en", "x" * 65_536)
+
+    assert len(attempts) == 1
+
+
+def test_an_attempt_whose_turn_does_not_come_in_time_tells_what_failed_before(raw_upstream, make_client, read_request):
+    def play(connection, n):
+        body = read_request(connection)
+        if body == b'{"text":"x"}':
+            connection.sendall(STEPS["503"])
+        else:
+            connection.recv(1)
+
+    policy = RetryPolicy(first_pause_s=0.3, longest_pause_s=0.3, least_attempt_s=60)
+    admission = Admission(max_in_flight=4, max_queue=20, queue_s=60, metrics=Metrics())
+    client = make_client(raw_upstream(play), timeout_s=1.0, policy=policy, admission=admission)
+    with ThreadPoolExecutor(12) as pool:
+        short = [pool.submit(client.tag_text, "en", "x") for _ in range(4)]
+        time.sleep(0.02)
+        for _ in range(8):
+            pool.submit(client.tag_text, "en", "y")
+        errors = [task.exception() for task in short]
+
+    assert {type(error) for error in errors} == {ModelUnavailableError}

@@ -1,0 +1,148 @@
+"""The site's numbers for Prometheus, summed over the processes of gunicorn.
+
+``prometheus_client`` keeps the numbers of each process in memory-mapped files below ``PROMETHEUS_MULTIPROC_DIR``, which
+``gunicorn_conf`` makes before the first worker starts; without that variable (one process, as in a test) they are kept
+in memory. A file begins with 64 KiB and doubles when it is full; a process has one for counters, one for histograms and
+one for each kind of gauge below, and those of a process that died stay until the site ends, as its sums still count.
+
+Nothing here comes from a text, and no client can invent a label value: what is not known beforehand is counted as
+``other``.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter as Tally
+from collections.abc import Iterable
+from typing import Final
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.multiprocess import MultiProcessCollector
+
+from web.reply import ModelInfo
+
+SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 25.0, 50.0, 100.0)
+"""Upper ends of the histograms' buckets."""
+
+CODES: Final = frozenset(
+    "malformed_request empty_text unknown_model not_found method_not_allowed text_too_long request_too_large "
+    "request_timeout unsupported_media_type invalid_option too_many_requests bad_model_reply model_unavailable "
+    "overloaded model_timeout deadline_exceeded internal_error http_error client_disconnected".split()
+)
+"""Error codes that are counted under their own name."""
+
+MAX_LABELS: Final = 64
+"""How many entity labels a process counts under their own names."""
+
+MULTIPROC_DIR: Final = "PROMETHEUS_MULTIPROC_DIR"
+
+BREAKER_STATES: Final = {"closed": 0, "half_open": 1, "open": 2}
+
+
+class Metrics:
+    """All metrics of one site; shared by threads."""
+
+    def __init__(self) -> None:
+        self._registry = CollectorRegistry()
+        self._labels: set[str] = set()
+        self._models: dict[str, ModelInfo] = {}
+        self._request_s = self._histogram(
+            "request_seconds", "Requests by endpoint and class of status.", ["endpoint", "status"]
+        )
+        self._attempt_s = self._histogram(
+            "upstream_attempt_seconds", "Attempts to ask TorchServe.", ["model", "result"]
+        )
+        self._queue_s = self._histogram("queue_wait_seconds", "Waiting for a turn to ask TorchServe.", ["kind"])
+        self._retries = self._counter("upstream_retries", "Attempts after a request's first.", ["model"])
+        self._rejected = self._counter("rejected", "Requests refused because there are too many.", ["reason"])
+        self._texts = self._counter("texts", "Texts that were tagged.", ["model"])
+        self._chars = self._counter("characters", "Code points of texts that were tagged.", ["model"])
+        self._entities = self._counter("entities", "Entities that were found.", ["model", "label"])
+        self._errors = self._counter("errors", "Requests, and lines of streams, that got an error.", ["code"])
+        self._lines = self._counter("stream_lines", "Lines of NDJSON streams.", ["result"])
+        self.in_flight = self._gauge("upstream_in_flight", "Requests TorchServe works on.", [], "livesum")
+        self.queued = self._gauge("queued", "Requests that wait for their turn to ask TorchServe.", [], "livesum")
+        self.streams = self._gauge("streams", "NDJSON streams being served.", [], "livesum")
+        self._breaker = self._gauge("breaker_state", "0 closed, 1 half open, 2 open.", ["model"], "livemax")
+        self._info = self._gauge(
+            "model_info", "1 for the version that answered last.", ["model", "version", "digest"], "livemostrecent"
+        )
+
+    def _histogram(self, name: str, text: str, labels: list[str]) -> Histogram:
+        return Histogram(name, text, labels, namespace="nerserve", buckets=SECONDS, registry=self._registry)
+
+    def _counter(self, name: str, text: str, labels: list[str]) -> Counter:
+        return Counter(name, text, labels, namespace="nerserve", registry=self._registry)
+
+    def _gauge(self, name: str, text: str, labels: list[str], mode: str) -> Gauge:
+        return Gauge(
+            name,
+            text,
+            labels,
+            namespace="nerserve",
+            multiprocess_mode=mode,  # type: ignore[arg-type]  # one of a Literal's
+            registry=self._registry,
+        )
+
+    def render(self) -> bytes:
+        """The numbers of all processes in the text format of Prometheus."""
+        if MULTIPROC_DIR not in os.environ:
+            return generate_latest(self._registry)
+        registry = CollectorRegistry()
+        MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+        return generate_latest(registry)
+
+    def count_request(self, endpoint: str, status: int, seconds: float, code: str) -> None:
+        """Count a request that was answered; *code* is that of its error, or empty."""
+        self._request_s.labels(endpoint, f"{status // 100}xx").observe(seconds)
+        if code:
+            self.count_error(code)
+
+    def count_error(self, code: str) -> None:
+        """Count an error that a client got."""
+        self._errors.labels(code if code in CODES else "other").inc()
+
+    def count_attempt(self, model: str, result: str, seconds: float, *, is_retry: bool) -> None:
+        """Count an attempt to ask *model*; *result* is ``ok`` or the code of what failed."""
+        self._attempt_s.labels(model, result if result == "ok" or result in CODES else "other").observe(seconds)
+        if is_retry:
+            self._retries.labels(model).inc()
+
+    def count_wait(self, kind: str, seconds: float) -> None:
+        """Count a turn that came; *kind* is ``request`` or ``stream``."""
+        self._queue_s.labels(kind).observe(seconds)
+
+    def count_rejection(self, reason: str) -> None:
+        """Count a request that was refused because there are too many."""
+        self._rejected.labels(reason).inc()
+
+    def count_line(self, result: str) -> None:
+        """Count a line of a stream; *result* is ``ok`` or ``error``."""
+        self._lines.labels(result).inc()
+
+    def count_answer(self, model: str, info: ModelInfo, num_chars: Iterable[int], labels: Iterable[str]) -> None:
+        """Count texts that were tagged: *num_chars* of each, *labels* of all entities."""
+        lengths = list(num_chars)
+        self._texts.labels(model).inc(len(lengths))
+        self._chars.labels(model).inc(sum(lengths))
+        for label, count in Tally(labels).items():
+            if len(self._labels) < MAX_LABELS:
+                self._labels.add(label)
+            name = label.encode("utf-8", "replace").decode() if label in self._labels else "other"
+            self._entities.labels(model, name).inc(count)
+        known = self._models.get(model)
+        if known != info:
+            self._models[model] = info
+            if known is not None:
+                self._info.labels(model, *_printable(known)).set(0)
+            self._info.labels(model, *_printable(info)).set(1)
+
+    def set_breaker(self, model: str, state: str) -> None:
+        """Note the state of a model's circuit breaker, one of ``BREAKER_STATES``."""
+        self._breaker.labels(model).set(BREAKER_STATES[state])
+
+
+def _printable(info: ModelInfo) -> tuple[str, str]:
+    """Version and digest as label values, cut off where a model says too much."""
+    version, digest = (value.encode("utf-8", "replace").decode()[:100] for value in (info.version, info.digest))
+    return version, digest
