@@ -29,16 +29,17 @@ examples:
   nerserve COMMAND --help              more on one command
 
 default ports, all on 127.0.0.1:
-  8000 site    8080 inference    8081 management    8082 metrics
+  8000 site    8080 inference    7070 gRPC    8081 management    8082 metrics
 """
 
 _UP_EPILOG = """\
 examples:
   nerserve up
   nerserve up --models en,de --model-store /srv/models
+  nerserve up --max-chars 500000       texts of half a million characters, for all that has a limit
   nerserve up --config second.properties --port 8001 --state-dir .nerserve-2     beside another one
 
-TorchServe's own ports stand in config.properties: 8080 inference, 8081 management, 8082 metrics.
+TorchServe's own ports stand in config.properties: 8080 inference, 7070 gRPC, 8081 management, 8082 metrics.
 
 SIGINT (Ctrl-C), SIGTERM and SIGHUP stop it: the site takes no more requests, those accepted are
 answered, then everything ends.  A second signal hurries.
@@ -129,9 +130,8 @@ def add_parsers(subparsers: argparse._SubParsersAction[argparse.ArgumentParser])
     parser.add_argument(
         "--drain-timeout",
         type=operator_cli.seconds_of,
-        default=30.0,
         metavar="S",
-        help="seconds that accepted requests get to be answered when stopping (default: %(default)g)",
+        help="seconds that accepted requests get to be answered when stopping (default: 30, or --max-chars / 5000)",
     )
     parser.add_argument(
         "--no-restart",
@@ -156,6 +156,12 @@ def add_parsers(subparsers: argparse._SubParsersAction[argparse.ArgumentParser])
         type=operator_cli.seconds_of,
         metavar="S",
         help="with tokens on: seconds until a key is replaced (default: 60 %% of token_expiration_min)",
+    )
+    parser.add_argument(
+        "--max-chars",
+        type=int,
+        metavar="N",
+        help="longest text in characters, for TorchServe, workers and site (default: NERSERVE_MAX_CHARS, else 100000)",
     )
     parser.set_defaults(run=lambda options: _run_up(parser, options))
 
@@ -202,6 +208,7 @@ def _up_options(parser: argparse.ArgumentParser, options: argparse.Namespace) ->
             ca=options.ca,
             inference_key_file=options.inference_key_file,
             renew_keys_every_s=options.renew_keys_every,
+            max_chars=options.max_chars,
         )
     except ValueError as error:
         parser.error(f"--models: {error}")

@@ -6,6 +6,7 @@ import contextlib
 import ctypes
 import logging
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -161,7 +162,16 @@ class ProcessGroup:
 
 
 def cap_log(path: Path, max_bytes: int = LOG_MAX_BYTES) -> None:
-    """Move the contents of *path* to ``NAME.1`` once they exceed *max_bytes*; whoever appends to it can go on."""
-    if path.stat().st_size > max_bytes:
-        path.with_name(f"{path.name}.1").write_bytes(path.read_bytes())
-        os.truncate(path, 0)
+    """Move the contents of *path* to ``NAME.1`` once they exceed *max_bytes*; whoever appends to it can go on.
+
+    What cannot be kept, on a full disk for instance, is lost.
+    """
+    try:
+        if not path.exists() or path.stat().st_size <= max_bytes:
+            return
+        try:
+            shutil.copyfile(path, path.with_name(f"{path.name}.1"))
+        finally:
+            os.truncate(path, 0)
+    except OSError as error:
+        logger.warning("%s: not kept: %s", path.name, error.strerror)

@@ -23,6 +23,7 @@ class Limits:
         longest_revival_s: Attempts at one model come at doubling distances, up to this.
         first_pause_s: Before the second restart of a process in a row; the first comes at once. It doubles,
         longest_pause_s: up to this.
+        stopped_s: How long a process may be stopped, as by SIGSTOP; those that ask it see only that it is silent.
         calm_s: After so long without a restart the next one comes at once again.
     """
 
@@ -35,6 +36,7 @@ class Limits:
     longest_revival_s: float = 300.0
     first_pause_s: float = 1.0
     longest_pause_s: float = 30.0
+    stopped_s: float = 3.0
     calm_s: float = 60.0
 
 
@@ -64,6 +66,7 @@ class Seen:
         site_exit: Exit status of the site, None while it runs or when there is none.
         was_polled: Whether the management API was asked.
         models: Its reply, None for a model that is not registered; None as a whole when there was no reply.
+        stopped: Processes that are stopped: what each is, by its process id.
         signs: What canaries brought back since the last look.
     """
 
@@ -71,6 +74,7 @@ class Seen:
     site_exit: int | None = None
     was_polled: bool = False
     models: Mapping[str, ModelSeen | None] | None = None
+    stopped: Mapping[int, str] = field(default_factory=dict)
     signs: Mapping[str, Sign] = field(default_factory=dict)
 
 
@@ -105,6 +109,13 @@ class Revive:
 
 
 @dataclass(frozen=True)
+class KillStopped:
+    """End the process *pid*, which never will by itself; whoever started it sees that, and starts another."""
+
+    pid: int
+
+
+@dataclass(frozen=True)
 class GiveUp:
     """Take everything down and leave what comes next to whoever started us.
 
@@ -117,7 +128,7 @@ class GiveUp:
     model: str | None = None
 
 
-Action: TypeAlias = Note | StartTorchServe | KillTorchServe | StartSite | Revive | GiveUp
+Action: TypeAlias = Note | StartTorchServe | KillTorchServe | StartSite | Revive | KillStopped | GiveUp
 
 REVIVALS_BEFORE_RESTART: Final = 2
 
@@ -166,6 +177,23 @@ class _Process:
         return actions
 
 
+class _Stopped:
+    """When to end processes that are stopped for good: requests in their hands hang, and nobody else ends them soon."""
+
+    def __init__(self) -> None:
+        self._since_s: dict[int, float] = {}
+
+    def decide(self, now_s: float, stopped: Mapping[int, str], patience_s: float) -> list[Action]:
+        self._since_s = {pid: self._since_s.get(pid, now_s) for pid in stopped}
+        actions: list[Action] = []
+        for pid, since_s in self._since_s.items():
+            if now_s - since_s >= patience_s:
+                stopped_s = now_s - since_s
+                actions.append(Note(f"{stopped[pid]} (pid {pid}) has been stopped for {stopped_s:.0f} s; ending it"))
+                actions.append(KillStopped(pid))
+        return actions
+
+
 @dataclass
 class _Model:
     """What is remembered of one model."""
@@ -194,6 +222,7 @@ class Policy:
         self._can_restart = can_restart
         self._torchserve = _Process("TorchServe", self._limits, can_restart=can_restart)
         self._site = _Process("the site", self._limits, can_restart=can_restart)
+        self._stopped = _Stopped()
         self._models: dict[str, _Model] = {}
         self._began_s = now_s
         self._heard_s: float | None = None  # the last reply of this TorchServe's management API
@@ -209,7 +238,7 @@ class Policy:
 
     def decide(self, now_s: float, seen: Seen) -> list[Action]:
         """What to do now; the caller does all of it, in order."""
-        actions: list[Action] = []
+        actions = self._stopped.decide(now_s, seen.stopped, self._limits.stopped_s)
         if seen.site_exit is not None:
             actions += self._site.decide(now_s, seen.site_exit, StartSite())
         if seen.torchserve_exit is not None:

@@ -41,11 +41,17 @@ class Address:
     @property
     def url(self) -> str:
         """The base URL for a client on this machine, without a trailing slash."""
-        return f"{self.scheme}://{client_host(self.host)}:{self.port}"
+        host = client_host(self.host)
+        return f"{self.scheme}://{f'[{host}]' if ':' in host else host}:{self.port}"
+
+    @property
+    def target(self) -> str:
+        """Host and port for a gRPC client on this machine."""
+        return self.url.partition("//")[2]
 
     @property
     def has_tls(self) -> bool:
-        """Whether it speaks https."""
+        """Whether it speaks TLS."""
         return self.scheme == "https"
 
     @property
@@ -64,11 +70,13 @@ class ServerConfig:
         inference: Where predictions are asked.
         management: Where models are described and scaled.
         metrics: Where Prometheus scrapes.
-        grpc: The two gRPC listeners that TorchServe always opens; port 0 is any free one.
+        grpc: The two gRPC listeners that TorchServe always opens, predictions first; port 0 is any free one.
         jvm_options: ``vmargs``; only TorchServe's own launcher reads them, so whoever starts Java must.
         has_token_authorization: Whether the APIs ask for tokens.
         key_life_s: How long such a token, a key, is valid.
         certificate: The PEM file with the server's certificate; None without TLS, or when it is in a keystore.
+        metrics_config: The file that defines metrics; None when the settings name none.
+        max_request_bytes: The longest body of a request that the file allows; None when it says nothing.
     """
 
     path: Path
@@ -80,6 +88,8 @@ class ServerConfig:
     has_token_authorization: bool
     key_life_s: int
     certificate: Path | None
+    max_request_bytes: int | None = None
+    metrics_config: Path | None = None
 
     @classmethod
     def load(cls, path: Path) -> ServerConfig:
@@ -92,11 +102,13 @@ class ServerConfig:
             raise ConfigFileError(f"{path} cannot be read: {error}") from error
         settings = parse_properties(text)
         addresses = {key: _address(path, key, settings.get(key, usual)) for key, usual in _ADDRESSES.items()}
+        has_grpc_tls = settings.get("enable_grpc_ssl", "false").lower() == "true"
         grpc = []
         for key, usual in _GRPC_PORTS.items():
             host = settings.get(key.replace("_port", "_address"), "127.0.0.1")
-            grpc.append(Address(host, _port(path, key, settings.get(key, usual)), key))
-        has_tls = any(address.has_tls for address in addresses.values())
+            scheme = "https" if has_grpc_tls else "http"
+            grpc.append(Address(host, _port(path, key, settings.get(key, usual)), key, scheme))
+        has_tls = has_grpc_tls or any(address.has_tls for address in addresses.values())
         return cls(
             path=path.absolute(),
             inference=addresses["inference_address"],
@@ -106,8 +118,15 @@ class ServerConfig:
             jvm_options=tuple(settings.get("vmargs", "").split()),
             has_token_authorization=settings.get("disable_token_authorization", "false").lower() != "true",
             key_life_s=_key_life_s(path, settings.get("token_expiration_min", _USUAL_KEY_LIFE_MIN)),
-            certificate=_certificate(path, settings) if has_tls else None,
+            certificate=_certificate(path, settings, has_grpc_tls=has_grpc_tls) if has_tls else None,
+            max_request_bytes=_max_request_bytes(path, settings.get("max_request_size")),
+            metrics_config=_metrics_config(path, settings.get("metrics_config")),
         )
+
+    @property
+    def grpc_inference(self) -> Address:
+        """Where predictions are asked over gRPC; port 0 is one that nobody is told."""
+        return self.grpc[0]
 
     @property
     def addresses(self) -> tuple[Address, ...]:
@@ -129,6 +148,23 @@ def parse_properties(text: str) -> dict[str, str]:
         key, *value = re.split(r"\s*[=:]\s*|\s+", stripped, maxsplit=1)
         settings[key] = value[0].replace("\\\\", "\\") if value else ""
     return settings
+
+
+def with_settings(text: bytes, settings: Mapping[str, str]) -> bytes:
+    r"""The properties file *text* with *settings* at its end, where they win over the same ones before.
+
+    >>> with_settings(b"a=1", {"a": "C:\\ü"})
+    b'a=1\na=C:\\\\\\u00fc\n'
+    """
+    lines = (f"{key}={_escaped(value)}\n" for key, value in settings.items())
+    return text.rstrip(b"\\\n") + b"\n" + "".join(lines).encode("ascii")
+
+
+def _escaped(value: str) -> str:
+    """*value* as Java reads it back: backslashes doubled, and code units beyond ASCII by their numbers."""
+    units = value.replace("\\", "\\\\").encode("utf-16-be", "surrogatepass")
+    numbers = (int.from_bytes(units[i : i + 2], "big") for i in range(0, len(units), 2))
+    return "".join(chr(number) if number < 128 else f"\\u{number:04x}" for number in numbers)
 
 
 def client_host(host: str) -> str:
@@ -170,20 +206,49 @@ def _key_life_s(path: Path, minutes: str) -> int:
     return life_s
 
 
-def _certificate(path: Path, settings: Mapping[str, str]) -> Path | None:
+def _certificate(path: Path, settings: Mapping[str, str], *, has_grpc_tls: bool) -> Path | None:
     """The certificate's file, None for a keystore; without either TorchServe makes one up that nobody can verify."""
-    if "keystore" in settings:
+    if "keystore" in settings and not has_grpc_tls:  # gRPC reads no keystore
         _readable(path, "keystore", settings["keystore"])
         return None
+    needs = "enable_grpc_ssl needs it" if has_grpc_tls else "https needs it, or a keystore"
     for key in ("private_key_file", "certificate_file"):
         if key not in settings:
-            raise ConfigFileError(f"{path}: {key} is missing: https needs it, or a keystore")
+            raise ConfigFileError(f"{path}: {key} is missing: {needs}")
         _readable(path, key, settings[key])
     if not _is_rsa(Path(settings["private_key_file"])):
         raise ConfigFileError(
             f"{path}: private_key_file: expected an RSA key in PEM form, without a password: TorchServe takes no other"
         )
+    if has_grpc_tls and _is_of_openssl(Path(settings["private_key_file"])):
+        raise ConfigFileError(
+            f"{path}: private_key_file: enable_grpc_ssl needs the key in PKCS 8 form, BEGIN PRIVATE KEY; "
+            "openssl pkcs8 -topk8 -nocrypt makes one of it"
+        )
     return Path(settings["certificate_file"])
+
+
+def _is_of_openssl(path: Path) -> bool:
+    """Whether the PEM file *path* has its key in OpenSSL's older form, which TorchServe's gRPC does not read."""
+    return "-----BEGIN RSA PRIVATE KEY-----" in path.read_text(encoding="ascii", errors="replace")
+
+
+def _max_request_bytes(path: Path, value: str | None) -> int | None:
+    if value is None:
+        return None
+    if not value.isascii() or not value.isdigit() or not 0 < int(value) < 2**31:
+        raise ConfigFileError(f"{path}: max_request_size: expected a number of bytes, got {value!r}")
+    return int(value)
+
+
+def _metrics_config(path: Path, value: str | None) -> Path | None:
+    """The file, absolute; a relative *value* is taken from the directory of *path*."""
+    if value is None:
+        return None
+    file = path.absolute().parent / value
+    if not file.is_file() or not os.access(file, os.R_OK):  # no worker would start
+        raise ConfigFileError(f"{path}: metrics_config: expected a file that can be read, got {str(file)!r}")
+    return file
 
 
 def _is_rsa(path: Path) -> bool:

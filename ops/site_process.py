@@ -14,6 +14,7 @@ import requests
 
 from ops.errors import OpsError
 from ops.group import Guard, ProcessGroup
+from ops.limits import MAX_CHARS_VARIABLE
 from ops.properties import Address
 from ops.torchserve import StateDir
 
@@ -63,12 +64,13 @@ class Site:
         models: tuple[str, ...],
         state_dir: StateDir,
         guard: Guard,
+        max_chars: int,
         inference_key: Path | None = None,
         ca: Path | None = None,
     ) -> None:
         """*inference_key* is the file with the key, None for a TorchServe that asks for none.
 
-        *ca* has the certificates to trust, None when *inference_url* is not https.
+        *max_chars* is the longest text.  *ca* has the certificates to trust, None when *inference_url* is not https.
         """
         self._command = command
         self._address = address
@@ -76,6 +78,7 @@ class Site:
         self._models = models
         self._output = state_dir.logs / "site.log"
         self._guard = guard
+        self._max_chars = max_chars
         self._inference_key = inference_key
         self._ca = ca
         self._group: ProcessGroup | None = None
@@ -111,6 +114,7 @@ class Site:
             "NERSERVE_INFERENCE_KEY_FILE": self._inference_key,
             "NERSERVE_CA_FILE": self._ca,
             "NERSERVE_MODELS": ",".join(self._models),
+            MAX_CHARS_VARIABLE: self._max_chars,
             "NERSERVE_HOST": self._address.host,
             "NERSERVE_PORT": self._address.port,
         }

@@ -7,20 +7,21 @@ not forward signals to, and keeps one pid file for the whole machine.
 from __future__ import annotations
 
 import importlib.util
+import json
 import logging
 import os
-import re
 import shutil
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from ops.errors import OpsError
 from ops.group import Guard, ProcessGroup
-from ops.properties import ServerConfig
+from ops.limits import MAX_CHARS_VARIABLE, with_heap
+from ops.properties import ServerConfig, with_settings
 
 logger = logging.getLogger(__name__)
 
@@ -35,9 +36,6 @@ _LOAD_FAILURES: Final = (
     "Auto recovery failed again",  # it ended without words, twice
     "Failed to load model: ",  # the archive was not even unpacked
 )
-
-_WORKER_PREFIX: Final = re.compile(r"^\S+ [A-Z]+ +W-\S+ ")
-"""What log4j2.xml puts in front of each line of a worker: time, level, thread."""
 
 _NOT_FOR_WORKERS: Final = frozenset({
     "PYTHONPATH",  # the checkout would shadow what is in the archive
@@ -61,6 +59,11 @@ class StateDir:
     def scratch(self) -> Path:
         """Where TorchServe unpacks archives and opens the workers' sockets; emptied at every start."""
         return self.path / "tmp"
+
+    @property
+    def settings(self) -> Path:
+        """The config.properties that TorchServe reads: the operator's, with what we decide at its end."""
+        return self.path / "torchserve.properties"
 
     @property
     def key_file(self) -> Path:
@@ -95,13 +98,18 @@ class TorchServe:
         models: tuple[str, ...],
         state_dir: StateDir,
         guard: Guard,
+        settings: Mapping[str, str],
+        max_chars: int,
     ) -> None:
+        """*settings* win over those of *config*; *max_chars* is for the workers, which read it in their environment."""
         self._java = java
         self._config = config
         self._model_store = model_store.absolute()
         self._models = models
         self._state_dir = state_dir
         self._guard = guard
+        self._settings = dict(settings)
+        self._max_chars = max_chars
         self._group: ProcessGroup | None = None
         self._link: Path | None = None
         self._log_starts: dict[Path, int] = {}
@@ -118,16 +126,18 @@ class TorchServe:
         if self._config.has_token_authorization:
             self._state_dir.key_file.touch(0o600, exist_ok=False)  # TorchServe's own is for all to read at first
             self._guard.remove_at_the_end(self._state_dir.key_file)
+        self._state_dir.settings.write_bytes(with_settings(self._config.path.read_bytes(), self._settings))
         self._log_starts = {path: path.stat().st_size for path in self._log_files() if path.exists()}
         self._group = ProcessGroup(
             java_command(
                 java=self._java,
-                config=self._config,
+                jvm_options=with_heap(self._config.jvm_options, self._max_chars),
+                settings=self._state_dir.settings,
                 model_store=self._model_store,
                 models=self._models,
                 socket_dir=self._socket_dir(),
             ),
-            env=server_env(os.environ, self._state_dir),
+            env=server_env(os.environ, self._state_dir, self._max_chars),
             cwd=self._state_dir.path,
             output=self._state_dir.logs / "torchserve.out",
             guard=self._guard,
@@ -148,6 +158,7 @@ class TorchServe:
         if self._group is not None:
             self._group.kill()
         self._state_dir.key_file.unlink(missing_ok=True)
+        self._state_dir.settings.unlink(missing_ok=True)
         shutil.rmtree(self._state_dir.scratch, ignore_errors=True)
         if self._link is not None:
             shutil.rmtree(self._link.parent, ignore_errors=True)
@@ -160,13 +171,13 @@ class TorchServe:
     def last_words(self, num_lines: int = 25) -> list[str]:
         """The lines that explain a failed start best: the first traceback of a worker, else the end of some log."""
         logs = {path.name: text.splitlines() for path, text in self._new_logs().items() if text.strip()}
-        worker_lines = [_WORKER_PREFIX.sub("", line) for line in logs.get("model_log.log", [])]
+        worker_lines = [_message(line) for line in logs.get("model_log.log", [])]
         for i, line in enumerate(worker_lines):
             if line.startswith("Traceback (most recent call last)"):
                 return _shortened(worker_lines[i:], num_lines)
         for name in ("torchserve.out", "ts_log.log", "model_log.log"):
             if name in logs:
-                return logs[name][-num_lines:]
+                return [_message(line) for line in logs[name][-num_lines:]]
         return []
 
     def _log_files(self) -> list[Path]:
@@ -192,6 +203,19 @@ class TorchServe:
         return str(self._link)
 
 
+def _message(line: str) -> str:
+    """What was logged in a *line* as log4j2.xml writes it; the line itself when it is another.
+
+    >>> _message('{"level":"WARN","message":"Traceback"}'), _message("Traceback")
+    ('Traceback', 'Traceback')
+    """
+    try:
+        message = json.loads(line)["message"]
+    except (ValueError, TypeError, KeyError):
+        return line
+    return message if isinstance(message, str) else line
+
+
 def _shortened(lines: list[str], num_lines: int) -> list[str]:
     """*lines*, or only their beginning and their end when there are more than *num_lines*.
 
@@ -214,9 +238,15 @@ def torchserve_home() -> Path:
 
 
 def java_command(
-    *, java: Path, config: ServerConfig, model_store: Path, models: tuple[str, ...], socket_dir: str
+    *,
+    java: Path,
+    jvm_options: Sequence[str],
+    settings: Path,
+    model_store: Path,
+    models: tuple[str, ...],
+    socket_dir: str,
 ) -> list[str]:
-    """The command line of the JVM, as TorchServe's launcher would build it.
+    """The command line of the JVM, as TorchServe's launcher would build it; *settings* is the file it reads.
 
     ``-ncs``: a snapshot of an earlier run would win over ``-m``.
     """
@@ -226,14 +256,14 @@ def java_command(
         f"-Dmodel_server_home={home}",
         f"-Djava.io.tmpdir={socket_dir}",
         f"-Dlog4j.configurationFile={LOG_CONFIG.as_uri()}",
-        *config.jvm_options,
+        *jvm_options,
         "-cp",
         str(home / "ts" / "frontend" / "*"),
         "org.pytorch.serve.ModelServer",
         "--python",
         sys.executable,
         "-f",
-        str(config.path),
+        str(settings),
         "-s",
         str(model_store),
         "-ncs",
@@ -242,7 +272,7 @@ def java_command(
     ]
 
 
-def server_env(environ: Mapping[str, str], state_dir: StateDir) -> dict[str, str]:
+def server_env(environ: Mapping[str, str], state_dir: StateDir, max_chars: int) -> dict[str, str]:
     """The environment of TorchServe and its workers: *environ* without what would redirect them, plus our places.
 
     Every ``TS_`` variable goes: TS_CONFIG_FILE, for one, would win over the ``-f`` of the command line.
@@ -252,6 +282,7 @@ def server_env(environ: Mapping[str, str], state_dir: StateDir) -> dict[str, str
         "LOG_LOCATION": str(state_dir.logs),
         "METRICS_LOCATION": str(state_dir.logs),
         "TMPDIR": str(state_dir.scratch),
+        MAX_CHARS_VARIABLE: str(max_chars),
         # One thread per worker: more workers, not more threads, is how a small model uses more cores.
         "OMP_NUM_THREADS": "1",
         "MKL_NUM_THREADS": "1",

@@ -33,6 +33,7 @@ from ops.errors import (
 from ops.group import Guard, adopt_orphans
 from ops.java import Java, find_java
 from ops.keys import USUAL_SHARE, KeyFile, KeyRing
+from ops.limits import MAX_CHARS_VARIABLE, USUAL_REQUEST_BYTES, max_chars_of, max_request_bytes, usual_drain_s
 from ops.management import ManagementClient
 from ops.ports import check_ports
 from ops.properties import Address, ServerConfig
@@ -70,11 +71,13 @@ class UpOptions:
         state_dir: Where logs and scratch files go; every parallel instance has its own.
         has_site: Whether to run the site at all.
         start_timeout_s: Until everything must answer.
-        drain_timeout_s: Until requests that were accepted must be answered, when stopping.
+        drain_timeout_s: Until requests that were accepted must be answered, when stopping; None for what the longest
+            text needs.
         can_restart: Whether to start again what ends or hangs; if not, the first such event ends everything.
         ca: Certificates to trust when TorchServe speaks https; by default its own, which must be self-signed then.
         inference_key_file: One more file to publish the inference key in, readable by its group.
         renew_keys_every_s: How long a key is used; by default for 60 % of its life.
+        max_chars: Longest text, in code points; by default what NERSERVE_MAX_CHARS says, else 100,000.
     """
 
     config: Path
@@ -85,11 +88,12 @@ class UpOptions:
     state_dir: Path = Path(".nerserve")
     has_site: bool = True
     start_timeout_s: float = 120.0
-    drain_timeout_s: float = 30.0
+    drain_timeout_s: float | None = None
     can_restart: bool = True
     ca: Path | None = None
     inference_key_file: Path | None = None
     renew_keys_every_s: float | None = None
+    max_chars: int | None = None
 
     def __post_init__(self) -> None:
         for model in self.models:
@@ -169,8 +173,9 @@ class Progress:
         return time.monotonic() - self._began_s
 
     def _write(self, text: str) -> None:
-        self._out.write(text)
-        self._out.flush()
+        with suppress(OSError):  # a full disk, a terminal that is gone: nothing ends for that
+            self._out.write(text)
+            self._out.flush()
 
 
 @dataclass
@@ -187,6 +192,7 @@ class _Stack:
     inference: InferenceApi
     ca: Path | None
     keys: KeyRing | None
+    drain_timeout_s: float
     stop: StopRequests
     progress: Progress
     cleanup: ExitStack = field(default_factory=ExitStack)
@@ -280,7 +286,7 @@ class _Stack:
         Nobody waits for the queue of the model *hopeless*.
         """
         models = [model for model in self.options.models if model != hopeless]
-        deadline_s = time.monotonic() + self.options.drain_timeout_s
+        deadline_s = time.monotonic() + self.drain_timeout_s
         if self.site is not None:
             self.site.drain()
             self._wait_while(lambda: self.site is not None and self.site.poll() is None, deadline_s)
@@ -337,6 +343,8 @@ def up(
     config = ServerConfig.load(options.config)
     ca = _trusted(options, config)
     renew_every_s = _renewal(options, config)
+    max_chars = max_chars_of(os.environ, options.max_chars)
+    settings = _settings(config, max_chars)
     site_address = Address(options.host, options.port, "--port")
     command = site_command() if options.has_site else None
     java = find_java(os.environ)
@@ -371,6 +379,8 @@ def up(
                 models=options.models,
                 state_dir=state_dir,
                 guard=guard,
+                settings=settings,
+                max_chars=max_chars,
             ),
             site=None
             if command is None
@@ -381,6 +391,7 @@ def up(
                 models=options.models,
                 state_dir=state_dir,
                 guard=guard,
+                max_chars=max_chars,
                 inference_key=state_dir.inference_key if keys else None,
                 ca=ca if config.inference.has_tls else None,
             ),
@@ -388,6 +399,7 @@ def up(
             inference=InferenceApi(config.inference.url, key=keys.inference if keys else no_key, ca=ca),
             ca=ca,
             keys=keys,
+            drain_timeout_s=usual_drain_s(max_chars) if options.drain_timeout_s is None else options.drain_timeout_s,
             stop=stop,
             progress=progress,
         )
@@ -397,8 +409,9 @@ def up(
 def _run(stack: _Stack, java: Java, err: TextIO) -> int:
     def tell(text: str) -> None:
         stack.progress.clear()
-        err.write(f"{time.strftime('%H:%M:%S')} {text}\n")
-        err.flush()
+        with suppress(OSError):  # what cannot be told, on a full disk for instance, ends nothing
+            err.write(f"{time.strftime('%H:%M:%S')} {text}\n")
+            err.flush()
 
     try:
         stack.progress.say(f"Java {java.version} from {java.path}; logs in {stack.state_dir.logs}")
@@ -474,6 +487,20 @@ def _renewal(options: UpOptions, config: ServerConfig) -> float:
     return given_s
 
 
+def _settings(config: ServerConfig, max_chars: int) -> dict[str, str]:
+    """What TorchServe is told beside config.properties; ConfigFileError where that says something else by hand."""
+    wanted = max_request_bytes(max_chars)
+    if config.max_request_bytes not in {None, wanted, USUAL_REQUEST_BYTES}:
+        raise ConfigFileError(
+            f"{config.path}: max_request_size: expected {wanted}, which follows from the {max_chars} characters that "
+            f"a text may have, got {config.max_request_bytes}; leave it out, and set {MAX_CHARS_VARIABLE}"
+        )
+    settings = {"max_request_size": str(wanted)}
+    if config.metrics_config is not None:  # TorchServe would take a relative path from its working directory
+        settings["metrics_config"] = str(config.metrics_config)
+    return settings
+
+
 def _key_files(options: UpOptions, state_dir: StateDir, guard: Guard) -> list[KeyFile]:
     """Where keys are published; none of these files outlives us."""
     state_dir.inference_key.parent.mkdir(mode=0o700, exist_ok=True)
@@ -493,6 +520,8 @@ def _announce(stack: _Stack) -> None:
         say(f"  Site        {stack.site.url}")
     for model in stack.options.models:
         say(f"  Inference   {config.inference.url}/predictions/{model}")
+    if config.grpc_inference.port:
+        say(f"  gRPC        {config.grpc_inference.target}")
     say(f"  Management  {config.management.url}/models")
     say(f"  Metrics     {config.metrics.url}/metrics")
     if stack.keys is not None:

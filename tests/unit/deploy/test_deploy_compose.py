@@ -46,8 +46,8 @@ def test_the_health_check_is_the_images_own_and_means_an_answer(compose, name, f
     assert f'CMD ["python", "/app/deploy/healthcheck.py", "{name}"]' in text
 
 
-@pytest.mark.parametrize(("name", "drain_s"), [("serve", 30 + 1 + 10), ("site", 12 + 2)])
-def test_there_is_time_to_drain(compose, name, drain_s):
+@pytest.mark.parametrize(("name", "drain_s"), [("serve", 200 + 1 + 10), ("site", 100 + 2)])
+def test_there_is_time_to_drain_with_the_longest_texts(compose, name, drain_s):
     grace_s = int(compose["services"][name]["stop_grace_period"].removesuffix("s"))
 
     assert grace_s > drain_s
@@ -59,3 +59,9 @@ def test_both_images_start_from_the_same_exact_python(file):
 
     assert text.count("ARG PYTHON_IMAGE=python:3.11.14-slim-bookworm\n") == 1
     assert {line for line in text.splitlines() if line.startswith("FROM python")} == set()
+
+
+def test_one_variable_limits_both_containers(compose):
+    limits = [compose["services"][name]["environment"]["NERSERVE_MAX_CHARS"] for name in SERVICES]
+
+    assert limits == ["${NERSERVE_MAX_CHARS:-100000}"] * 2

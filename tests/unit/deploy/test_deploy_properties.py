@@ -1,4 +1,4 @@
-"""The image's settings are config.properties, but for the one address that the site's container must reach."""
+"""The image's settings are config.properties, but for the address that the site's container must reach, and a path."""
 
 from pathlib import Path
 
@@ -8,11 +8,16 @@ ROOT = Path(__file__).parents[3]
 SERVE = ROOT / "deploy" / "serve.properties"
 
 
-def test_the_image_differs_from_config_properties_in_the_inference_address_alone():
+def test_the_image_differs_from_config_properties_in_the_inference_address_and_the_way_to_the_metrics():
     usual = parse_properties((ROOT / "config.properties").read_text(encoding="utf-8"))
     image = parse_properties(SERVE.read_text(encoding="utf-8"))
 
-    assert image == usual | {"inference_address": "http://0.0.0.0:8080"}
+    assert image == usual | {"inference_address": "http://0.0.0.0:8080", "metrics_config": "../metrics.yaml"}
+
+
+def test_the_image_has_the_metrics_where_its_settings_say():
+    assert "COPY metrics.yaml /app/\n" in (ROOT / "Dockerfile.serve").read_text(encoding="utf-8")
+    assert ServerConfig.load(SERVE).metrics_config.resolve() == ROOT / "metrics.yaml"
 
 
 def test_only_inference_leaves_the_container():

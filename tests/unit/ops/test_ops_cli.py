@@ -14,6 +14,7 @@ ROOT = Path(__file__).parents[3]
 def project(tmp_path, monkeypatch):
     """A directory with our config.properties and an empty model store."""
     (tmp_path / "config.properties").write_text((ROOT / "config.properties").read_text())
+    (tmp_path / "metrics.yaml").touch()
     (tmp_path / "model-store").mkdir()
     monkeypatch.chdir(tmp_path)
     return tmp_path
@@ -27,7 +28,7 @@ def test_help_teaches(capsys):
     assert caught.value.code == 0
     assert {"up", "archive", "train", "evaluate"} < set(printed.split())
     assert "nerserve up" in printed
-    assert "8000 site    8080 inference    8081 management    8082 metrics" in printed
+    assert "8000 site    8080 inference    7070 gRPC    8081 management    8082 metrics" in printed
 
 
 def test_help_of_up_says_what_each_exit_status_means(capsys):
@@ -93,6 +94,18 @@ def test_a_missing_config_is_status_2_in_one_line(project, capsys):
         ("{tokens}", ["--renew-keys-every", "0"], "more than 0 and less than the life of a key, 3600 s"),
         ("{tokens}", ["--renew-keys-every", "3600"], "(token_expiration_min), got 3600"),
         ("{tokens}token_expiration_min=0", [], "token_expiration_min: expected minutes, at least 0.08, got '0'"),
+        (
+            "",
+            ["--max-chars", "1000001"],
+            "--max-chars: expected a number of characters from 1 to 1000000, got '1000001'",
+        ),
+        (
+            "max_request_size=6553500",
+            [],
+            "max_request_size: expected 1048576, which follows from the 100000 characters",
+        ),
+        ("max_request_size=1048577", ["--max-chars", "200000"], "expected 2097152, which follows from the 200000"),
+        ("metrics_config=nowhere.yaml", [], "metrics_config: expected a file that can be read, got "),
         ("{https}", [], "private_key_file is missing"),
         ("{https}keystore={file}", [], "--ca: expected a file with the certificates to trust"),
         ("{https}keystore={file}", ["--ca", "/nowhere"], "/nowhere: expected certificates to trust, in PEM form (No s"),
@@ -115,6 +128,28 @@ def test_what_does_not_go_together_is_status_2_in_one_line(project, capsys, sett
     printed = capsys.readouterr().err
     assert message in printed
     assert printed.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("settings", "max_chars"),
+    [("", 200_000), ("max_request_size=2097152", 200_000), ("max_request_size=1048576", 1)],
+)
+def test_a_longest_body_that_agrees_with_the_longest_text_is_no_error(project, capsys, settings, max_chars):
+    with (project / "config.properties").open("a") as config:
+        config.write(f"\n{settings}\n")
+
+    assert (
+        main(["up", "--no-site", "--max-chars", str(max_chars)]) == 5
+    )  # so the settings are fine, and no archive there
+
+
+def test_a_wrong_variable_is_status_2_in_one_line(project, capsys, monkeypatch):
+    monkeypatch.setenv("NERSERVE_MAX_CHARS", "lots")
+
+    assert main(["up"]) == 2
+    assert capsys.readouterr().err == (
+        "nerserve: NERSERVE_MAX_CHARS: expected a number of characters from 1 to 1000000, got 'lots'\n"
+    )
 
 
 def test_a_missing_archive_is_status_5_and_says_what_there_is(project, capsys):

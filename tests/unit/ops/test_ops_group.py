@@ -151,3 +151,18 @@ def test_a_guard_that_was_killed_is_replaced_by_one_that_knows_the_files(tmp_pat
     guard.close()
 
     wait_until(lambda: not file.exists())
+
+
+def test_a_log_that_cannot_be_kept_is_cut_all_the_same(tmp_path):
+    path = tmp_path / "site.log"
+    (tmp_path / "site.log.1").mkdir()  # no file can be written there
+    with path.open("ab", buffering=0) as log:
+        log.write(b"x" * 100)
+        cap_log(path, max_bytes=50)
+        log.write(b"more")
+
+    assert path.read_bytes() == b"more"
+
+
+def test_a_log_that_somebody_removed_is_no_matter(tmp_path):
+    assert cap_log(tmp_path / "gone.log") is None

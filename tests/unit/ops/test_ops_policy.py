@@ -1,10 +1,13 @@
 """The supervisor's rules as stories: what is seen when, and what is to be done about it."""
 
+from dataclasses import replace
+
 import pytest
 
 from ops.canary import Sign
 from ops.policy import (
     GiveUp,
+    KillStopped,
     KillTorchServe,
     Limits,
     ModelSeen,
@@ -199,3 +202,43 @@ def test_pauses_grow_to_a_bound_and_start_over_after_a_calm():
 
     assert in_a_row == [0.0, 1.0, 2.0, 4.0, 8.0, 16.0, 30.0, 30.0]
     assert after_a_calm == 0.0
+
+
+def stopped(*pids):
+    """A look without a poll that finds the processes *pids* stopped."""
+    return Seen(stopped=dict.fromkeys(pids, "a worker of model en"))
+
+
+@pytest.mark.parametrize(
+    ("looks", "expected"),
+    [
+        pytest.param(every(1, 0, 4, stopped(41)), [(3, KillStopped(41))], id="one that stays stopped is ended"),
+        pytest.param(
+            [(0, stopped(41)), (2, stopped(41)), (2.5, stopped()), (3, stopped(41)), (5, stopped(41))],
+            [],
+            id="one that went on meanwhile is not",
+        ),
+        pytest.param(
+            [(0, stopped(41)), (2, stopped(41, 42)), (3, stopped(42)), (4, stopped(42))],
+            [],
+            id="each has its own time",
+        ),
+        pytest.param(
+            [(0, stopped(41)), (3, replace(polled(), stopped={41: "TorchServe"}))],
+            [(3, KillStopped(41))],
+            id="also while nothing replies",
+        ),
+    ],
+)
+@pytest.mark.parametrize("can_restart", [True, False])
+def test_what_is_stopped_is_ended_after_a_while(looks, expected, can_restart):
+    assert run(Policy(["en"], 0.0, can_restart=can_restart), looks) == expected
+
+
+def test_what_is_stopped_is_named():
+    policy = Policy(["en"], 0.0)
+    policy.decide(0.0, stopped(41))
+
+    assert policy.decide(3.4, stopped(41))[0] == Note(
+        "a worker of model en (pid 41) has been stopped for 3 s; ending it"
+    )

@@ -7,7 +7,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from ops.errors import ConfigFileError
-from ops.properties import Address, ServerConfig, parse_properties
+from ops.properties import Address, ServerConfig, parse_properties, with_settings
 
 ROOT = Path(__file__).parents[3]
 EVERYWHERE = str(ipaddress.IPv4Address(0))
@@ -177,6 +177,55 @@ def test_keys_that_nobody_could_use_are_refused(load, minutes):
         load(f"token_expiration_min={minutes}")
 
 
+@pytest.mark.parametrize(("text", "expected"), [("", None), ("max_request_size=7", 7)])
+def test_a_longest_body_is_found(load, text, expected):
+    assert load(text).max_request_bytes == expected
+
+
+@pytest.mark.parametrize("value", ["0", "-1", "1e6", "1 MB", "2147483648", "", "\u0663"])
+def test_a_longest_body_that_torchserve_does_not_take_is_refused(load, value):
+    with pytest.raises(ConfigFileError, match="max_request_size: expected a number of bytes, got"):
+        load(f"max_request_size={value}")
+
+
+def test_metrics_are_defined_beside_the_settings_or_where_they_say(load, tmp_path):
+    (tmp_path / "mine.yaml").touch()
+
+    assert load("").metrics_config is None
+    assert load("metrics_config=mine.yaml").metrics_config == tmp_path / "mine.yaml"
+    assert load(f"metrics_config={tmp_path}/mine.yaml").metrics_config == tmp_path / "mine.yaml"
+    with pytest.raises(ConfigFileError, match=r"metrics_config: expected a file .*nowhere\.yaml"):
+        load("metrics_config=nowhere.yaml")
+
+
+def test_grpc_speaks_tls_when_told_to_and_has_a_certificate(load, tls_files):
+    files = "".join(f"{key}={tls_files[key]}\n" for key in ("private_key_file", "certificate_file"))
+
+    with pytest.raises(ConfigFileError, match="private_key_file: enable_grpc_ssl needs the key in PKCS 8 form"):
+        load(f"enable_grpc_ssl=true\n{files}")
+    tls_files["private_key_file"].write_text(pem_of(RSA, serialization.PrivateFormat.PKCS8))
+    config = load(f"enable_grpc_ssl=true\n{files}")
+
+    assert [one.has_tls for one in config.grpc] == [True, True]
+    assert not config.inference.has_tls
+    assert config.certificate == tls_files["certificate_file"]
+    with pytest.raises(ConfigFileError, match="private_key_file is missing: enable_grpc_ssl needs it"):
+        load(f"enable_grpc_ssl=true\nkeystore={tls_files['keystore']}")
+
+
+def test_a_grpc_client_is_told_host_and_port(load):
+    assert load("").grpc_inference.target == "127.0.0.1:7070"
+    assert load("grpc_inference_address=::1").grpc_inference.target == "[::1]:7070"
+
+
+@pytest.mark.parametrize("text", [b"max_request_size=1", b"max_request_size=1\n", b"# caf\xe9\nmodels=a \\", b""])
+def test_settings_at_the_end_win_and_the_others_stay(text):
+    settings = parse_properties(with_settings(text, {"max_request_size": "5", "b": "C:\\\\x"}).decode("latin-1"))
+
+    before = parse_properties(text.rstrip(b"\\").decode("latin-1"))
+    assert settings == before | {"max_request_size": "5", "b": "C:\\\\x"}
+
+
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(ConfigFileError, match=r"nowhere\.properties does not exist"):
         ServerConfig.load(tmp_path / "nowhere.properties")
@@ -185,7 +234,9 @@ def test_a_missing_file_is_named(tmp_path):
 def test_ours_opens_nothing_but_loopback():
     config = ServerConfig.load(ROOT / "config.properties")
 
-    assert [(one.port, one.is_loopback) for one in config.addresses] == [(8080, True), (8081, True), (8082, True)]
+    assert [(one.port, one.is_loopback) for one in config.addresses] == [
+        (8080, True), (8081, True), (8082, True), (7070, True),
+    ]  # fmt: skip
     assert all(one.is_loopback for one in config.grpc)
 
 

@@ -21,7 +21,7 @@ def environment_of(tmp_path):
         state_dir.create()
         site = Site(
             command=SiteCommand((sys.executable, "-c", SHOW), tmp_path), address=Address("127.0.0.1", 8000, "--port"),
-            models=("en", "de"), state_dir=state_dir, guard=guard, **options,
+            models=("en", "de"), state_dir=state_dir, guard=guard, max_chars=5_000, **options,
         )  # fmt: skip
         site.start()
         while site.poll() is None:
@@ -42,6 +42,7 @@ def test_a_site_learns_where_everything_is(environment_of, tmp_path):
         "NERSERVE_INFERENCE_KEY_FILE": str(tmp_path / "inference.key"),
         "NERSERVE_CA_FILE": str(tmp_path / "ca.pem"),
         "NERSERVE_MODELS": "en,de",
+        "NERSERVE_MAX_CHARS": "5000",
         "NERSERVE_HOST": "127.0.0.1",
         "NERSERVE_PORT": "8000",
     }
@@ -51,9 +52,11 @@ def test_a_site_without_keys_and_tls_is_not_misled_by_our_own_environment(enviro
     monkeypatch.setenv("NERSERVE_INFERENCE_KEY_FILE", "/of/another/server")
     monkeypatch.setenv("NERSERVE_CA_FILE", "/of/another/server")
     monkeypatch.setenv("NERSERVE_TIMEOUT_S", "7")
+    monkeypatch.setenv("NERSERVE_MAX_CHARS", "12")
 
     found = environment_of(inference_url="http://127.0.0.1:8080")
 
     assert "NERSERVE_INFERENCE_KEY_FILE" not in found
     assert "NERSERVE_CA_FILE" not in found
     assert found["NERSERVE_TIMEOUT_S"] == "7"
+    assert found["NERSERVE_MAX_CHARS"] == "5000"

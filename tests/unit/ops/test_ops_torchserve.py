@@ -1,19 +1,19 @@
+import subprocess
 import sys
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
 import pytest
 
-from ops.properties import ServerConfig
 from ops.torchserve import LOG_CONFIG, StateDir, java_command, server_env, torchserve_home
 
 
 @pytest.fixture
 def command(tmp_path):
-    (tmp_path / "config.properties").write_text("vmargs=-Xmx1g -Xms1g")
     return java_command(
         java=Path("/opt/java"),
-        config=ServerConfig.load(tmp_path / "config.properties"),
+        jvm_options=("-Xmx1g", "-Xms1g"),
+        settings=tmp_path / "state" / "torchserve.properties",
         model_store=tmp_path / "store",
         models=("en", "de"),
         socket_dir="/run/s",
@@ -22,7 +22,8 @@ def command(tmp_path):
 
 def test_torchserve_is_found_without_importing_it():
     assert (torchserve_home() / "ts" / "frontend" / "model-server.jar").exists()
-    assert "ts" not in sys.modules
+    code = "import sys; from ops.torchserve import torchserve_home; torchserve_home(); sys.exit('ts' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)  # other tests of this process may have imported it
 
 
 def test_java_is_told_everything_the_launcher_would_tell_it(command, tmp_path):
@@ -35,7 +36,7 @@ def test_java_is_told_everything_the_launcher_would_tell_it(command, tmp_path):
     )
     assert server == [
         *("--python", sys.executable),
-        *("-f", str(tmp_path / "config.properties")),
+        *("-f", str(tmp_path / "state" / "torchserve.properties")),
         *("-s", str(tmp_path / "store")),
         "-ncs",
         *("-m", "en=en.mar", "de=de.mar"),
@@ -50,9 +51,10 @@ def test_workers_get_an_environment_that_misleads_nobody(tmp_path):
         "LOCAL_RANK": "1",
         "OMP_NUM_THREADS": "8",
         "LOG_LOCATION": "/elsewhere",
+        "NERSERVE_MAX_CHARS": "7",
     }
 
-    environment = server_env(given, StateDir(tmp_path))
+    environment = server_env(given, StateDir(tmp_path), 5_000)
 
     assert environment == {
         "PATH": "/bin",
@@ -61,6 +63,7 @@ def test_workers_get_an_environment_that_misleads_nobody(tmp_path):
         "TMPDIR": str(tmp_path / "tmp"),
         "OMP_NUM_THREADS": "1",
         "MKL_NUM_THREADS": "1",
+        "NERSERVE_MAX_CHARS": "5000",
     }
 
 
