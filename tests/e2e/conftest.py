@@ -1,10 +1,7 @@
 """``nerserve up`` with the shipped model, the way a user runs it, on ports of its own."""
 
-import contextlib
 import os
-import re
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -16,17 +13,19 @@ import pytest
 import requests
 
 from archive.build import build_mar
+from tests.e2e.instance import write_config
 
 START_TIMEOUT_S = 90
 
 
 class Served(NamedTuple):
-    """Where a running nerserve answers."""
+    """Where a running nerserve answers: URLs, and for gRPC host and port."""
 
     site: str
     inference: str
     management: str
     metrics: str
+    grpc: str
     log_dir: Path
 
     def java(self):
@@ -45,29 +44,17 @@ class Served(NamedTuple):
         return [psutil.Process(worker["pid"]) for worker in described[0]["workers"] if worker["status"] == "READY"]
 
 
-def free_ports(count):
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [one.getsockname()[1] for one in sockets]
-
-
 @pytest.fixture(scope="session")
 def served(tmp_path_factory):
     """A nerserve that is up, with models/en and the project's own config.properties but for the ports."""
     folder = tmp_path_factory.mktemp("served")
     build_mar(Path("models/en"), folder / "model-store")
-    site, inference, management, metrics = free_ports(4)
-    config = Path("config.properties").read_text()
-    for name, port in (("inference", inference), ("management", management), ("metrics", metrics)):
-        config = re.sub(rf"(?m)^{name}_address=.*$", f"{name}_address=http://127.0.0.1:{port}", config)
-    (folder / "config.properties").write_text(config)
+    ports = write_config(folder)
     command = [
         *(Path(sys.executable).parent / "nerserve", "up", "--config", folder / "config.properties"),
-        *("--model-store", folder / "model-store", "--state-dir", folder / "state", "--port", str(site)),
+        *("--model-store", folder / "model-store", "--state-dir", folder / "state", "--port", str(ports.site)),
     ]
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE_")}
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("COVERAGE_", "NERSERVE_"))}
     output = folder / "output"
     with output.open("wb") as sink:
         process = subprocess.Popen(command, env=environment, stdout=sink, stderr=sink)
@@ -77,8 +64,8 @@ def served(tmp_path_factory):
             assert process.poll() is None, f"nerserve up ended:\n{output.read_text()}"
             assert time.monotonic() < deadline, f"not up within {START_TIMEOUT_S} s:\n{output.read_text()}"
             time.sleep(0.1)
-        addresses = (f"http://127.0.0.1:{port}" for port in (site, inference, management, metrics))
-        yield Served(*addresses, log_dir=folder / "state")
+        addresses = map(ports.url, ("site", "inference", "management", "metrics"))
+        yield Served(*addresses, grpc=f"127.0.0.1:{ports.grpc}", log_dir=folder / "state")
     finally:
         process.send_signal(signal.SIGTERM)
         status = process.wait(timeout=60)

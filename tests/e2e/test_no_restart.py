@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from tests.e2e.test_supervision import Up, is_there
+from tests.e2e.instance import Up, is_there
 
 
 @pytest.fixture

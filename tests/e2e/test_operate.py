@@ -6,20 +6,18 @@ import hashlib
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
 import time
-from pathlib import Path
 
 import psutil
 import pytest
 import requests
 
 from archive import mar
+from tests.e2e.instance import ROOT, write_config
 
-ROOT = Path(__file__).parents[2]
 TEXT = "Barack Obama was born in Hawaii."
 RIGHT = [{"text": "Barack Obama", "label": "PER", "start": 0, "end": 12, "score": 0.99}]
 
@@ -89,14 +87,6 @@ def write_archive(path, version, kind="fine"):
     return path
 
 
-def free_ports(count):
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [one.getsockname()[1] for one in sockets]
-
-
 class Stream:
     """Asks the bare inference port all the time: right answers by version, lost requests, wrong answers."""
 
@@ -138,12 +128,8 @@ class Server:
 
     def __init__(self, directory):
         self.directory, self.store = directory, directory / "model-store"
-        ports = free_ports(3)
-        self.inference, self.management, _ = (f"http://127.0.0.1:{port}" for port in ports)
-        config = (ROOT / "config.properties").read_text()
-        for usual, port in zip((8080, 8081, 8082), ports, strict=True):
-            config = config.replace(f"http://127.0.0.1:{usual}", f"http://127.0.0.1:{port}")
-        (directory / "config.properties").write_text(config)
+        ports = write_config(directory)
+        self.inference, self.management = ports.url("inference"), ports.url("management")
         write_archive(self.store / "en.mar", "1.0")
         self.environment = {key: value for key, value in os.environ.items() if not key.startswith("NERSERVE_")}
         self.environment |= {

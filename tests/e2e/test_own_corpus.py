@@ -4,7 +4,6 @@ The commands are those of docs/training.md as they stand there, run in a folder
 that holds nothing but the three files and a config.properties with free ports.
 """
 
-import contextlib
 import itertools
 import json
 import os
@@ -12,7 +11,6 @@ import random
 import re
 import shlex
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -22,6 +20,8 @@ from typing import NamedTuple
 
 import pytest
 import requests
+
+from tests.e2e.instance import write_config
 
 GUIDE = Path("docs/training.md").read_text("utf-8")
 NERSERVE = Path(sys.executable).with_name("nerserve")
@@ -173,14 +173,6 @@ def documented_commands():
     return [shlex.split(line) for line in "\n".join(lines).replace("\\\n", " ").splitlines()]
 
 
-def free_ports(count):
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [one.getsockname()[1] for one in sockets]
-
-
 class Server(NamedTuple):
     """A corpus, and where the model that it became answers: on TorchServe's own port, and through the site."""
 
@@ -194,11 +186,7 @@ def server(tmp_path_factory):
     """The guide's commands, one after the other, on the generated files; the last one's server, until the tests end."""
     folder = tmp_path_factory.mktemp("stranger")
     corpus = make_corpus(folder)
-    site, *ports = free_ports(4)
-    config = Path("config.properties").read_text("utf-8")
-    for usual, port in zip((8080, 8081, 8082), ports, strict=True):
-        config = config.replace(f"http://127.0.0.1:{usual}", f"http://127.0.0.1:{port}")
-    (folder / "config.properties").write_text(config, "utf-8")
+    site = write_config(folder).site
     environment = {key: value for key, value in os.environ.items() if not key.startswith(("NERSERVE_", "COVERAGE_"))}
     environment |= {"OMP_NUM_THREADS": "1"}  # more gain nothing here, and change how sums are rounded
     *before, up = [[str(NERSERVE), *arguments] for _, *arguments in documented_commands()]

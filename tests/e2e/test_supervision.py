@@ -1,206 +1,21 @@
 """``nerserve up`` with the real TorchServe, the real site and an archive whose handler is a few lines."""
 
 import contextlib
-import json
+import ctypes
 import os
 import re
 import signal
 import socket
-import subprocess
-import sys
+import threading
 import time
 import uuid
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import psutil
 import pytest
 import requests
 
-from archive import mar
-
-ROOT = Path(__file__).parents[2]
-READY = "Press Ctrl-C to stop."
-TEXT = "Barack Obama was born in Hawaii."
-
-HANDLER = '''
-import json
-import os
-import time
-
-
-class TinyHandler:
-    """Finds one name; fails to load while there is a file $TINY_BROKEN; sleeps when a text says so."""
-
-    def initialize(self, context):
-        if os.path.exists(os.environ["TINY_BROKEN"]):
-            raise RuntimeError("the tiny model does not load")
-        self.name = context.manifest["model"]["modelName"]
-
-    def handle(self, rows, context):
-        return [self.reply(i, json.loads(bytes(row["body"]))["text"], context) for i, row in enumerate(rows)]
-
-    def reply(self, i, text, context):
-        if text.startswith("sleep "):
-            time.sleep(float(text.split()[1]))
-        start = text.find("Barack Obama")
-        entity = {"text": "Barack Obama", "label": "PER", "start": start, "end": start + 12, "score": 0.99}
-        model = {"name": self.name, "version": "1.0", "digest": "sha256:" + "0" * 64}
-        context.set_response_content_type(i, "application/json")
-        return json.dumps({"model": model, "entities": [entity] if start >= 0 else []})
-'''
-MODEL_CONFIG = """
-minWorkers: 1
-maxWorkers: 1
-batchSize: 4
-maxBatchDelay: 2
-responseTimeout: 20
-maxRetryTimeoutInSec: 4
-"""
-
-
-def write_archive(path):
-    """A whole archive at *path* with the tiny handler in it."""
-    manifest = {
-        "runtime": "python",
-        "model": {
-            "modelName": path.stem,
-            "modelVersion": "1.0",
-            "handler": mar.ENTRY_POINT,
-            "configFile": mar.MODEL_CONFIG,
-        },
-    }
-    files = {
-        mar.MANIFEST: json.dumps(manifest),
-        mar.ENTRY_POINT: HANDLER,
-        mar.MODEL_CONFIG: MODEL_CONFIG,
-        f"{mar.BUNDLE}/config.json": "{}",
-    }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(mar.pack({name: content.encode() for name, content in files.items()}))
-
-
-def free_ports(count):
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [one.getsockname()[1] for one in sockets]
-
-
-def is_there(process):
-    try:
-        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
-
-
-class Up:
-    """One ``nerserve up`` in *directory*, with ports of its own and the project's config.properties."""
-
-    def __init__(self, directory, state_dir=None, settings=""):
-        self.directory = directory
-        self.state_dir = state_dir or directory / "state"
-        self.model_store = directory / "model-store"
-        self.broken = directory / "broken"
-        self.output = directory / "output"
-        self.mark = str(uuid.uuid4())
-        self.site_port, *ports = free_ports(4)
-        self.inference, self.management, self.metrics = (f"http://127.0.0.1:{port}" for port in ports)
-        self.site = f"http://127.0.0.1:{self.site_port}"
-        config = (ROOT / "config.properties").read_text()
-        for usual, port in zip((8080, 8081, 8082), ports, strict=True):
-            config = config.replace(f"http://127.0.0.1:{usual}", f"http://127.0.0.1:{port}")
-        (directory / "config.properties").write_text(config + settings)
-        write_archive(self.model_store / "en.mar")
-
-    def start(self, *arguments):
-        environment = {key: value for key, value in os.environ.items() if not key.startswith("NERSERVE_")}
-        command = [sys.executable, "-m", "ops.cli", "up", *self.options(), *arguments]
-        with self.output.open("wb") as output:
-            self.process = subprocess.Popen(
-                command,
-                cwd=ROOT,
-                env=environment | {"TEST_MARK": self.mark, "TINY_BROKEN": str(self.broken)},
-                stdout=output,
-                stderr=subprocess.STDOUT,
-            )
-        return self
-
-    def options(self):
-        options = {
-            "--config": self.directory / "config.properties",
-            "--model-store": self.model_store,
-            "--state-dir": self.state_dir,
-            "--port": self.site_port,
-        }
-        return [str(word) for option in options.items() for word in option]
-
-    def wait_until_ready(self):
-        while READY not in self.text:
-            assert self.process.poll() is None, self.text
-            time.sleep(0.05)
-        return self
-
-    @property
-    def text(self):
-        return self.output.read_text()
-
-    def child(self, word):
-        """The child process with *word* in its command line, None while there is none."""
-        for one in psutil.Process(self.process.pid).children():
-            if is_there(one) and word in str(one.cmdline()):
-                return one
-        return None
-
-    @property
-    def jvm(self):
-        return self.child("ModelServer")
-
-    @property
-    def gunicorn(self):
-        return self.child("gunicorn")
-
-    @property
-    def worker(self):
-        described = requests.get(f"{self.management}/models/en", timeout=5).json()
-        return psutil.Process(described[0]["workers"][0]["pid"])
-
-    def predict(self, text=TEXT, timeout_s=2):
-        return requests.post(f"{self.inference}/predictions/en", json={"text": text}, timeout=timeout_s)
-
-    def seconds_until(self, answers):
-        """How long it takes until *answers* is true; a refused or silent connection counts as false."""
-        began_s = time.monotonic()
-        while True:
-            with contextlib.suppress(requests.RequestException, psutil.Error):
-                if answers():
-                    return time.monotonic() - began_s
-            assert time.monotonic() - began_s < 60, self.text
-            time.sleep(0.1)
-
-    def model_answers(self):
-        return self.predict().status_code == 200
-
-    def site_answers(self):
-        return requests.get(f"{self.site}/readyz", timeout=5).status_code == 200
-
-    def left_behind(self):
-        """All processes that carry our mark: whatever this ``up`` started, directly or not."""
-        left = []
-        for one in psutil.process_iter():
-            with contextlib.suppress(psutil.Error):
-                if one.environ().get("TEST_MARK") == self.mark and is_there(one):
-                    left.append(one)
-        return left
-
-    def seconds_until_nothing_is_left(self):
-        return self.seconds_until(lambda: not self.left_behind())
-
-    def end(self):
-        self.process.kill()
-        self.process.wait()
-        self.seconds_until_nothing_is_left()
+from tests.e2e.instance import ROOT, TEXT, Up, is_there
 
 
 @pytest.fixture
@@ -243,6 +58,7 @@ def test_up_says_where_everything_is_once_everything_answers(up):
 
     assert f"Site        {up.site}\n" in printed
     assert f"Inference   {up.inference}/predictions/en\n" in printed
+    assert f"gRPC        {up.grpc}\n" in printed
     assert f"Management  {up.management}/models\n" in printed
     assert f"Metrics     {up.metrics}/metrics\n" in printed
     assert up.predict().json()["entities"][0]["text"] == "Barack Obama"
@@ -311,16 +127,67 @@ def test_a_killed_jvm_leaves_no_worker_and_is_reported(up):
     assert len(told_now) == told + 1
 
 
-def test_a_hung_jvm_is_replaced(up):
+def test_a_stopped_jvm_is_replaced(up):
+    jvm = up.jvm
+
+    jvm.suspend()
+    elapsed_s = up.seconds_until(up.model_answers)
+
+    assert elapsed_s < 30
+    assert not is_there(jvm)
+    assert re.search(rf"TorchServe \(pid {jvm.pid}\) has been stopped for \d+ s; ending it", up.text)
+
+
+def hold_like_a_debugger(pid):
+    """Make every thread of *pid* wait for a debugger: a hang that is no stop, and that only SIGKILL ends."""
+    attach, wait_for_all, wait_for_mine = 16, 0x40000000, 0x20000000  # <sys/ptrace.h>, <sys/wait.h>
+    libc, is_held = ctypes.CDLL(None, use_errno=True), threading.Event()
+
+    def hold():
+        for thread in Path(f"/proc/{pid}/task").iterdir():
+            assert libc.ptrace(attach, int(thread.name), None, None) == 0, os.strerror(ctypes.get_errno())
+        is_held.set()
+        with contextlib.suppress(ChildProcessError):
+            while True:  # until all have ended: a debugger hears of that before anybody else
+                os.waitpid(-1, wait_for_all | wait_for_mine)
+
+    threading.Thread(target=hold, daemon=True).start()
+    assert is_held.wait(10)
+
+
+def test_a_jvm_that_runs_and_does_not_reply_is_replaced(up):
     jvm = up.jvm
     time.sleep(1)  # the supervisor has heard of it too: one that never replied is given longer
 
-    jvm.suspend()
+    hold_like_a_debugger(jvm.pid)
     elapsed_s = up.seconds_until(up.model_answers)
 
     assert elapsed_s < 40
     assert not is_there(jvm)
     assert "TorchServe has not replied for" in up.text
+
+
+def test_a_stopped_worker_is_replaced(up):
+    worker, jvm = up.worker, up.jvm
+
+    worker.suspend()
+    elapsed_s = up.seconds_until(lambda: up.worker != worker and up.model_answers())
+
+    assert elapsed_s < 19  # responseTimeout, after which TorchServe would see to it
+    assert not is_there(worker)
+    assert up.jvm == jvm
+    assert re.search(rf"a worker of model en \(pid {worker.pid}\) has been stopped for \d+ s; ending it", up.text)
+
+
+def test_a_stopped_worker_of_the_site_is_replaced(up):
+    before = up.gunicorn.children()
+
+    before[0].suspend()
+    elapsed_s = up.seconds_until(lambda: not is_there(before[0]) and len(up.gunicorn.children()) == len(before))
+
+    assert elapsed_s < 20  # gunicorn itself waits for 30 s
+    assert re.search(rf"a worker of the site \(pid {before[0].pid}\) has been stopped for \d+ s; ending it", up.text)
+    assert up.site_answers()
 
 
 def test_a_model_that_torchserve_has_given_up_is_revived(up):

@@ -4,6 +4,7 @@ import re
 import signal
 from pathlib import Path
 
+import grpc
 import pytest
 import requests
 import trustme
@@ -11,7 +12,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from trustme import KeyType
 
-from tests.e2e.test_supervision import TEXT, Up
+from tests.e2e.instance import TEXT, Up, grpc_ping
 
 
 class TLSUp(Up):
@@ -29,6 +30,9 @@ class TLSUp(Up):
             setattr(self, name, plain.replace("http:", "https:"))
             config.write_text(config.read_text().replace(plain, getattr(self, name)))
         self.ca = str(chain)
+
+    def inference_key(self):
+        return (self.state_dir / "keys" / "inference.key").read_text().strip()
 
     def predict(self, text=TEXT, timeout_s=2):
         return requests.post(f"{self.inference}/predictions/en", json={"text": text}, timeout=timeout_s, verify=self.ca)
@@ -59,6 +63,17 @@ def self_signed(certificate):
         .sign(key, hashes.SHA256())
     )
     return trustme.LeafCert(certificate.private_key_pem.bytes(), new.public_bytes(serialization.Encoding.PEM), [])
+
+
+def in_pkcs8(certificate):
+    """The same certificate with its key in the form that gRPC reads."""
+    key = serialization.load_pem_private_key(certificate.private_key_pem.bytes(), password=None)
+    form = (serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    return trustme.LeafCert(
+        key.private_bytes(*form),
+        certificate.cert_chain_pems[0].bytes(),
+        [p.bytes() for p in certificate.cert_chain_pems[1:]],
+    )
 
 
 @pytest.fixture
@@ -96,9 +111,9 @@ def test_inference_over_tls_with_a_certificate_of_an_authority(new_up, authority
 
 
 def test_every_port_over_tls_with_a_certificate_that_signed_itself_and_tokens(new_up, authority):
-    certificate = self_signed(authority[0].issue_cert("127.0.0.1", key_type=KeyType.RSA))
-    tokens = "disable_token_authorization=false\n"
-    up = new_up(certificate, https=("inference", "management", "metrics"), settings=tokens)
+    certificate = in_pkcs8(self_signed(authority[0].issue_cert("127.0.0.1", key_type=KeyType.RSA)))
+    settings = "disable_token_authorization=false\nenable_grpc_ssl=true\n"
+    up = new_up(certificate, https=("inference", "management", "metrics"), settings=settings)
     up.start("--renew-keys-every", "1").wait_until_ready()
 
     assert requests.post(f"{up.site}/api/predict", json={"text": TEXT}, timeout=5).status_code == 200
@@ -107,6 +122,11 @@ def test_every_port_over_tls_with_a_certificate_that_signed_itself_and_tokens(ne
     first = management_key.read_text()
     up.seconds_until(lambda: management_key.read_text() != first)  # so it was renewed over TLS
     assert requests.get(f"{up.metrics}/metrics", verify=up.ca, timeout=5).ok
+    with grpc.secure_channel(up.grpc, grpc.ssl_channel_credentials(Path(up.ca).read_bytes())) as channel:
+        up.seconds_until(lambda: grpc_ping(channel, up.inference_key()) is grpc.StatusCode.OK)
+        assert grpc_ping(channel) is grpc.StatusCode.PERMISSION_DENIED
+    with grpc.insecure_channel(up.grpc) as channel:
+        assert grpc_ping(channel, up.inference_key()) is grpc.StatusCode.UNAVAILABLE
     assert "warning" not in up.text
 
 

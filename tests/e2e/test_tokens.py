@@ -8,11 +8,12 @@ import threading
 import time
 from collections import Counter
 
+import grpc
 import psutil
 import pytest
 import requests
 
-from tests.e2e.test_supervision import TEXT, Up
+from tests.e2e.instance import TEXT, Up, grpc_ping
 
 SETTINGS = "\ndisable_token_authorization=false\ntoken_expiration_min=1\n"
 KINDS = ("management", "inference", "API")
@@ -150,6 +151,15 @@ def test_only_the_right_key_opens_a_door(up, method, path, allowed):
     assert {kind: (reply.status_code, reply.json()["type"]) for kind, reply in replies.items()} == dict.fromkeys(
         replies, (400, "InvalidKeyException")
     )
+
+
+def test_grpc_asks_for_the_inference_key(up):
+    with grpc.insecure_channel(up.grpc) as channel:
+        statuses = {kind: grpc_ping(channel, up.keys.get(kind, kind)) for kind in [*KINDS, "wrong-key", "", None]}
+        up.look_until(lambda: grpc_ping(channel, up.keys["inference"]) is grpc.StatusCode.OK)  # not renewed on the way
+
+    del statuses["inference"]
+    assert statuses == dict.fromkeys(statuses, grpc.StatusCode.PERMISSION_DENIED)
 
 
 def test_metrics_ask_for_no_key(up):

@@ -1,0 +1,242 @@
+"""One ``nerserve up`` of a test's own: with free ports, the project's config.properties and a tiny handler."""
+
+import contextlib
+import json
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import uuid
+from pathlib import Path
+from typing import NamedTuple
+
+import grpc
+import psutil
+import requests
+
+from archive import mar
+
+ROOT = Path(__file__).parents[2]
+READY = "Press Ctrl-C to stop."
+TEXT = "Barack Obama was born in Hawaii."
+
+HANDLER = '''
+import json
+import os
+import time
+
+
+class TinyHandler:
+    """Finds one name; fails to load while there is a file $TINY_BROKEN; sleeps when a text says so."""
+
+    def initialize(self, context):
+        if os.path.exists(os.environ["TINY_BROKEN"]):
+            raise RuntimeError("the tiny model does not load")
+        self.name = context.manifest["model"]["modelName"]
+
+    def handle(self, rows, context):
+        return [self.reply(i, json.loads(bytes(row["body"]))["text"], context) for i, row in enumerate(rows)]
+
+    def reply(self, i, text, context):
+        if text.startswith("sleep "):
+            time.sleep(float(text.split()[1]))
+        start = text.find("Barack Obama")
+        entity = {"text": "Barack Obama", "label": "PER", "start": start, "end": start + 12, "score": 0.99}
+        model = {"name": self.name, "version": "1.0", "digest": "sha256:" + "0" * 64}
+        context.set_response_content_type(i, "application/json")
+        return json.dumps({"model": model, "entities": [entity] if start >= 0 else []})
+'''
+MODEL_CONFIG = """
+minWorkers: 1
+maxWorkers: 1
+batchSize: 4
+maxBatchDelay: 2
+responseTimeout: 20
+maxRetryTimeoutInSec: 4
+"""
+
+
+def write_archive(path):
+    """A whole archive at *path* with the tiny handler in it."""
+    manifest = {
+        "runtime": "python",
+        "model": {
+            "modelName": path.stem,
+            "modelVersion": "1.0",
+            "handler": mar.ENTRY_POINT,
+            "configFile": mar.MODEL_CONFIG,
+        },
+    }
+    files = {
+        mar.MANIFEST: json.dumps(manifest),
+        mar.ENTRY_POINT: HANDLER,
+        mar.MODEL_CONFIG: MODEL_CONFIG,
+        f"{mar.BUNDLE}/config.json": "{}",
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(mar.pack({name: content.encode() for name, content in files.items()}))
+
+
+def free_ports(count):
+    """Ports of 127.0.0.1 that nobody uses now."""
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for one in sockets:
+            one.bind(("127.0.0.1", 0))
+        return [one.getsockname()[1] for one in sockets]
+
+
+class Ports(NamedTuple):
+    """Where one nerserve is reached on 127.0.0.1."""
+
+    site: int
+    inference: int
+    management: int
+    metrics: int
+    grpc: int
+
+    def url(self, name):
+        return f"http://127.0.0.1:{getattr(self, name)}"
+
+
+def write_config(directory, settings=""):
+    """The project's config.properties in *directory*, with *settings* at its end, but for the ports: its Ports."""
+    ports = Ports(*free_ports(len(Ports._fields)))
+    config = (ROOT / "config.properties").read_text()
+    for name in ("inference", "management", "metrics"):
+        config, count = re.subn(rf"(?m)^{name}_address=.*$", f"{name}_address={ports.url(name)}", config)
+        assert count == 1
+    config, count = re.subn(r"(?m)^grpc_inference_port=.*$", f"grpc_inference_port={ports.grpc}", config)
+    assert count == 1
+    (directory / "config.properties").write_text(config + settings)
+    shutil.copy(ROOT / "metrics.yaml", directory)
+    return ports
+
+
+def grpc_ping(channel, key=None):
+    """The status of a call of TorchServe's gRPC ``Ping``, whose request is an empty message, with that *key*."""
+    ping = channel.unary_unary("/org.pytorch.serve.grpc.inference.InferenceAPIsService/Ping")
+    metadata = [("authorization", f"Bearer {key}")] if key is not None else []
+    try:
+        reply = ping(b"", metadata=metadata, timeout=5)
+    except grpc.RpcError as error:
+        return error.code()
+    assert b"Healthy" in reply
+    return grpc.StatusCode.OK
+
+
+def is_there(process):
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+class Up:
+    """One ``nerserve up`` in *directory*, with ports of its own and the project's config.properties."""
+
+    def __init__(self, directory, state_dir=None, settings=""):
+        self.directory = directory
+        self.state_dir = state_dir or directory / "state"
+        self.model_store = directory / "model-store"
+        self.broken = directory / "broken"
+        self.output = directory / "output"
+        self.mark = str(uuid.uuid4())
+        ports = write_config(directory, settings)
+        self.site, self.inference, self.management, self.metrics = map(
+            ports.url, ("site", "inference", "management", "metrics")
+        )
+        self.site_port = ports.site
+        self.grpc = f"127.0.0.1:{ports.grpc}"
+        write_archive(self.model_store / "en.mar")
+
+    def start(self, *arguments):
+        environment = {key: value for key, value in os.environ.items() if not key.startswith("NERSERVE_")}
+        command = [sys.executable, "-m", "ops.cli", "up", *self.options(), *arguments]
+        with self.output.open("wb") as output:
+            self.process = subprocess.Popen(
+                command,
+                cwd=ROOT,
+                env=environment | {"TEST_MARK": self.mark, "TINY_BROKEN": str(self.broken)},
+                stdout=output,
+                stderr=subprocess.STDOUT,
+            )
+        return self
+
+    def options(self):
+        options = {
+            "--config": self.directory / "config.properties",
+            "--model-store": self.model_store,
+            "--state-dir": self.state_dir,
+            "--port": self.site_port,
+        }
+        return [str(word) for option in options.items() for word in option]
+
+    def wait_until_ready(self):
+        while READY not in self.text:
+            assert self.process.poll() is None, self.text
+            time.sleep(0.05)
+        return self
+
+    @property
+    def text(self):
+        return self.output.read_text()
+
+    def child(self, word):
+        """The child process with *word* in its command line, None while there is none."""
+        for one in psutil.Process(self.process.pid).children():
+            if is_there(one) and word in str(one.cmdline()):
+                return one
+        return None
+
+    @property
+    def jvm(self):
+        return self.child("ModelServer")
+
+    @property
+    def gunicorn(self):
+        return self.child("gunicorn")
+
+    @property
+    def worker(self):
+        described = requests.get(f"{self.management}/models/en", timeout=5).json()
+        return psutil.Process(described[0]["workers"][0]["pid"])
+
+    def predict(self, text=TEXT, timeout_s=2):
+        return requests.post(f"{self.inference}/predictions/en", json={"text": text}, timeout=timeout_s)
+
+    def seconds_until(self, answers):
+        """How long it takes until *answers* is true; a refused or silent connection counts as false."""
+        began_s = time.monotonic()
+        while True:
+            with contextlib.suppress(requests.RequestException, psutil.Error):
+                if answers():
+                    return time.monotonic() - began_s
+            assert time.monotonic() - began_s < 60, self.text
+            time.sleep(0.1)
+
+    def model_answers(self):
+        return self.predict().status_code == 200
+
+    def site_answers(self):
+        return requests.get(f"{self.site}/readyz", timeout=5).status_code == 200
+
+    def left_behind(self):
+        """All processes that carry our mark: whatever this ``up`` started, directly or not."""
+        left = []
+        for one in psutil.process_iter():
+            with contextlib.suppress(psutil.Error):
+                if one.environ().get("TEST_MARK") == self.mark and is_there(one):
+                    left.append(one)
+        return left
+
+    def seconds_until_nothing_is_left(self):
+        return self.seconds_until(lambda: not self.left_behind())
+
+    def end(self):
+        self.process.kill()
+        self.process.wait()
+        self.seconds_until_nothing_is_left()

@@ -1,0 +1,121 @@
+"""The longest text is the same on both tiers, by default and raised; one character more is refused with the limit."""
+
+from pathlib import Path
+
+import pytest
+import requests
+
+from archive.build import build_mar
+from tests.e2e.instance import Up
+
+RAISED = 150_000
+#: Of a common shape, so that offsets tell whether all of the text was read.
+SENTENCE = "Nothing of the kind was found here, a spokesman said on Tuesday. "
+NAME = "Barack Obama"
+
+
+@pytest.fixture(scope="module")
+def raised(tmp_path_factory):
+    """A nerserve with the shipped model that takes texts of RAISED characters; the variable says less."""
+    up = Up(tmp_path_factory.mktemp("raised"))
+    (up.model_store / "en.mar").unlink()
+    build_mar(Path("models/en"), up.model_store)
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("NERSERVE_MAX_CHARS", "5000")
+        up.start("--max-chars", str(RAISED))
+    try:
+        yield up.wait_until_ready()
+    finally:
+        up.end()
+
+
+@pytest.fixture(params=["default", "raised"])
+def limited(request):
+    """A nerserve and the limit it promises."""
+    if request.param == "default":
+        return request.getfixturevalue("served"), 100_000
+    return request.getfixturevalue("raised"), RAISED
+
+
+@pytest.fixture(params=["site", "inference"])
+def url_and_limit(request, limited):
+    nerserve, limit = limited
+    return getattr(nerserve, request.param) + {"site": "/api/predict", "inference": "/predictions/en"}[
+        request.param
+    ], limit
+
+
+def text_of(length):
+    """A text of *length* characters that ends in NAME."""
+    return (SENTENCE * (length // len(SENTENCE) + 1))[: length - len(NAME) - 2] + f" {NAME}."
+
+
+def test_a_text_of_exactly_the_limit_is_answered_to_its_end(url_and_limit):
+    url, limit = url_and_limit
+
+    reply = requests.post(url, json={"text": text_of(limit)}, timeout=120)
+
+    assert reply.status_code == 200, reply.text[:500]
+    last = reply.json()["entities"][-1]
+    assert (last["text"], last["label"], last["end"]) == (NAME, "PER", limit - 1)
+
+
+@pytest.mark.parametrize(
+    "request_of",
+    [
+        pytest.param(lambda text: {"json": {"text": text}}, id="JSON"),
+        pytest.param(
+            lambda text: {"data": text.encode(), "headers": {"Content-Type": "text/plain; charset=utf-8"}}, id="plain"
+        ),
+    ],
+)
+def test_one_character_more_is_refused_with_the_limit(url_and_limit, request_of):
+    url, limit = url_and_limit
+
+    reply = requests.post(url, **request_of(text_of(limit + 1)), timeout=120)
+
+    assert reply.status_code == 413
+    assert reply.json()["error"]["code"] == "text_too_long"
+    assert str(limit) in reply.json()["error"]["message"].replace(",", "")
+
+
+def test_the_limit_counts_characters_whatever_they_take_on_the_way(url_and_limit):
+    url, limit = url_and_limit
+    rare = {ord(letter): 0x1D41A + i for i, letter in enumerate("abcdefghijklmnopqrstuvwxyz")}  # bold; 4 bytes in UTF-8
+    text = text_of(limit).removesuffix(f" {NAME}.").translate(rare) + f" {NAME}."
+
+    fits, too_long = (
+        requests.post(url, data=body.encode(), headers={"Content-Type": "text/plain"}, timeout=120)
+        for body in (text, f"{text} ")
+    )
+
+    assert len(text.encode()) > 3 * limit
+    assert fits.status_code == 200, fits.text[:500]
+    assert fits.json()["entities"][-1]["end"] == limit - 1
+    assert (too_long.status_code, too_long.json()["error"]["code"]) == (413, "text_too_long")
+
+
+def test_the_characters_of_all_texts_together_have_the_same_limit(url_and_limit):
+    url, limit = url_and_limit
+    half = text_of(limit // 2)
+
+    fits = requests.post(url, json={"texts": [half, half]}, timeout=120)
+    too_many = requests.post(url, json={"texts": [half, half, "more"]}, timeout=120)
+
+    assert fits.status_code == 200, fits.text[:500]
+    assert [row["entities"][-1]["text"] for row in fits.json()["results"]] == [NAME, NAME]
+    assert (too_many.status_code, too_many.json()["error"]["code"]) == (413, "request_too_large")
+    assert str(limit) in too_many.json()["error"]["message"].replace(",", "")
+
+
+@pytest.mark.parametrize(("limit", "num_bytes"), [("default", 1_048_576), ("raised", 1_572_864)])
+def test_torchserve_takes_bodies_of_the_size_that_follows_and_no_larger_ones(request, limit, num_bytes):
+    nerserve = request.getfixturevalue({"default": "served", "raised": "raised"}[limit])
+    url = f"{nerserve.inference}/predictions/en"
+
+    largest = requests.post(url, data=b" " * num_bytes, headers={"Content-Type": "application/json"}, timeout=60)
+    larger = requests.post(url, data=b" " * (num_bytes + 1), headers={"Content-Type": "application/json"}, timeout=60)
+
+    assert largest.status_code == 400  # by the worker, which found no JSON in it
+    assert largest.json()["error"]["code"] == "malformed_request"
+    assert (larger.status_code, larger.content) == (413, b"")  # by TorchServe itself
