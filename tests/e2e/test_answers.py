@@ -100,7 +100,7 @@ BAD = [
     (b"{", JSON, 400),
     (b"\xff\xfe", PLAIN, 400),
     (b'{"text": 1}', JSON, 400),
-    (json.dumps({"text": "a" * 10_001}).encode(), JSON, 413),
+    (json.dumps({"text": "a" * 100_001}).encode(), JSON, 413),
     (b"<a/>", {"Content-Type": "application/xml"}, 415),
     (b"a=b", {"Content-Type": "application/x-www-form-urlencoded"}, 415),
 ]
@@ -138,7 +138,7 @@ def test_bad_requests_among_good_ones_leave_the_good_answers_byte_identical(serv
 
 
 def test_a_bad_text_among_texts_leaves_the_others_as_they_are_alone(url):
-    texts = [TEXT, "a" * 10_001, "Angela Merkel flew to Paris.", ""]
+    texts = [TEXT, "a" * 100_001, "Angela Merkel flew to Paris.", ""]
     alone = [
         requests.post(url, data=json.dumps({"text": text}).encode(), headers=JSON, timeout=10).json() for text in texts
     ]

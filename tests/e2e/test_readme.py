@@ -43,4 +43,4 @@ def test_nerserve_up_prints_what_the_readme_says(served):
     assert len(shown) >= 9
     for line in shown:
         pattern = re.escape(line).replace(r"3\.5", r"[\d.]+")
-        assert re.search(re.sub(r":80\d\d", r":\\d+", pattern), printed), line
+        assert re.search(re.sub(r":(80|70)\d\d", r":\\d+", pattern), printed), line
