@@ -99,7 +99,7 @@ def _answer_http_error(error: HTTPException) -> ResponseReturnValue:
     code = _CODES.get(status, "http_error")
     if status >= 400:
         record_of(request.environ).code = code
-    if request.path.startswith(("/api/", "/livez", "/readyz", "/metrics")) or request.path == "/api":
+    if request.path.startswith(("/api/", "/livez", "/readyz", "/metrics", "/openapi")) or request.path == "/api":
         return jsonify({"error": {"code": code, "message": f"{error.name}."}}), status, headers
     title, explanation = _TITLES.get(status, (error.name, "The request could not be answered."))
     return render_template("error.html", title=title, explanation=explanation), status, headers

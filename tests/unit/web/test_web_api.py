@@ -313,6 +313,7 @@ def test_a_model_that_is_too_slow_is_a_timeout(raw_upstream, make_site):
         ("POST", "/api/nowhere", 404, "not_found"),
         ("POST", "/livez", 405, "method_not_allowed"),
         ("POST", "/readyz", 405, "method_not_allowed"),
+        ("POST", "/openapi.json", 405, "method_not_allowed"),
     ],
 )
 def test_other_failures_are_json_too(site, method, path, status, code):
