@@ -1,5 +1,7 @@
 """A tiny bundle that tags at random but by the contract, for tests that need no trained model."""
 
+import signal
+
 import numpy as np
 import pytest
 import torch
@@ -7,6 +9,9 @@ import torch
 from handler.bundle import Bundle
 from handler.config import BundleConfig, ModelConfig, TrainingConfig
 from handler.vectors import WordVectors
+
+# In the background of a script, Ctrl-C is ignored, and by what is started from there too; some tests press it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 WORDS = ["the", "paris", "obama", "0000", "Apple", "apple", ",", "."]
 
