@@ -1,10 +1,12 @@
-"""A tiny bundle that tags at random but by the contract, for tests that need no trained model."""
+"""What tests of several parts share: a tiny bundle that tags at random but by the contract, and a browser."""
 
+import shutil
 import signal
 
 import numpy as np
 import pytest
 import torch
+from playwright.sync_api import sync_playwright
 
 from handler.bundle import Bundle
 from handler.config import BundleConfig, ModelConfig, TrainingConfig
@@ -44,3 +46,17 @@ def tiny_bundle(tmp_path_factory):
 def make_bundle():
     """``make_bundle(scheme=..., storage=..., seed=...)``: a new tiny bundle in memory."""
     return new_bundle
+
+
+@pytest.fixture(scope="module")  # no longer: while it is there, its thread cannot run another event loop
+def browser():
+    """The Chromium that is installed, else Playwright's own."""
+    names = ("chromium", "chromium-browser", "google-chrome")
+    installed = next((path for path in map(shutil.which, names) if path), None)
+    quiet = ["--disable-background-networking", "--disable-component-update", "--disable-sync", "--no-first-run"]
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=installed, args=["--no-sandbox", "--disable-gpu", "--disable-quic", *quiet]
+        )
+        yield browser
+        browser.close()

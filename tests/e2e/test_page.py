@@ -1,9 +1,7 @@
 """What a person gets: the page in a real browser, with JavaScript, without it, and by keyboard alone."""
 
-import shutil
-
 import pytest
-from playwright.sync_api import expect, sync_playwright
+from playwright.sync_api import expect
 
 TEXT = "Barack Obama was born in Hawaii and worked for the United Nations in New York."
 ENTITIES = [
@@ -12,25 +10,6 @@ ENTITIES = [
     ("United Nations", "ORG", "51", "65"),
     ("New York", "LOC", "69", "77"),
 ]
-FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
-
-
-@pytest.fixture(scope="module")
-def browser():
-    names = ("chromium", "chromium-browser", "google-chrome")
-    installed = next((path for path in map(shutil.which, names) if path), None)  # else Playwright's own
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=installed, args=FLAGS)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture(params=[True, False], ids=["with JavaScript", "without JavaScript"])

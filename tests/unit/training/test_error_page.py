@@ -3,12 +3,11 @@
 import base64
 import hashlib
 import re
-import shutil
 from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import expect, sync_playwright
+from playwright.sync_api import expect
 
 import training.error_page
 from handler.labels import Span
@@ -27,7 +26,6 @@ SENTENCES = [
     ("Monday", [], [(0, 1, "PER")]),
     ("Old Oslo", [(1, 2, "LOC")], [(0, 2, "LOC")]),
 ]
-FLAGS = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking", "--disable-sync"]
 
 
 def tagged(name, rows):
@@ -220,16 +218,6 @@ def test_names_and_references_fit_together(page_of):
 
 def test_the_same_errors_give_the_same_page(page_of):
     assert page_of(SENTENCES) == page_of(SENTENCES)
-
-
-@pytest.fixture(scope="module")
-def browser():
-    names = ("chromium", "chromium-browser", "google-chrome")
-    installed = next((path for path in map(shutil.which, names) if path), None)  # else Playwright's own
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=installed, args=FLAGS)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture
