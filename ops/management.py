@@ -138,9 +138,21 @@ class ManagementClient:
 
         Returns before new ones are loaded.  Those that are too many are ended
         at once, the youngest first, whatever they have in hand.
+
+        A busy worker that answers in the very moment it is ended makes
+        TorchServe 0.12 trip over the batch that is gone: it replies 500, the
+        worker ends all the same, and those after it stay.  So 500 has it said again.
         """
         path = [model] if version is None else [model, version]
-        self._ask("PUT", *path, parameters={"min_worker": str(num_workers), "max_worker": str(num_workers)})
+        parameters = {"min_worker": str(num_workers), "max_worker": str(num_workers)}
+        for is_last in (False, False, True):
+            try:
+                self._ask("PUT", *path, parameters=parameters)
+            except ManagementRefusedError as error:
+                if is_last or error.status != requests.codes.internal_server_error:
+                    raise
+            else:
+                return
 
     def register(self, archive: str, model: str | None, num_workers: int) -> None:
         """Have TorchServe unpack the file *archive* of its model store and start workers; returns before they load.

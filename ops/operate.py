@@ -40,8 +40,6 @@ QUIET_S: Final = 5.0
 SILENCE_S: Final = 15.0
 """Of the management API, while something is waited for; one reply lost is no reason to give up."""
 
-MOST_RESCUES: Final = 3
-
 
 def carry_on() -> None:
     """Nothing: the check between two polls, for those whom nobody interrupts."""
@@ -132,9 +130,12 @@ class Operator:
     def stop(self, model: str, version: str, *, grace_s: float, timeout_s: float) -> None:
         """Leave an idle *version* without workers and with an empty queue.
 
-        Raises WaitError when it keeps getting requests; it is then served as before, or by one worker.
+        Whoever keeps sending to it may fill the queue again in the moment
+        that its last worker goes; that is tried again for *timeout_s*
+        seconds.  Raises WaitError after them; it then has one worker.
         """
-        for _ in range(MOST_RESCUES):
+        deadline_s = time.monotonic() + timeout_s
+        while True:
             num_workers = len(self.management.describe(model, version).workers)
             for step in scale_steps(num_workers, 0) if num_workers else [0]:
                 self.management.scale(model, step, version)
@@ -144,8 +145,9 @@ class Operator:
             self._say(f"{stranded} requests came last of all; {model} {version} gets a worker again to answer them")
             self.management.scale(model, 1, version)
             self.wait_until_ready(model, version, 1, timeout_s)
+            if time.monotonic() > deadline_s:
+                raise WaitError(f"{model} {version} keeps getting requests; it still has a worker")
             self.wait_until_idle(model, version, grace_s, timeout_s)
-        raise WaitError(f"{model} {version} keeps getting requests; it still has a worker")
 
     def drain(
         self, model: str, version: str | None, *, is_forced: bool, grace_s: float, timeout_s: float

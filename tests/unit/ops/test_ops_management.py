@@ -94,6 +94,24 @@ def test_scale_sets_both_numbers(stub, client):
     assert stub.requests == [("PUT", "/models/en?min_worker=3&max_worker=3", "")]
 
 
+def test_scale_is_said_again_where_torchserve_trips(stub, client):
+    stub.statuses = [500, 500]
+    client.scale("en", 1)
+
+    assert len(stub.requests) == 3
+    assert len(set(stub.requests)) == 1
+
+    stub.statuses = [500, 500, 500]
+    with pytest.raises(ManagementRefusedError, match="status 500"):
+        client.scale("en", 1)
+
+    stub.statuses = [409]
+    with pytest.raises(ManagementRefusedError, match="status 409"):
+        client.scale("en", 1)
+
+    assert len(stub.requests) == 7
+
+
 @pytest.mark.parametrize(
     ("call", "request_line"),
     [

@@ -32,7 +32,12 @@ QUICK = ["--grace", "0", "--timeout", "5"]
 
 
 class Version:
-    """One version: its *kind* says how it fails, *pending* what its queue shows from look to look."""
+    """One version: its *kind* says how it fails, *pending* what its queue shows from look to look.
+
+    That is nothing after the last of them, but for the first ``stranding`` looks at it without a worker.
+    """
+
+    stranding = 0
 
     def __init__(self, version, archive, kind="fine", num_workers=1, pending=()):
         self.version, self.archive, self.kind, self.pending = version, archive, kind, list(pending)
@@ -53,8 +58,16 @@ class Version:
             "responseTimeout": 20,
             "batchSize": 4,
             "workers": [{"id": str(9000 + i), "status": status, "pid": pid} for i in range(self.num_workers)],
-            "jobQueueStatus": {"pendingRequests": self.pending.pop(0) if self.pending else 0},
+            "jobQueueStatus": {"pendingRequests": self.num_pending()},
         }
+
+    def num_pending(self):
+        if self.pending:
+            return self.pending.pop(0)
+        if self.num_workers or not self.stranding:
+            return 0
+        self.stranding -= 1
+        return 2
 
 
 class Fake:
@@ -396,6 +409,23 @@ def test_draining_waits_for_the_queue_and_answers_what_comes_last(fake, nerserve
 
     assert fake.diary == ["0.9 0", "0.9 1", "0.9 0"]
     assert "2 requests came last of all" in printed
+
+
+def test_draining_goes_on_until_nothing_comes_last_or_the_time_is_over(fake, nerserve):
+    fake.versions["0.9"] = Version("0.9", "en-0.9.mar")
+    fake.versions["0.9"].stranding = 6
+
+    nerserve("drain", "en", "0.9", *QUICK)
+
+    assert fake.diary == 6 * ["0.9 0", "0.9 1"] + ["0.9 0"]
+
+    fake.versions["0.8"] = Version("0.8", "en-0.8.mar")
+    fake.versions["0.8"].stranding = 1000
+
+    with pytest.raises(WaitError, match=r"en 0\.8 keeps getting requests; it still has a worker"):
+        nerserve("drain", "en", "0.8", "--grace", "0", "--timeout", "0.3")
+
+    assert fake.versions["0.8"].num_workers == 1
 
 
 def test_a_queue_that_never_empties_is_not_cut_off(fake, nerserve):
