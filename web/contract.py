@@ -151,7 +151,7 @@ FAILURES: Final = (
     ),
     Failure(
         504, "deadline_exceeded", _BOTH,
-        "the deadline had passed before the request was begun",
+        "expected to be done before the deadline, which has passed",
         "The deadline passed while the request waited for a worker; no work was done. Try again later.",
     ),
 )  # fmt: skip

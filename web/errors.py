@@ -22,7 +22,7 @@ WebError
       CircuitOpenError         503                           it failed again and again: not even asked
       OverloadedError          503  overloaded               the worker has more to do than it takes on
     ModelTimeoutError          504  model_timeout
-      DeadlineExceededError    504  deadline_exceeded        the worker got it too late to begin
+      DeadlineExceededError    504  deadline_exceeded        the worker gave it up at its deadline
 ```
 
 A message says what was expected and what came, in a whole sentence, and holds no text of a user.
@@ -164,6 +164,6 @@ class ModelTimeoutError(UpstreamError):
 
 
 class DeadlineExceededError(ModelTimeoutError):
-    """The worker got to the request after its deadline and did nothing."""
+    """The worker gave the request up, or never began it: its deadline had passed."""
 
     code = "deadline_exceeded"

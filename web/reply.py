@@ -18,6 +18,7 @@ from collections.abc import Sequence
 from typing import Any, Final, NamedTuple, NoReturn
 
 from web.errors import ModelReplyError
+from web.strict_json import refuse_constant
 
 _CODE: Final = re.compile(r"[a-z][a-z0-9_]{0,63}")
 
@@ -102,13 +103,9 @@ def parse_rejection(body: bytes) -> RowError:
 def _load(body: bytes) -> Any:
     """Strict JSON in UTF-8; Python's own reader would let NaN, Infinity and other encodings pass."""
     try:
-        return json.loads(body.decode("utf-8"), parse_constant=_refuse_constant)
+        return json.loads(body.decode("utf-8"), parse_constant=refuse_constant)
     except (ValueError, RecursionError) as error:
         raise ModelReplyError("The model's reply is not JSON.") from error
-
-
-def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is not JSON")
 
 
 def _model(reply: object) -> ModelInfo:

@@ -14,7 +14,7 @@ def load(text: str, expected: str) -> Any:
     NaN, Infinity, a key that comes twice in one object, and numbers or brackets without end are refused.
     """
     try:
-        return json.loads(text, parse_constant=_refuse_constant, object_pairs_hook=_object)
+        return json.loads(text, parse_constant=refuse_constant, object_pairs_hook=_object)
     except json.JSONDecodeError as error:
         raise MalformedRequestError(f"{expected}, got invalid JSON: {error.msg} at character {error.pos}.") from error
     except _DuplicateKeyError as error:
@@ -44,5 +44,6 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def _refuse_constant(name: str) -> NoReturn:
+def refuse_constant(name: str) -> NoReturn:
+    """For ``json.loads``: raise ValueError for NaN and the infinities, which Python would read."""
     raise ValueError(f"{name} is not JSON")

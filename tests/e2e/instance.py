@@ -55,26 +55,18 @@ maxWorkers: 1
 batchSize: 4
 maxBatchDelay: 2
 responseTimeout: 20
-maxRetryTimeoutInSec: 4
 """
+QUICKLY_GIVEN_UP = f"{MODEL_CONFIG}maxRetryTimeoutInSec: 4\n"
 
 
-def write_archive(path):
-    """A whole archive at *path* with the tiny handler in it."""
-    manifest = {
-        "runtime": "python",
-        "model": {
-            "modelName": path.stem,
-            "modelVersion": "1.0",
-            "handler": mar.ENTRY_POINT,
-            "configFile": mar.MODEL_CONFIG,
-        },
-    }
+def write_archive(path, *, name, version="1.0", handler=HANDLER, model_config=MODEL_CONFIG, bundle_config="{}"):
+    """A whole archive at *path* with the source of a *handler* in it."""
+    model = {"modelName": name, "modelVersion": version, "handler": mar.ENTRY_POINT, "configFile": mar.MODEL_CONFIG}
     files = {
-        mar.MANIFEST: json.dumps(manifest),
-        mar.ENTRY_POINT: HANDLER,
-        mar.MODEL_CONFIG: MODEL_CONFIG,
-        f"{mar.BUNDLE}/config.json": "{}",
+        mar.MANIFEST: json.dumps({"runtime": "python", "model": model}),
+        mar.ENTRY_POINT: handler,
+        mar.MODEL_CONFIG: model_config,
+        f"{mar.BUNDLE}/config.json": bundle_config,
     }
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(mar.pack({name: content.encode() for name, content in files.items()}))
@@ -151,7 +143,7 @@ class Up:
         )
         self.site_port = ports.site
         self.grpc = f"127.0.0.1:{ports.grpc}"
-        write_archive(self.model_store / "en.mar")
+        write_archive(self.model_store / "en.mar", name="en", model_config=QUICKLY_GIVEN_UP)
 
     def start(self, *arguments):
         environment = {key: value for key, value in os.environ.items() if not key.startswith("NERSERVE_")}

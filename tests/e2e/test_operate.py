@@ -15,8 +15,7 @@ import psutil
 import pytest
 import requests
 
-from archive import mar
-from tests.e2e.instance import ROOT, write_config
+from tests.e2e.instance import ROOT, write_archive, write_config
 
 TEXT = "Barack Obama was born in Hawaii."
 RIGHT = [{"text": "Barack Obama", "label": "PER", "start": 0, "end": 12, "score": 0.99}]
@@ -64,26 +63,12 @@ class TinyHandler:
         model = {"name": self.model["modelName"], "version": self.model["modelVersion"], "digest": self.digest}
         return json.dumps({"model": model, "entities": entities})
 '''
-MODEL_CONFIG = """
-minWorkers: 1
-maxWorkers: 1
-batchSize: 4
-maxBatchDelay: 2
-responseTimeout: 20
-"""
 
 
-def write_archive(path, version, kind="fine"):
-    """A whole archive at *path* of model ``en`` with a tiny handler of that *kind* in it."""
-    model = {"modelName": "en", "modelVersion": version, "handler": mar.ENTRY_POINT, "configFile": mar.MODEL_CONFIG}
-    files = {
-        mar.MANIFEST: json.dumps({"runtime": "python", "model": model}),
-        mar.ENTRY_POINT: HANDLER.replace("@KIND@", kind),
-        mar.MODEL_CONFIG: MODEL_CONFIG,
-        f"{mar.BUNDLE}/config.json": json.dumps({"version": version}),
-    }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(mar.pack({name: content.encode() for name, content in files.items()}))
+def write_release(path, version, kind="fine"):
+    """An archive at *path* of model ``en`` with a tiny handler of that *kind* in it."""
+    handler, bundle_config = HANDLER.replace("@KIND@", kind), json.dumps({"version": version})
+    write_archive(path, name="en", version=version, handler=handler, bundle_config=bundle_config)
     return path
 
 
@@ -130,7 +115,7 @@ class Server:
         self.directory, self.store = directory, directory / "model-store"
         ports = write_config(directory)
         self.inference, self.management = ports.url("inference"), ports.url("management")
-        write_archive(self.store / "en.mar", "1.0")
+        write_release(self.store / "en.mar", "1.0")
         self.environment = {key: value for key, value in os.environ.items() if not key.startswith("NERSERVE_")}
         self.environment |= {
             "NERSERVE_MANAGEMENT_URL": self.management,
@@ -164,11 +149,11 @@ class Server:
 
     def archive(self, version, kind="fine"):
         """A new archive, outside the store."""
-        return write_archive(self.directory / f"{version}.mar", version, kind)
+        return write_release(self.directory / f"{version}.mar", version, kind)
 
     def put_in_store(self, version):
         """The name of a new archive in the store."""
-        return write_archive(self.store / f"en-{version}.mar", version).name
+        return write_release(self.store / f"en-{version}.mar", version).name
 
     def versions(self):
         """Number of ready workers of every version."""
@@ -185,7 +170,7 @@ class Server:
         """Version 1.0 with one worker, and nothing else."""
         for path in self.store.iterdir():
             path.unlink()
-        write_archive(self.store / "en.mar", "1.0")
+        write_release(self.store / "en.mar", "1.0")
         if "1.0" not in self.versions():
             requests.post(f"{self.management}/models", params={"url": "en.mar"}, timeout=20)
         requests.put(f"{self.management}/models/en/1.0", params={"min_worker": 1, "max_worker": 1}, timeout=20)
