@@ -1,13 +1,11 @@
 """Linear-chain conditional random field (Lafferty, McCallum and Pereira, 2001), vectorised over the batch.
 
-Forward-backward and Viterbi follow Rabiner (1989) in log space; on top of a
-BiLSTM as in Lample et al. (2016, "Neural Architectures for Named Entity
-Recognition").
+This is what training needs; decoding is in :mod:`handler.chain`.  The forward
+algorithm follows Rabiner (1989) in log space; on top of a BiLSTM as in Lample
+et al. (2016, "Neural Architectures for Named Entity Recognition").
 """
 
 from __future__ import annotations
-
-from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -26,8 +24,8 @@ class LinearChainCRF(nn.Module):
     tokens, which come first in every row, and each row has at least one.
 
     With *rules*, a sequence that breaks them has probability 0 everywhere: in
-    the loss, in the best path and in the marginals, so that all three speak of
-    one distribution.
+    the loss, and by :meth:`chain` in the best path and in the marginals, so
+    that all three speak of one distribution.
     """
 
     def __init__(self, num_tags: int, rules: TagRules | None = None) -> None:
@@ -59,8 +57,8 @@ class LinearChainCRF(nn.Module):
         return self.end_weights.masked_fill(~self.end_allowed, FORBIDDEN)
 
     def chain(self) -> Chain:
-        """The same weights for one long row, as arrays."""
-        return Chain(self.start.numpy(), self.transitions.numpy(), self.end.numpy())
+        """The same weights as arrays, for decoding (:mod:`handler.chain`)."""
+        return Chain(*(scores.detach().double().numpy() for scores in (self.start, self.transitions, self.end)))
 
     def score(self, emissions: Tensor, tags: Tensor, mask: Tensor) -> Tensor:
         """Unnormalised log-score of *tags*: (B, T, K), (B, T) ids, (B, T) -> (B,)."""
@@ -91,72 +89,6 @@ class LinearChainCRF(nn.Module):
         within = self.log_partition(emissions.masked_fill(~allowed, FORBIDDEN), mask)
         return within - self.log_partition(emissions, mask)
 
-    def viterbi_decode(self, emissions: Tensor, mask: Tensor) -> list[list[int]]:
-        """Best tag ids of every row, each as long as its row: (B, T, K), (B, T) -> B lists."""
-        transitions = self.transitions
-        best = self.start + emissions[:, 0]  # (B, K)
-        stay = torch.arange(best.size(1), device=best.device)
-        before: list[Tensor] = []
-        for t in range(1, emissions.size(1)):
-            longer, argmax = (best.unsqueeze(2) + transitions).max(dim=1)  # (B, K before, K after) -> (B, K)
-            real = mask[:, t, None]
-            best = torch.where(real, longer + emissions[:, t], best)
-            before.append(torch.where(real, argmax, stay))  # padding passes the tag on
-        tag = (best + self.end).argmax(dim=1)  # (B,)
-        path = [tag]
-        for pointers in reversed(before):
-            tag = pointers.gather(1, tag.unsqueeze(1)).squeeze(1)
-            path.append(tag)
-        rows: list[list[int]] = torch.stack(path[::-1], dim=1).tolist()
-        return [row[:length] for row, length in zip(rows, mask.sum(1).tolist(), strict=True)]
-
-    def path_marginals(
-        self,
-        emissions: Tensor,
-        mask: Tensor,
-        rows: Sequence[int],
-        starts: Sequence[int],
-        paths: Sequence[Sequence[int]],
-    ) -> Tensor:
-        """Probability that row ``rows[n]`` carries the tag ids ``paths[n]`` from token ``starts[n]`` on: (N,).
-
-        All tag sequences that pass through the path are summed over, so this
-        is a marginal of the CRF and not a softmax over a few best paths.
-
-        Raises:
-            ValueError: a path is empty or leaves its row.
-        """
-        if not paths:
-            return emissions.new_zeros(0)
-        lengths = [len(path) for path in paths]
-        num_tokens = mask.sum(1).tolist()
-        for row, start, length in zip(rows, starts, lengths, strict=True):
-            if length < 1 or start < 0 or start + length > num_tokens[row]:
-                raise ValueError(f"expected a path within {num_tokens[row]} tokens, got {length} from token {start}")
-        forward, backward = self._forward_scores(emissions, mask), self._backward_scores(emissions, mask)
-        log_partition = torch.logsumexp(forward[:, -1] + self.end, dim=1)  # (B,)
-
-        device = emissions.device
-        at_row = torch.tensor(rows, device=device)  # (N,)
-        first = torch.tensor(starts, device=device)
-        num_tags = torch.tensor(lengths, device=device)
-        tags = nn.utils.rnn.pad_sequence([torch.tensor(path) for path in paths], batch_first=True).to(device)  # (N, L)
-        offset = torch.arange(tags.size(1), device=device)
-        inside = offset < num_tags.unsqueeze(1)  # (N, L)
-        token = (first.unsqueeze(1) + offset).clamp(max=emissions.size(1) - 1)
-        emitted = emissions[at_row.unsqueeze(1), token, tags]  # (N, L)
-        moved = self.transitions[tags[:, :-1], tags[:, 1:]]  # (N, L - 1)
-        last = first + num_tags - 1
-        last_tag = tags.gather(1, (num_tags - 1).unsqueeze(1)).squeeze(1)
-        log_prob = (
-            forward[at_row, first, tags[:, 0]]
-            + emitted[:, 1:].masked_fill(~inside[:, 1:], 0).sum(1)
-            + moved.masked_fill(~inside[:, 1:], 0).sum(1)
-            + backward[at_row, last, last_tag]
-            - log_partition[at_row]
-        )
-        return log_prob.exp()
-
     def _forward_scores(self, emissions: Tensor, mask: Tensor) -> Tensor:
         """Log-sum-exp over all ways to reach each tag, its emission included; padding repeats the last: (B, T, K)."""
         transitions = self.transitions
@@ -168,15 +100,3 @@ class LinearChainCRF(nn.Module):
             alpha = torch.where(mask[:, t, None], longer, alpha)
             alphas.append(alpha)
         return torch.stack(alphas, dim=1)
-
-    def _backward_scores(self, emissions: Tensor, mask: Tensor) -> Tensor:
-        """Log-sum-exp over all ways on from each tag, its emission left out; on padding the end scores: (B, T, K)."""
-        transitions = self.transitions
-        end = self.end.expand(emissions.size(0), -1)
-        beta = end  # (B, K)
-        betas = [beta]
-        for t in range(emissions.size(1) - 1, 0, -1):
-            paths = transitions + (emissions[:, t] + beta).unsqueeze(1)  # (B, K before, K after)
-            beta = torch.where(mask[:, t, None], torch.logsumexp(paths, dim=2), end)
-            betas.append(beta)
-        return torch.stack(betas[::-1], dim=1)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import Tensor
 
 from handler.model import Batch
 from handler.vectors import WordVectors
@@ -27,7 +28,7 @@ ERASED = ""
 _INFERRED_WORDS = 1 << 12
 
 #: Characters of the longest word that is remembered: words from outside must not fill the memory.
-_REMEMBERED_CHARS = 64
+REMEMBERED_CHARS = 64
 
 _PLAIN = str.maketrans(
     {"‘": "'", "’": "'", "‛": "'", "“": '"', "”": '"', "„": '"', "‐": "-", "‑": "-", "–": "-", "—": "-"}
@@ -40,6 +41,26 @@ class WordFeatures(NamedTuple):
     row: int
     case: int
     chars: tuple[int, ...]
+
+
+class Words(NamedTuple):
+    """W words as arrays, by themselves.
+
+    Shapes: C characters, D vector width.
+
+    Attributes:
+        rows: Of their own vectors, -1 for words that have none: (W,).
+        vectors: The words' vectors, those of unseen words from their subwords, zeros without any: (W, D) float32.
+        known: True for words that have a vector: (W,).
+        cases: The words' case classes: (W,).
+        chars: The words' character ids, 0 on padding: (W, C).
+    """
+
+    rows: npt.NDArray[np.int64]
+    vectors: Tensor
+    known: Tensor
+    cases: Tensor
+    chars: Tensor
 
 
 def normalize(word: str) -> str:
@@ -109,20 +130,31 @@ class FeatureEncoder:
         for i, sentence in enumerate(sentences):
             words[i, : len(sentence)] = [ids.setdefault(word, len(ids)) for word in sentence]
             mask[i, : len(sentence)] = True
-        features = [self.word_features(word) for word in ids]
+        _, vectors, known, cases, chars = self.words(list(ids))
+        return Batch(
+            words=torch.from_numpy(words),
+            mask=torch.from_numpy(mask),
+            vectors=vectors.to(dtype),
+            known=known,
+            cases=cases,
+            chars=chars,
+        )
+
+    def words(self, words: Sequence[str]) -> Words:
+        """Arrays of *words*, at least one, each looked at by itself."""
+        features = [self.word_features(word) for word in words]
         rows = np.array([feature.row for feature in features], np.int64)
         vectors, known = self._vectors.take(rows), rows >= 0
         if self._vectors.subwords:
-            for i, word in enumerate(ids):
+            for i, word in enumerate(words):
                 if not known[i] and word != ERASED and (inferred := self.infer(word)) is not None:
                     vectors[i], known[i] = inferred, True
         chars = np.zeros((len(features), max(len(feature.chars) for feature in features)), np.int64)
         for i, feature in enumerate(features):
             chars[i, : len(feature.chars)] = feature.chars
-        return Batch(
-            words=torch.from_numpy(words),
-            mask=torch.from_numpy(mask),
-            vectors=torch.from_numpy(vectors).to(dtype),
+        return Words(
+            rows=rows,
+            vectors=torch.from_numpy(vectors),
             known=torch.from_numpy(known),
             cases=torch.tensor([feature.case for feature in features]),
             chars=torch.from_numpy(chars),
@@ -130,15 +162,11 @@ class FeatureEncoder:
 
     def word_features(self, word: str) -> WordFeatures:
         """The features of *word*, remembered unless it is so long that remembering would cost more."""
-        return self._cached_features(word) if len(word) <= _REMEMBERED_CHARS else self._word_features(word)
+        return self._cached_features(word) if len(word) <= REMEMBERED_CHARS else self._word_features(word)
 
     def infer(self, word: str) -> npt.NDArray[np.float32] | None:
         """The vector of an unseen *word* from its subwords, remembered likewise."""
-        return self._cached_infer(word) if len(word) <= _REMEMBERED_CHARS else self._vectors.infer(word)
-
-    def num_unseen(self, counts: Mapping[str, int]) -> int:
-        """How many words have no pretrained vector of their own, of as many of each as *counts* says."""
-        return sum(count for word, count in counts.items() if self.word_features(word).row < 0)
+        return self._cached_infer(word) if len(word) <= REMEMBERED_CHARS else self._vectors.infer(word)
 
     def _word_features(self, word: str) -> WordFeatures:
         if word == ERASED:

@@ -6,7 +6,6 @@ Bi-directional LSTM-CNNs-CRF") with the case feature of Chiu and Nichols (2016).
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -15,9 +14,6 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from handler.crf import LinearChainCRF
 from handler.labels import TagRules
-
-#: Hidden and cell state of one direction of the LSTM: (1, B, hidden_dim / 2) each.
-State = tuple[Tensor, Tensor]
 
 
 class Batch(NamedTuple):
@@ -96,24 +92,6 @@ class BiLSTMCRF(nn.Module):
         emissions: Tensor = self.linear(self.dropout(self._contexts(self._tokens(batch), batch.mask)))
         return emissions
 
-    def emissions_of_windows(self, batch_of: Callable[[int], Batch], num_windows: int) -> Tensor:
-        """What :meth:`emissions` gives for one sentence, seen through windows that follow each other: (1, T, K).
-
-        ``batch_of(i)`` is window *i*, a row without padding.  Each direction of the BiLSTM carries its state from
-        window to window and only the emissions are kept, so memory beyond them is that of one window.
-        """
-        half = self.lstm.hidden_size
-        windows: list[Tensor] = []
-        state = None
-        for i in range(num_windows):
-            outputs, state = self._one_way(self._tokens(batch_of(i)), "", state)
-            windows.append(nn.functional.linear(outputs, self.linear.weight[:, :half], self.linear.bias))
-        state = None
-        for i in reversed(range(num_windows)):
-            outputs, state = self._one_way(self._tokens(batch_of(i)).flip(1), "_reverse", state)
-            windows[i] += nn.functional.linear(outputs.flip(1), self.linear.weight[:, half:])
-        return torch.cat(windows, dim=1)
-
     def _tokens(self, batch: Batch) -> Tensor:
         """What the BiLSTM sees of every token: (B, T, *)."""
         known = batch.known
@@ -152,20 +130,15 @@ class BiLSTMCRF(nn.Module):
         """
         lengths, at = mask.sum(1, keepdim=True), torch.arange(mask.size(1), device=mask.device)
         mirrored = torch.where(mask, lengths - 1 - at, at).unsqueeze(2)  # (B, T, 1)
-        forward, _ = self._one_way(tokens, "")
-        backward, _ = self._one_way(tokens.gather(1, mirrored.expand_as(tokens)), "_reverse")
+        forward = self._one_way(tokens, "")
+        backward = self._one_way(tokens.gather(1, mirrored.expand_as(tokens)), "_reverse")
         contexts = torch.cat([forward, backward.gather(1, mirrored.expand_as(backward))], dim=2)
         return contexts.masked_fill(~mask.unsqueeze(2), 0)
 
-    def _one_way(self, tokens: Tensor, direction: str, state: State | None = None) -> tuple[Tensor, State]:
-        """Output of one direction of the BiLSTM, from the first token on: (B, T, *) -> (B, T, hidden_dim / 2).
-
-        With it comes the state behind the last token; *state* is the one in front of the first, zeros if not given.
-        """
+    def _one_way(self, tokens: Tensor, direction: str) -> Tensor:
+        """Output of one direction of the BiLSTM, from the first token on: (B, T, *) -> (B, T, hidden_dim / 2)."""
         names = ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0")
         weights = [getattr(self.lstm, f"{name}{direction}") for name in names]
-        if state is None:
-            zeros = tokens.new_zeros(1, len(tokens), self.lstm.hidden_size)
-            state = zeros, zeros
-        output, hidden, cell = torch.lstm(tokens, state, weights, True, 1, 0.0, self.training, False, True)
-        return output, (hidden, cell)
+        zeros = tokens.new_zeros(1, len(tokens), self.lstm.hidden_size)
+        output, _, _ = torch.lstm(tokens, (zeros, zeros), weights, True, 1, 0.0, self.training, False, True)
+        return output

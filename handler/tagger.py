@@ -1,38 +1,27 @@
-"""Texts in, entities out, with no server in it.
-
-All arithmetic behind the word vectors runs in float64 and scores are rounded
-to ``SCORE_DIGITS``: matrix kernels round differently for different batch
-shapes, and only so does a text get the same answer, to the byte, alone and in
-any batch (docs/decisions/0003).
-"""
+"""Texts in, entities out, with no server in it."""
 
 from __future__ import annotations
 
 import contextlib
 import math
 from bisect import bisect_right
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from handler.bundle import Bundle, tags_of
 from handler.calibration import SCORE_DIGITS, calibrated, log_odds
-from handler.chain import best_path, piece_marginals
+from handler.decoding import SpanDecoder
 from handler.entities import Entity, TaggedText, TokenWeight
 from handler.features import ERASED
-from handler.labels import Span, span_tags, tags_to_spans
+from handler.labels import Span
 from handler.limits import check_explained_sentence
-from handler.model import Batch
+from handler.network import MAX_ROWS, MAX_TOKENS, Network, NotWantedError
+from handler.packing import Packing
 from handler.tokens import split_sentences
-
-#: Tokens in one pass of the network, padding included; a sentence that has more is seen through windows of as many.
-MAX_BATCH_TOKENS = 2048
 
 #: Decimals of a token's weight, in units of log-odds.
 WEIGHT_DIGITS = 4
@@ -45,8 +34,11 @@ class ScoredSpan(NamedTuple):
     score: float
 
 
-class _NotWantedError(Exception):
-    """Nobody waits for this sentence any more."""
+class _TaggedSentence(NamedTuple):
+    """The entities of a sentence, and how many of its tokens have no pretrained vector of their own."""
+
+    spans: list[ScoredSpan]
+    num_unseen: int
 
 
 class Tagger:
@@ -55,10 +47,8 @@ class Tagger:
     def __init__(self, bundle: Bundle) -> None:
         self.config = bundle.config
         self.digest = bundle.digest
-        self._encoder = bundle.encoder()
-        self._model = bundle.model.double().eval()
-        self._tags = tags_of(bundle.config.model)
-        self._tag_ids = {tag: i for i, tag in enumerate(self._tags)}
+        self._network = Network(bundle.model, bundle.encoder())
+        self._decoder = SpanDecoder(bundle.model.crf.chain(), tags_of(bundle.config.model), bundle.config.model.scheme)
 
     @classmethod
     def load(cls, folder: Path) -> Tagger:
@@ -80,19 +70,16 @@ class Tagger:
         of the text is left alone: what is found in it then is not all.
         """
         sentences = [(i, sentence) for i, text in enumerate(texts) for sentence in split_sentences(text)]
-        words = [[token.text for token in sentence] for _, sentence in sentences]
         entities: list[list[Entity]] = [[] for _ in texts]
-        counts: list[Counter[str]] = [Counter() for _ in texts]
-        found_in = self.tag_words(words, lambda row: is_wanted(sentences[row][0]))
-        for (i, sentence), of_sentence, spans in zip(sentences, words, found_in, strict=True):
-            counts[i].update(of_sentence)
-            for (first, last, label), score in spans:
-                start, end = sentence[first].start, sentence[last - 1].end
+        num_tokens, num_unseen = [0] * len(texts), [0] * len(texts)
+        found = self._tag_sentences([tokens.words for _, tokens in sentences], lambda row: is_wanted(sentences[row][0]))
+        for (i, tokens), tagged in zip(sentences, found, strict=True):
+            num_tokens[i] += len(tokens.words)
+            num_unseen[i] += tagged.num_unseen
+            for (first, last, label), score in tagged.spans:
+                start, end = tokens.starts[first], tokens.ends[last - 1]
                 entities[i].append(Entity(texts[i][start:end], label, start, end, score))
-        return [
-            TaggedText(found, of_text.total(), self._encoder.num_unseen(of_text))
-            for found, of_text in zip(entities, counts, strict=True)
-        ]
+        return list(map(TaggedText, entities, num_tokens, num_unseen))
 
     def explain(self, text: str, entities: Sequence[Entity]) -> list[list[TokenWeight]]:
         """For each of *entities*, found in *text* by :meth:`tag` and in text order, what its sentence's tokens weigh.
@@ -127,101 +114,48 @@ class Tagger:
         self, sentences: Sequence[Sequence[str]], is_wanted: Callable[[int], bool] = lambda _: True
     ) -> list[list[ScoredSpan]]:
         """Entities over the words of each sentence; a sentence without words, or no longer wanted, has none."""
-        spans: list[list[ScoredSpan]] = [[] for _ in sentences]
+        return [sentence.spans for sentence in self._tag_sentences(sentences, is_wanted)]
+
+    def _tag_sentences(
+        self, sentences: Sequence[Sequence[str]], is_wanted: Callable[[int], bool]
+    ) -> list[_TaggedSentence]:
+        tagged = [_TaggedSentence([], 0) for _ in sentences]
         for group in _batches([len(sentence) for sentence in sentences]):
             rows = [row for row in group if is_wanted(row)]
             if not rows:
                 continue
-            if len(sentences[rows[0]]) > MAX_BATCH_TOKENS:
-                with contextlib.suppress(_NotWantedError):
-                    spans[rows[0]] = self._decode_long(sentences[rows[0]], partial(is_wanted, rows[0]))
-                continue
-            for row, found in zip(rows, self._decode([sentences[row] for row in rows]), strict=True):
-                spans[row] = found
-        return spans
+            with contextlib.suppress(NotWantedError):
+                found = self._decode([sentences[row] for row in rows], partial(is_wanted, rows[0]))
+                for row, one in zip(rows, found, strict=True):
+                    tagged[row] = one
+        return tagged
 
-    @torch.inference_mode()
-    def _decode(self, sentences: Sequence[Sequence[str]]) -> list[list[ScoredSpan]]:
-        batch = self._encoder.batch(sentences, torch.float64)
-        emissions = self._model.emissions(batch)
-        scheme = self.config.model.scheme
-        rows: list[int] = []
-        spans: list[Span] = []
-        for row, path in enumerate(self._model.crf.viterbi_decode(emissions, batch.mask)):
-            found = tags_to_spans([self._tags[i] for i in path], scheme)
-            rows += [row] * len(found)
-            spans += found
-        marginals = self._span_marginals(emissions, batch.mask, rows, spans)
-        scored: list[list[ScoredSpan]] = [[] for _ in sentences]
-        for row, span, marginal in zip(rows, spans, marginals, strict=True):
-            scored[row].append(ScoredSpan(span, self._score(marginal, span.label)))
-        return scored
+    def _decode(self, sentences: Sequence[Sequence[str]], is_wanted: Callable[[], bool]) -> list[_TaggedSentence]:
+        lengths = [len(sentence) for sentence in sentences]
+        packing = Packing.of(lengths)
+        emissions, is_unseen = self._network.emit(sentences, packing, is_wanted)
+        num_unseen = np.add.reduceat(is_unseen.astype(np.int64), np.cumsum([0, *lengths[:-1]])).tolist()
+        tagged = [_TaggedSentence([], count) for count in num_unseen]
+        for sentence, span, marginal in zip(*self._decoder.decode(emissions, packing), strict=True):
+            tagged[sentence].spans.append(ScoredSpan(span, self._score(marginal, span.label)))
+        return tagged
 
-    def _span_marginals(
-        self, emissions: Tensor, mask: Tensor, rows: Sequence[int], spans: Sequence[Span]
-    ) -> list[float]:
-        """Probability that row ``rows[n]`` holds exactly the entity ``spans[n]``: (B, T, K), (B, T) -> N numbers."""
-        scheme = self.config.model.scheme
-        paths = [[self._tag_ids[tag] for tag in span_tags(span.label, span.end - span.start, scheme)] for span in spans]
-        starts = [span.start for span in spans]
-        marginals = self._model.crf.path_marginals(emissions, mask, rows, starts, paths)
-        if scheme == "BIO":  # a path B I* may go on: take away the part that does
-            lengths = mask.sum(1).tolist()
-            inside = [n for n, span in enumerate(spans) if span.end < lengths[rows[n]]]
-            longer = [[*paths[n], self._tag_ids[f"I-{spans[n].label}"]] for n in inside]
-            marginals[inside] -= self._model.crf.path_marginals(
-                emissions, mask, [rows[n] for n in inside], [starts[n] for n in inside], longer
-            )
-        numbers: list[float] = marginals.tolist()
-        return numbers
-
-    @torch.inference_mode()
     def _erasure_weights(self, words: Sequence[str], spans: Sequence[Span]) -> list[list[float]]:
         """What each of *words* weighs for each of *spans*: a list a span, T numbers each."""
         variants = [list(words), *([*words[:i], ERASED, *words[i + 1 :]] for i in range(len(words)))]
-        at_once = max(1, MAX_BATCH_TOKENS // len(words))
-        odds: list[list[float]] = []  # (T + 1, N), the sentence as it stands first
-        for i in range(0, len(variants), at_once):
-            batch = self._encoder.batch(variants[i : i + at_once], torch.float64)
-            num_rows = len(batch.words)
-            rows = [row for row in range(num_rows) for _ in spans]
-            marginals = self._span_marginals(self._model.emissions(batch), batch.mask, rows, list(spans) * num_rows)
+        odds: list[list[float]] = []  # (T + 1, M), the sentence as it stands first
+        for group in _batches([len(words)] * len(variants)):
+            packing = Packing.of([len(words)] * len(group))
+            emissions, _ = self._network.emit([variants[i] for i in group], packing)
+            sentences = [n for n in range(len(group)) for _ in spans]
+            marginals = self._decoder.marginals(emissions, packing, sentences, list(spans) * len(group))
             found = [log_odds(marginal) for marginal in marginals]
-            odds += [found[row * len(spans) : (row + 1) * len(spans)] for row in range(num_rows)]
+            odds += [found[n * len(spans) : (n + 1) * len(spans)] for n in range(len(group))]
         slope = self.config.calibration.slope if self.config.calibration else 1.0
         whole, *erased = odds
         return [
             [round(slope * (whole[n] - without[n]), WEIGHT_DIGITS) + 0.0 for without in erased]  # no -0.0
             for n in range(len(spans))
-        ]
-
-    @torch.inference_mode()
-    def _decode_long(self, sentence: Sequence[str], is_wanted: Callable[[], bool]) -> list[ScoredSpan]:
-        """The same for one sentence of any length, in memory that is bounded but for K numbers a token.
-
-        Raises:
-            _NotWantedError: *is_wanted*, asked before each window, said no.
-        """
-
-        def window(i: int) -> Batch:
-            if not is_wanted():
-                raise _NotWantedError
-            words = sentence[i * MAX_BATCH_TOKENS : (i + 1) * MAX_BATCH_TOKENS]
-            return self._encoder.batch([words], torch.float64)
-
-        num_windows = math.ceil(len(sentence) / MAX_BATCH_TOKENS)
-        emissions = self._model.emissions_of_windows(window, num_windows)[0].numpy()
-        chain = self._model.crf.chain()
-        path = best_path(chain, emissions)
-        scheme = self.config.model.scheme
-        spans = tags_to_spans([self._tags[i] for i in path.tolist()], scheme)
-        first = np.array([span.start for span in spans], np.int64)
-        last = np.array([span.end - 1 for span in spans], np.int64)
-        unlike = [self._tag_ids[f"I-{span.label}"] if scheme == "BIO" else -1 for span in spans]
-        marginals = piece_marginals(chain, emissions, path, first=first, last=last, unlike=np.array(unlike, np.int64))
-        return [
-            ScoredSpan(span, self._score(marginal, span.label))
-            for span, marginal in zip(spans, marginals.tolist(), strict=True)
         ]
 
     def _score(self, marginal: float, label: str) -> float:
@@ -232,16 +166,19 @@ class Tagger:
 
 
 def _batches(lengths: Sequence[int]) -> Iterator[list[int]]:
-    """Indices of the non-empty sentences in groups of like length, each within ``MAX_BATCH_TOKENS`` when padded.
+    """Indices of the non-empty sentences in groups that the network takes at once, the longest first.
 
-    Padding stays below a quarter of a group.
+    The groups are as even as may be: the steps of one cost the less a sentence the more there are.
     """
+    ranked = sorted((i for i, length in enumerate(lengths) if length), key=lambda i: -lengths[i])
+    most = math.ceil(len(ranked) / max(1, math.ceil(len(ranked) / MAX_ROWS)))
     group: list[int] = []
-    for i in sorted((i for i, length in enumerate(lengths) if length), key=lambda i: lengths[i]):
-        longest = lengths[i]
-        if group and (longest * (len(group) + 1) > MAX_BATCH_TOKENS or longest * 3 > lengths[group[0]] * 4 + 12):
+    num_tokens = 0
+    for i in ranked:
+        if group and (len(group) == most or num_tokens + lengths[i] > MAX_TOKENS):
             yield group
-            group = []
+            group, num_tokens = [], 0
         group.append(i)
+        num_tokens += lengths[i]
     if group:
         yield group

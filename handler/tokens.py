@@ -14,8 +14,10 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable
-from itertools import groupby
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import groupby, pairwise
 from typing import NamedTuple
 
 
@@ -25,6 +27,30 @@ class Token(NamedTuple):
     text: str
     start: int
     end: int
+
+
+@dataclass(frozen=True, slots=True)
+class Tokens:
+    """Tokens in text order, as three lists of one length; each :class:`Token` is made only when asked for.
+
+    Attributes:
+        words: The text of each token.
+        starts: Where each token starts, in code points of the text as given.
+        ends: Where it ends, half open.
+    """
+
+    words: list[str]
+    starts: list[int]
+    ends: list[int]
+
+    def __len__(self) -> int:
+        return len(self.words)
+
+    def __getitem__(self, i: int) -> Token:
+        return Token(self.words[i], self.starts[i], self.ends[i])
+
+    def __iter__(self) -> Iterator[Token]:
+        return map(Token, self.words, self.starts, self.ends)
 
 
 def _char_class(code_points: Iterable[int]) -> str:
@@ -45,11 +71,12 @@ _SEPARATORS = r"\s\x00-\x1f\x7f-\x9f\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufef
 _UNSPACED = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"  # kana and Han
 _PICTURES = "\u2190-\u21ff\u2300-\u23ff\u2460-\u27bf\u2900-\u297f\u2b00-\u2bff\u3030\u303d\U0001f000-\U0001faff"
 
-_LETTER = rf"(?:(?![{_UNSPACED}])[\w{_MARKS}])"
-_WORD = rf"(?:(?![{_UNSPACED}])\w(?:{_LETTER}|[{_JOINERS}](?=[\w{_MARKS}]))*)"
+_LETTERS = rf"[^\W{_UNSPACED}]++"
+_WORD = rf"{_LETTERS}(?:(?:(?![{_UNSPACED}])[{_MARKS}])++|[{_JOINERS}](?=[\w{_MARKS}])|{_LETTERS})*+"
 _TOKEN = re.compile(
     rf"""
-      (?:https?://|www\.)[^\s<>"]{{0,2000}}[^\s<>"'.,;:!?()\[\]]          # an address, without the full stop behind it
+      [A-Za-z]++(?=[.,]?(?!\S)) | [.,](?!\S)                              # most of what others below match too
+    | (?:https?://|www\.)[^\s<>"]{{0,2000}}[^\s<>"'.,;:!?()\[\]]          # an address, without the full stop behind it
     | [\w.+-]{{1,64}}@(?:[\w-]{{1,63}}\.){{1,8}}[^\W\d_]{{2,24}}          # e-mail (RFC 5321: 64 octets before the @)
     | [@\#](?=\w){_WORD}                                                  # handle, hashtag
     | (?:(?:[^\W\d_]\.){{1,20}}[^\W\d_](?!\w)\.?|Ph\.D\.)(?:-(?=\w){_WORD})*   # U.S., p.m., U.S.-led
@@ -63,6 +90,8 @@ _TOKEN = re.compile(
     """,
     re.VERBOSE,
 )
+
+_UNSPACED_CHAR = re.compile(f"[{_UNSPACED}]")
 
 _CONTRACTION = re.compile(r"(?i)(?<=\w)(?:n['’]t|['’](?:s|m|d|re|ve|ll))$")
 _APOSTROPHES = frozenset("'’")
@@ -90,60 +119,102 @@ _STARTERS = frozenset(
     """.split()
 )
 _ENDS = frozenset("。！？｡")
+_STOPS = _ENDS | frozenset(".!?…")
 _CLOSERS = frozenset("\"'”’»)]}」』")
 _OPENERS = frozenset("\"'“‘«([{「『`")
 _BULLETS = frozenset("-*•‣◦–—·#>")
-_BREAK = re.compile(r"[\n\r\x0b\x0c\x1c-\x1e\x85\u2028\u2029]")
+_BREAKS = r"\n\r\x0b\x0c\x1c-\x1e\x85\u2028\u2029"
+_BREAK = re.compile(f"[{_BREAKS}]")
+_LINE_OR_CELL_END = re.compile(rf"[\t{_BREAKS}]\s*")
 _HARD_BREAK = re.compile(r"(?:\r\n?|\n)[^\S\r\n]*(?:\r\n?|\n)|[\t\x0b\x0c\x1c-\x1e\u2029]")
 
 #: A line at least this long may be wrapped: its end alone does not end a sentence.
 _WRAPPED_LINE_CHARS = 50
 
 
-def tokenize(text: str) -> list[Token]:
-    """Tokens of *text*, in order.
+def tokenize(text: str) -> Tokens:
+    """Tokens of *text*.
 
-    >>> [token.text for token in tokenize("Mr. O'Neil didn't leave the U.S. office.")]
+    >>> tokenize("Mr. O'Neil didn't leave the U.S. office.").words
     ['Mr.', "O'Neil", 'did', "n't", 'leave', 'the', 'U.S.', 'office', '.']
     """
-    tokens: list[Token] = []
-    for match in _TOKEN.finditer(text):
-        start, end = match.span()
-        word = match.group()
-        if len(word) > 1 and not _APOSTROPHES.isdisjoint(word):
-            contraction = _CONTRACTION.search(word)
-            if contraction:
-                cut = start + contraction.start()
-                tokens.append(Token(text[start:cut], start, cut))
-                start, word = cut, contraction.group()
-        elif (
-            word == "."
-            and tokens
-            and tokens[-1].end == start
-            and _takes_full_stop(tokens[-1].text, text[end : end + 2])
-        ):
-            before = tokens.pop()
-            start, word = before.start, before.text + word
-        tokens.append(Token(word, start, end))
-    return tokens
+    return _tokens_and_stops(text)[0]
 
 
-def split_sentences(text: str) -> list[list[Token]]:
+def split_sentences(text: str) -> list[Tokens]:
     """Sentences of *text*, none empty; a blank line, a tab and most line ends part sentences too.
 
-    >>> [[token.text for token in sentence] for sentence in split_sentences("Dr. No left. He ran!")]
+    >>> [sentence.words for sentence in split_sentences("Dr. No left. He ran!")]
     [['Dr.', 'No', 'left', '.'], ['He', 'ran', '!']]
     """
-    tokens = tokenize(text)
-    sentences: list[list[Token]] = []
-    first = 0
-    for i in range(1, len(tokens)):
-        if _parts(text, tokens, i):
-            sentences.append(tokens[first:i])
-            first = i
-    if tokens:
-        sentences.append(tokens[first:])
-    return sentences
+    tokens, stops = _tokens_and_stops(text)
+    words, starts, ends = tokens.words, tokens.starts, tokens.ends
+    if not words:
+        return []
+    cuts = {0, *_sentence_ends(tokens, stops), *_line_ends(text, tokens), len(words)}
+    return [Tokens(words[i:j], starts[i:j], ends[i:j]) for i, j in pairwise(sorted(cuts))]
+
+
+def _tokens_and_stops(text: str) -> tuple[Tokens, list[int]]:
+    """Tokens of *text*, and the indices of those whose last character may end a sentence.
+
+    No token holds a space, and what stands behind one matters to a full stop alone: what is between two spaces can be
+    cut by itself, and letters and digits, most of an ordinary text, are a token as they are.
+    """
+    words: list[str] = []
+    starts: list[int] = []
+    ends: list[int] = []
+    stops: list[int] = []
+    end = -1
+    for chunk in text.split(" "):
+        start = end + 1
+        end = start + len(chunk)
+        if chunk.isalnum() and (chunk.isascii() or not _UNSPACED_CHAR.search(chunk)):
+            words.append(chunk)
+            starts.append(start)
+            ends.append(end)
+            continue
+        for match in _TOKEN.finditer(text, start, end):
+            word = match.group()
+            first, last = match.span()
+            if word == "." and words and ends[-1] == first and _takes_full_stop(words[-1], text[last : last + 2]):
+                words[-1] += word
+                ends[-1] = last
+            else:
+                if not _APOSTROPHES.isdisjoint(word) and (contraction := _CONTRACTION.search(word)):
+                    cut = first + contraction.start()
+                    words.append(text[first:cut])
+                    starts.append(first)
+                    ends.append(cut)
+                    first, word = cut, contraction.group()
+                words.append(word)
+                starts.append(first)
+                ends.append(last)
+            if word[-1] in _STOPS:
+                stops.append(len(words) - 1)
+    return Tokens(words, starts, ends), stops
+
+
+def _sentence_ends(tokens: Tokens, stops: Iterable[int]) -> Iterator[int]:
+    """Indices of the tokens in front of which one of *stops*, or the closers directly behind it, ends a sentence."""
+    words, starts, ends = tokens.words, tokens.starts, tokens.ends
+    for stop in stops:
+        after = stop + 1
+        while after < len(words) and words[after] in _CLOSERS and ends[after - 1] == starts[after]:
+            after += 1
+        if after < len(words) and _ends_sentence(tokens, stop, after):
+            yield after
+
+
+def _line_ends(text: str, tokens: Tokens) -> Iterator[int]:
+    """Indices of the tokens in front of which a line or a cell ends for good."""
+    known = 0
+    for line_end in _LINE_OR_CELL_END.finditer(text):
+        after = bisect_right(tokens.starts, line_end.start())
+        if known < after < len(tokens.starts):
+            known = after
+            if _breaks_line(text, tokens, after):
+                yield after
 
 
 def _takes_full_stop(word: str, following: str) -> bool:
@@ -156,44 +227,25 @@ def _takes_full_stop(word: str, following: str) -> bool:
     return folded in _ABBREVIATIONS
 
 
-def _parts(text: str, tokens: list[Token], i: int) -> bool:
-    """True when a sentence ends between token ``i - 1`` and token *i*."""
-    before, after = tokens[i - 1], tokens[i]
-    gap = text[before.end : after.start]
-    if gap and _breaks_line(text, before, after, gap):
-        return True
-    # A closer belongs to what it closes; and so a run of closers is walked back over just once.
-    return (gap != "" or after.text not in _CLOSERS) and _ends_sentence(tokens, i, gap)
-
-
-def _ends_sentence(tokens: list[Token], i: int, gap: str) -> bool:
-    """True when token ``i - 1``, or the mark in front of the closers there, ends a sentence, by token *i* behind it."""
-    after = tokens[i]
-    end = i - 1
-    while end > 0 and tokens[end].text in _CLOSERS and tokens[end - 1].end == tokens[end].start:
-        end -= 1
-    mark = tokens[end].text
-    if mark in _ENDS:
-        return True
-    if mark[-1] not in ".!?…":
-        return False
-    if not gap:  # "end.Next": a space was forgotten; anything else without one is no sentence end
-        return mark == "." and end > 0 and tokens[end - 1].text.islower() and after.text[0].isupper()
-    opens = after.text[0] in _OPENERS and i + 1 < len(tokens)
-    first = tokens[i + 1].text if opens else after.text
+def _ends_sentence(tokens: Tokens, stop: int, after: int) -> bool:
+    """True when token *stop* ends a sentence, by token *after*: the first behind it that does not close it."""
+    words = tokens.words
+    mark, following = words[stop], words[after]
+    if mark[-1] in _ENDS:
+        return len(mark) == 1  # an address may end in one
+    if tokens.ends[after - 1] == tokens.starts[after]:  # "end.Next": a space was forgotten; nothing else is an end
+        return mark == "." and stop > 0 and words[stop - 1].islower() and following[0].isupper()
+    opens = following[0] in _OPENERS and after + 1 < len(words)
+    first = words[after + 1] if opens else following
     if len(mark) > 1 and mark[-1] == "." and mark.strip("."):  # "Mr.", "W.", "U.S.", "Inc."
         return mark[:-1].lower() not in _OPENING_ABBREVIATIONS and first in _STARTERS
     return not first[0].islower() and first[0] not in ",;:"
 
 
-def _breaks_line(text: str, before: Token, after: Token, gap: str) -> bool:
-    """True when the line or the cell that *before* stands in ends for good in *gap*."""
-    if _HARD_BREAK.search(gap):
+def _breaks_line(text: str, tokens: Tokens, after: int) -> bool:
+    """True when the line or the cell that ends in front of token *after* ends for good there."""
+    end = tokens.ends[after - 1]
+    if _HARD_BREAK.search(text, end, tokens.starts[after]) or tokens.words[after][0] in _BULLETS:
         return True
-    line_end = _BREAK.search(gap)
-    if line_end is None:
-        return False
-    if after.text[0] in _BULLETS:
-        return True
-    reach = text[max(0, before.end - _WRAPPED_LINE_CHARS) : before.end]
+    reach = text[max(0, end - _WRAPPED_LINE_CHARS) : end]
     return len(reach) < _WRAPPED_LINE_CHARS or _BREAK.search(reach) is not None

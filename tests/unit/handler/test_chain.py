@@ -1,4 +1,4 @@
-"""One long row in numpy: against brute force, and against the batched CRF in PyTorch."""
+"""Best paths and marginals of packed sentences: against brute force over all tag sequences, and PyTorch's gradients."""
 
 import itertools
 import math
@@ -7,101 +7,149 @@ import numpy as np
 import pytest
 import torch
 
-from handler.chain import Chain, best_path, piece_marginals
+from handler.chain import Chain, PathMarginals, viterbi_decode
 from handler.crf import LinearChainCRF
-from handler.labels import Span, tag_rules, tag_set, tags_to_spans
+from handler.labels import tag_rules, tag_set
+from handler.packing import Packing
 
-TAGS = {"BIO": tag_set(["PER", "LOC"], "BIO"), "IOBES": tag_set(["PER"], "IOBES")}
+K = 5
+LENGTHS = [2, 4, 1, 3, 4]
+RULES = {
+    "free": None,
+    "BIO": tag_rules(tag_set(["PER", "LOC"], "BIO"), "BIO"),
+    "IOBES": tag_rules(tag_set(["PER"], "IOBES"), "IOBES"),
+}
 
 
-@pytest.fixture(params=list(TAGS))
-def scheme(request):
-    return request.param
-
-
-@pytest.fixture
-def crf(scheme):
+@pytest.fixture(params=list(RULES))
+def crf(request):
     torch.manual_seed(3)
-    crf = LinearChainCRF(5, tag_rules(TAGS[scheme], scheme)).double().requires_grad_(False)
+    crf = LinearChainCRF(K, RULES[request.param]).double().requires_grad_(False)
     for parameter in crf.parameters():
         parameter.normal_(std=2)
     return crf
 
 
-def spans_and_marginals(chain, emissions, scheme):
-    """The entities on the best path, and their probabilities."""
-    path = best_path(chain, emissions)
-    tags = TAGS[scheme]
-    spans = tags_to_spans([tags[i] for i in path], scheme)
-    unlike = [tags.index(f"I-{span.label}") if scheme == "BIO" else -1 for span in spans]
-    first, last = [span.start for span in spans], [span.end - 1 for span in spans]
-    marginals = piece_marginals(
-        chain, emissions, path, first=np.array(first, int), last=np.array(last, int), unlike=np.array(unlike, int)
-    )
-    return path.tolist(), spans, marginals.tolist()
+@pytest.fixture
+def chain(crf):
+    return crf.chain()
 
 
-@pytest.mark.parametrize("seed", range(6))
-@pytest.mark.parametrize("num_tokens", [1, 2, 6])
-def test_path_and_marginals_are_those_of_brute_force(crf, scheme, seed, num_tokens):
-    emissions = np.random.default_rng(seed).normal(scale=2, size=(num_tokens, 5))
-    chain = crf.chain()
-    tags = TAGS[scheme]
+@pytest.fixture
+def packing():
+    return Packing.of(LENGTHS)
 
-    def score(path):
+
+@pytest.fixture
+def rows():
+    """Emissions of each sentence: (T, K)."""
+    random = np.random.default_rng(4)
+    return [random.normal(scale=2, size=(length, K)) for length in LENGTHS]
+
+
+def packed(rows, packing):
+    return np.concatenate(rows)[packing.tokens]
+
+
+def every_path(chain, emissions):
+    """The score of every path of one sentence, step by step in plain Python."""
+    scores = {}
+    for path in itertools.product(range(K), repeat=len(emissions)):
         moves = sum(chain.transitions[i, j] for i, j in itertools.pairwise(path))
-        return chain.start[path[0]] + moves + chain.end[path[-1]] + sum(emissions[t, i] for t, i in enumerate(path))
-
-    scores = {path: score(path) for path in itertools.product(range(5), repeat=num_tokens)}
-    largest = max(scores.values())
-    total = sum(math.exp(one - largest) for one in scores.values())
-
-    path, spans, marginals = spans_and_marginals(chain, emissions, scheme)
-
-    assert tuple(path) == max(scores, key=scores.get)
-    for span, marginal in zip(spans, marginals, strict=True):
-        holds = [one for one in scores if span in tags_to_spans([tags[i] for i in one], scheme)]
-        assert marginal == pytest.approx(sum(math.exp(scores[one] - largest) for one in holds) / total, rel=1e-9)
+        emitted = sum(emissions[t, i] for t, i in enumerate(path))
+        scores[path] = chain.start[path[0]] + moves + chain.end[path[-1]] + emitted
+    return scores
 
 
-def test_a_long_row_is_what_the_batched_crf_makes_of_it(crf, scheme):
-    emissions = np.random.default_rng(1).normal(scale=2, size=(3000, 5))
-    row = torch.from_numpy(emissions).unsqueeze(0)
-    mask = torch.ones(1, 3000, dtype=torch.bool)
-
-    path, spans, marginals = spans_and_marginals(crf.chain(), emissions, scheme)
-
-    assert [path] == crf.viterbi_decode(row, mask)
-    paths = [path[span.start : span.end] for span in spans]
-    starts = [span.start for span in spans]
-    expected = crf.path_marginals(row, mask, [0] * len(spans), starts, paths)
-    if scheme == "BIO":
-        rows = [n for n, span in enumerate(spans) if span.end < 3000]
-        longer = [[*paths[n], TAGS[scheme].index(f"I-{spans[n].label}")] for n in rows]
-        expected[rows] -= crf.path_marginals(row, mask, [0] * len(rows), [starts[n] for n in rows], longer)
-    assert len(spans) > 300
-    assert marginals == pytest.approx(expected.tolist(), rel=1e-9)
+def paths_of(path, packing):
+    """The tags of each sentence, in the order given."""
+    tags = np.empty_like(path)
+    tags[packing.tokens] = path
+    bounds = np.cumsum([0, *LENGTHS])
+    return [tuple(tags[a:b].tolist()) for a, b in itertools.pairwise(bounds)]
 
 
-def test_an_entity_may_be_as_long_as_its_row():
+def test_viterbi_decode_finds_the_best_path_of_every_sentence(chain, rows, packing):
+    path = viterbi_decode(chain, packed(rows, packing), packing)
+
+    scores = [every_path(chain, row) for row in rows]
+    assert paths_of(path, packing) == [max(one, key=one.get) for one in scores]
+
+
+def test_marginals_sum_over_all_paths_through_the_piece(chain, rows, packing):
+    pieces = [
+        (rank, start, piece)
+        for rank, length in enumerate(packing.lengths.tolist())
+        for start in range(length)
+        for size in range(1, min(3, length - start) + 1)
+        for piece in itertools.product(range(K), repeat=size)
+    ]
+    ranks, starts, tags = zip(*pieces, strict=True)
+
+    marginals = PathMarginals(chain, packed(rows, packing), packing).of(
+        np.array(ranks), np.array(starts), np.array(list(map(len, tags))), np.concatenate(tags)
+    )
+
+    expected = []
+    scores = [every_path(chain, row) for row in rows]
+    weights = [{path: math.exp(score) for path, score in one.items()} for one in scores]
+    for rank, start, piece in pieces:
+        of_sentence = weights[packing.order[rank]]
+        through = sum(weight for path, weight in of_sentence.items() if path[start : start + len(piece)] == piece)
+        expected.append(through / sum(of_sentence.values()))
+    assert marginals.tolist() == pytest.approx(expected, rel=1e-9, abs=1e-12)
+
+
+def test_the_marginal_of_a_tag_is_the_gradient_of_the_log_partition(crf, rows):
+    leaves = [torch.tensor(row[None], requires_grad=True) for row in rows]
+    for leaf in leaves:
+        crf.log_partition(leaf, torch.ones(leaf.shape[:2], dtype=torch.bool)).sum().backward()
+
+    for leaf, row in zip(leaves, rows, strict=True):
+        alone = Packing.of([len(row)])
+        cells = list(itertools.product(range(len(row)), range(K)))
+        starts, tags = map(np.array, zip(*cells, strict=True))
+        ones = np.ones(len(cells), int)
+        marginals = PathMarginals(crf.chain(), row, alone).of(ones - 1, starts, ones, tags)
+        assert marginals.tolist() == pytest.approx([leaf.grad[0, t, tag].item() for t, tag in cells], abs=1e-9)
+
+
+@pytest.mark.parametrize(("start", "length"), [(0, 5), (3, 2), (-1, 1), (0, 0)])
+def test_marginals_refuse_a_path_that_leaves_its_sentence(chain, rows, packing, start, length):
+    with pytest.raises(ValueError, match="expected a path within 4 tokens"):
+        PathMarginals(chain, packed(rows, packing), packing).of(
+            np.array([0]), np.array([start]), np.array([length]), np.zeros(length, int)
+        )
+
+
+def test_marginals_of_nothing_are_empty(chain, rows, packing):
+    none = np.array([], int)
+
+    assert PathMarginals(chain, packed(rows, packing), packing).of(none, none, none, none).shape == (0,)
+
+
+def test_a_path_may_be_as_long_as_its_sentence_and_that_very_long():
     inside = np.array([[-50.0, -50.0, 9.0]] * 4000)
     inside[0] = [-50.0, 9.0, -50.0]
     chain = Chain(np.zeros(3), np.array([[0, 0, -1e4], [0, 0, 0], [0, 0, 0]], float), np.zeros(3))
-    path = best_path(chain, inside)
+    packing = Packing.of([4000])
+    path = viterbi_decode(chain, inside, packing)
 
-    spans = tags_to_spans([["O", "B-PER", "I-PER"][i] for i in path], "BIO")
-    (marginal,) = piece_marginals(chain, inside, path, first=np.array([0]), last=np.array([3999]), unlike=np.array([2]))
+    marginals = PathMarginals(chain, inside, packing).of(np.array([0]), np.array([0]), np.array([4000]), path)
 
-    assert spans == [Span(0, 4000, "PER")]
-    assert marginal == pytest.approx(1)
+    assert path.tolist() == [1] + [2] * 3999
+    assert marginals == pytest.approx(1)
 
 
-def test_without_entities_there_are_no_marginals(crf, scheme):
-    none = np.array([], int)
-    emissions = np.zeros((7, 5))
+@pytest.mark.parametrize("gap", [300.0, 590.0])
+def test_emissions_may_lie_far_apart(gap):
+    """The likeliest first tag may not start: what remains is as likely as if it were not there."""
+    emissions = np.array([[0.0, 1.0, gap], [0.0, gap, 0.0]])
+    chain = Chain(np.array([0, 0, -1e4]), np.zeros((3, 3)), np.array([0, 0, -1e4]))
+    packing = Packing.of([2])
 
-    marginals = piece_marginals(
-        crf.chain(), emissions, best_path(crf.chain(), emissions), first=none, last=none, unlike=none
+    marginals = PathMarginals(chain, emissions, packing).of(
+        np.array([0, 0]), np.array([0, 1]), np.array([1, 1]), np.array([1, 1])
     )
 
-    assert marginals.tolist() == []
+    assert marginals.tolist() == pytest.approx([math.e / (1 + math.e), 1])

@@ -73,17 +73,9 @@ def test_log_partition_sums_over_all_paths(crf, batch):
     assert log_partition.tolist() == pytest.approx(expected, rel=1e-12)
 
 
-def test_viterbi_decode_finds_the_best_path(crf, batch):
-    emissions, mask = batch
-
-    decoded = crf.viterbi_decode(emissions, mask)
-
-    assert decoded == [max(every_path(crf, row))[1] for row in rows_of(emissions)]
-
-
 def test_score_adds_up_the_steps_of_a_path(crf, batch):
     emissions, mask = batch
-    best = crf.viterbi_decode(emissions, mask)
+    best = [max(every_path(crf, row))[1] for row in rows_of(emissions)]
     tags = torch.tensor([path + [0] * (max(LENGTHS) - len(path)) for path in best])
 
     score = crf.score(emissions, tags, mask)
@@ -102,30 +94,6 @@ def test_log_likelihood_of_all_paths_sums_to_one(crf, batch):
     assert total.item() == pytest.approx(1, abs=1e-9)
 
 
-def test_path_marginals_sum_over_all_paths_through_the_piece(crf, batch):
-    emissions, mask = batch
-    rows, starts, pieces = zip(
-        *[
-            (row, start, piece)
-            for row, length in enumerate(LENGTHS)
-            for start in range(length)
-            for size in range(1, min(3, length - start) + 1)
-            for piece in itertools.product(range(K), repeat=size)
-        ],
-        strict=True,
-    )
-
-    marginals = crf.path_marginals(emissions, mask, rows, starts, pieces)
-
-    expected = []
-    paths = [every_path(crf, row) for row in rows_of(emissions)]
-    totals = [log_sum_exp([score for score, _ in scored]) for scored in paths]
-    for row, start, piece in zip(rows, starts, pieces, strict=True):
-        through = [score for score, path in paths[row] if path[start : start + len(piece)] == list(piece)]
-        expected.append(math.exp(log_sum_exp(through) - totals[row]))
-    assert marginals.tolist() == pytest.approx(expected, rel=1e-9, abs=1e-12)
-
-
 def test_gradients_are_finite_where_rules_forbid_steps(crf, batch):
     emissions, mask = batch
     emissions = emissions.masked_fill(~mask.unsqueeze(2), 0).requires_grad_()
@@ -134,28 +102,6 @@ def test_gradients_are_finite_where_rules_forbid_steps(crf, batch):
     (-crf.log_likelihood(emissions, tags, mask).mean()).backward()
 
     assert all(torch.isfinite(parameter.grad).all() for parameter in [*crf.parameters(), emissions])
-
-
-def test_gradient_of_the_log_partition_is_the_marginal_of_each_tag(crf, batch):
-    emissions, mask = batch
-    leaf = emissions.clone().requires_grad_()
-
-    crf.log_partition(leaf, mask).sum().backward()
-
-    cells = [(row, t, tag) for row, n in enumerate(LENGTHS) for t in range(n) for tag in range(K)]
-    rows, starts, tags = zip(*cells, strict=True)
-    marginals = crf.path_marginals(emissions, mask, rows, starts, [[tag] for tag in tags])
-    assert marginals.tolist() == pytest.approx([leaf.grad[cell].item() for cell in cells], abs=1e-9)
-
-
-@pytest.mark.parametrize(("start", "path"), [(0, [0] * 5), (3, [0, 0]), (-1, [0]), (0, [])])
-def test_path_marginals_refuse_a_path_that_leaves_its_row(crf, batch, start, path):
-    with pytest.raises(ValueError, match="expected a path within 4 tokens"):
-        crf.path_marginals(*batch, [0], [start], [path])
-
-
-def test_path_marginals_of_nothing_are_empty(crf, batch):
-    assert crf.path_marginals(*batch, [], [], []).shape == (0,)
 
 
 def path_probabilities(crf, emissions):
@@ -167,7 +113,7 @@ def path_probabilities(crf, emissions):
 
 def test_subset_log_likelihood_sums_over_the_allowed_paths(crf, batch):
     emissions, mask = batch
-    best = crf.viterbi_decode(emissions, mask)
+    best = [max(every_path(crf, row))[1] for row in rows_of(emissions)]
     allowed = torch.rand(emissions.shape) < 0.4
     for row, path in enumerate(best):  # at least one sequence is allowed
         allowed[row, torch.arange(len(path)), path] = True

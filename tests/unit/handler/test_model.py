@@ -1,7 +1,5 @@
 """The network against itself one row at a time, and against a plain loop over PyTorch's own cells."""
 
-import itertools
-
 import pytest
 import torch
 
@@ -30,16 +28,6 @@ def test_padding_changes_no_emission(bundle, model):
     for row, sentence in enumerate(SENTENCES):
         alone = model.emissions(encode(bundle, [sentence]))
         torch.testing.assert_close(together[row, : len(sentence)], alone[0], rtol=0, atol=1e-12)
-
-
-@pytest.mark.parametrize("bounds", [[0, 6], [0, 1, 6], [0, 2, 4, 6], [0, 1, 2, 3, 4, 5, 6]])
-def test_a_sentence_seen_through_windows_has_the_same_emissions(bundle, model, bounds):
-    sentence = SENTENCES[2]
-    windows = [sentence[a:b] for a, b in itertools.pairwise(bounds)]
-
-    emissions = model.emissions_of_windows(lambda i: encode(bundle, [windows[i]]), len(windows))
-
-    torch.testing.assert_close(emissions, model.emissions(encode(bundle, [sentence])), rtol=0, atol=1e-12)
 
 
 def test_contexts_are_what_an_lstm_cell_computes_token_by_token(bundle, model):

@@ -9,7 +9,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from handler import network
 from handler import tagger as tagger_module
+from handler.bundle import tags_of
 from handler.calibration import calibrated, log_odds
 from handler.config import Calibration
 from handler.errors import TextTooLongError
@@ -70,51 +72,51 @@ def test_offsets_give_the_entity_back_from_any_text(tagger, texts):
         assert bounds == sorted(bounds)
 
 
-def test_a_score_is_the_share_of_all_tag_paths_that_hold_exactly_that_entity(tagger):
-    words = ["the", "Paris", "xyz", "Obama"]
-    batch = tagger._encoder.batch([words], torch.float64)
-    tags, scheme = tagger._tags, tagger.config.model.scheme
+def probabilities_of(bundle, batch, span):
+    """Probability that one row holds exactly *span*, by adding up all its tag paths."""
+    num_tokens = batch.mask.size(1)
+    tags, scheme = tags_of(bundle.config.model), bundle.config.model.scheme
     with torch.inference_mode():
-        emissions = tagger._model.emissions(batch)
-        paths = torch.tensor(list(itertools.product(range(len(tags)), repeat=len(words))))
+        emissions = bundle.model.emissions(batch)
+        paths = torch.tensor(list(itertools.product(range(len(tags)), repeat=num_tokens)))
         many = emissions.expand(len(paths), -1, -1), paths, batch.mask.expand(len(paths), -1)
-        probabilities = tagger._model.crf.log_likelihood(*many).exp()
+        probabilities = bundle.model.crf.log_likelihood(*many).exp().tolist()
     spans = [set(tags_to_spans([tags[i] for i in path], scheme)) for path in paths.tolist()]
+    return sum(p for p, inside in zip(probabilities, spans, strict=True) if span in inside)
+
+
+def reference_of(make_bundle, scheme):
+    """The bundle of a tagger in float64, to be asked the slow way."""
+    bundle = make_bundle(scheme=scheme)
+    bundle.model.double().eval()
+    return bundle
+
+
+def test_a_score_is_the_share_of_all_tag_paths_that_hold_exactly_that_entity(tagger, make_bundle):
+    words = ["the", "Paris", "xyz", "Obama"]
+    bundle = reference_of(make_bundle, tagger.config.model.scheme)
+    batch = bundle.encoder().batch([words], torch.float64)
 
     (found,) = tagger.tag_words([words])
 
     assert found
     for span, score in found:
-        expected = sum(p for p, inside in zip(probabilities.tolist(), spans, strict=True) if span in inside)
-        assert score == pytest.approx(expected, abs=1e-6)
+        assert score == pytest.approx(probabilities_of(bundle, batch, span), abs=1e-5)
 
 
-def probabilities_of(tagger, batch, span):
-    """Probability that one row holds exactly *span*, by adding up all its tag paths."""
-    num_tokens = batch.mask.size(1)
-    tags, scheme = tagger._tags, tagger.config.model.scheme
-    with torch.inference_mode():
-        emissions = tagger._model.emissions(batch)
-        paths = torch.tensor(list(itertools.product(range(len(tags)), repeat=num_tokens)))
-        many = emissions.expand(len(paths), -1, -1), paths, batch.mask.expand(len(paths), -1)
-        probabilities = tagger._model.crf.log_likelihood(*many).exp().tolist()
-    spans = [set(tags_to_spans([tags[i] for i in path], scheme)) for path in paths.tolist()]
-    return sum(p for p, inside in zip(probabilities, spans, strict=True) if span in inside)
-
-
-def check_explanation(tagger, slope):
+def check_explanation(tagger, bundle, slope):
     text = "the Paris xyz Obama"
     words = text.split()
     (entities,) = tagger.tag([text])
     assert entities
     explained = tagger.explain(text, entities)
 
-    batch = tagger._encoder.batch([words], torch.float64)
+    batch = bundle.encoder().batch([words], torch.float64)
     for entity, tokens in zip(entities, explained, strict=True):
         assert [token.text for token in tokens] == words
         first = text[: entity.start].count(" ")
         span = Span(first, first + entity.text.count(" ") + 1, entity.label)
-        whole = log_odds(probabilities_of(tagger, batch, span))
+        whole = log_odds(probabilities_of(bundle, batch, span))
         for i, token in enumerate(tokens):
             # The word's row of the features is made into that of an unknown word, by hand.
             erased = batch._replace(
@@ -124,16 +126,18 @@ def check_explanation(tagger, slope):
                 chars=batch.chars.index_fill(0, torch.tensor([i]), 0),
             )
             erased.chars[i, :3] = torch.tensor([BEGIN, UNKNOWN, END])
-            expected = slope * (whole - log_odds(probabilities_of(tagger, erased, span)))
+            expected = slope * (whole - log_odds(probabilities_of(bundle, erased, span)))
             assert token.weight == pytest.approx(expected, abs=2e-4)
 
 
-def test_a_weight_is_what_the_log_odds_fall_by_when_the_token_is_erased(tagger):
-    check_explanation(tagger, slope=1.0)
+def test_a_weight_is_what_the_log_odds_fall_by_when_the_token_is_erased(tagger, make_bundle):
+    check_explanation(tagger, reference_of(make_bundle, tagger.config.model.scheme), slope=1.0)
 
 
-def test_a_weight_is_of_the_calibrated_score(calibrated_tagger):
-    check_explanation(calibrated_tagger, slope=calibrated_tagger.config.calibration.slope)
+def test_a_weight_is_of_the_calibrated_score(calibrated_tagger, make_bundle):
+    slope = calibrated_tagger.config.calibration.slope
+
+    check_explanation(calibrated_tagger, reference_of(make_bundle, "IOBES"), slope=slope)
 
 
 def test_explanations_are_of_the_sentences_that_hold_the_entities(tagger):
@@ -172,7 +176,7 @@ def test_a_sentence_in_windows_gets_what_it_gets_in_one_piece(tagger, monkeypatc
     words = random.Random(5).choices(["the", "Paris", "xyz", "Obama", ",", "apple", "1984", "Q"], k=500)
     (whole,) = tagger.tag_words([words])
 
-    monkeypatch.setattr(tagger_module, "MAX_BATCH_TOKENS", 32)
+    monkeypatch.setattr(network, "MAX_TOKENS", 32)
     (windowed,) = tagger.tag_words([words])
 
     assert whole
@@ -240,15 +244,18 @@ def test_tagged_spans_never_overlap_and_stay_in_their_sentence(tagger):
         assert all(a.end <= b.start for a, b in itertools.pairwise(found))
 
 
-@given(st.lists(st.integers(0, 5000), max_size=80))
-def test_batches_hold_every_sentence_once_with_little_padding(lengths):
+@given(st.lists(st.integers(0, 5000), max_size=300))
+def test_batches_hold_every_sentence_once_and_fit_the_network(lengths):
     groups = list(tagger_module._batches(lengths))
 
     assert sorted(i for group in groups for i in group) == [i for i, length in enumerate(lengths) if length]
     for group in groups:
-        longest = max(lengths[i] for i in group)
-        assert len(group) == 1 or longest * len(group) <= tagger_module.MAX_BATCH_TOKENS
-        assert longest * 3 <= min(lengths[i] for i in group) * 4 + 12
+        assert len(group) <= network.MAX_ROWS
+        assert len(group) == 1 or sum(lengths[i] for i in group) <= network.MAX_TOKENS
+
+
+def test_batches_of_short_sentences_are_even():
+    assert [len(group) for group in tagger_module._batches([20] * 49)] == [25, 24]
 
 
 def test_a_calibration_travels_with_the_bundle(tmp_path, make_bundle, calibrated_tagger):

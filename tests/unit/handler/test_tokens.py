@@ -36,6 +36,8 @@ def test_tokens_give_the_text_back_in_order_and_leave_nothing_out(text):
     tokens = tokenize(text)
 
     assert all(text[token.start : token.end] == token.text != "" for token in tokens)
+    assert [tokens[i] for i in range(len(tokens))] == list(tokens)
+    assert list(tokens) == list(zip(tokens.words, tokens.starts, tokens.ends, strict=True))
     bounds = [0, *(bound for token in tokens for bound in (token.start, token.end)), len(text)]
     assert bounds == sorted(bounds)
     gaps = [text[end:start] for end, start in zip(bounds[::2], bounds[1::2], strict=True)]
@@ -48,8 +50,18 @@ def test_tokens_give_the_text_back_in_order_and_leave_nothing_out(text):
 def test_sentences_are_the_tokens_cut_in_pieces(text):
     sentences = split_sentences(text)
 
-    assert [token for sentence in sentences for token in sentence] == tokenize(text)
-    assert all(sentences)
+    assert [token for sentence in sentences for token in sentence] == list(tokenize(text))
+    assert all(sentence.words for sentence in sentences)
+
+
+@settings(max_examples=500, deadline=None)
+@given(any_text, any_text)
+def test_a_blank_line_keeps_what_is_in_front_of_it_from_what_is_behind(before, after):
+    parts = [f"{before}\n\n", f"\n\n{after}"]
+
+    together = [sentence.words for sentence in split_sentences("".join(parts))]
+
+    assert together == [sentence.words for part in parts for sentence in split_sentences(part)]
 
 
 @pytest.mark.parametrize(
@@ -67,15 +79,20 @@ def test_sentences_are_the_tokens_cut_in_pieces(text):
         ("end.Next one", "end|.|Next|one"),
         ("the 1990s, 10th of Jan. 5-year-olds", "the|1990s|,|10th|of|Jan.|5-year-olds"),
         ("日本語。テスト", "日|本|語|。|テ|ス|ト"),
+        ("Tokyo東京2020 大阪2025", "Tokyo|東|京|2020|大|阪|2025"),
+        ("größer Straße № 5 naïve", "größer|Straße|№|5|naïve"),
         ("हिन्दी में cafe\u0301", "हिन्दी|में|cafe\u0301"),
         ("👨\u200d👩\u200d👧👍🏽🇩🇪🇫🇷", "👨\u200d👩\u200d👧|👍🏽|🇩🇪|🇫🇷"),
         ("co\u00adoperate zero\u200bwidth \ufeffbom", "co\u00adoperate|zero|width|bom"),
         ("a\x00b\ud800c", "a|b|\ud800|c"),
         ("No. 5 and No.", "No.|5|and|No|."),
+        ("No.  5, No.x 5", "No|.|5|,|No.x|5"),
+        ("  two  spaces \u00a0 and\u3000more ", "two|spaces|and|more"),
+        ("e-mail, word. (a) b; c: d", "e-mail|,|word|.|(|a|)|b|;|c|:|d"),
     ],
 )
 def test_words_are_cut_as_the_penn_treebank_cuts_them(text, expected):
-    assert "|".join(token.text for token in tokenize(text)) == expected
+    assert "|".join(tokenize(text).words) == expected
 
 
 @pytest.mark.parametrize(
@@ -102,12 +119,20 @@ def test_words_are_cut_as_the_penn_treebank_cuts_them(text, expected):
         ("東京です。大阪です。", ["東 京 で す 。", "大 阪 で す 。"]),
         ("It ended.The next began.", ["It ended .", "The next began ."]),
         ("Really? Yes. (No.) Fine", ["Really ?", "Yes .", "( No . )", "Fine"]),
+        ("She said (twice.) The end.)", ["She said ( twice . )", "The end . )"]),
+        ('He ran. " She stayed', ["He ran .", '" She stayed']),
+        ("a\n \u200b\n b", ["a", "b"]),
+        ("\n\n\tonly\n\n\t", ["only"]),
+        (
+            "cell\tThe meeting of the leaders took place in the city of New\nYork on Monday.",
+            ["cell", "The meeting of the leaders took place in the city of New York on Monday ."],
+        ),
         ("", []),
         (" \n\t\x00\u200b ", []),
     ],
 )
 def test_sentences_end_where_a_reader_would_end_them(text, expected):
-    assert [" ".join(token.text for token in sentence) for sentence in split_sentences(text)] == expected
+    assert [" ".join(sentence.words) for sentence in split_sentences(text)] == expected
 
 
 @pytest.mark.parametrize(
@@ -128,6 +153,13 @@ def test_sentences_end_where_a_reader_would_end_them(text, expected):
         "👨\u200d" * 32_000,
         "\n" * 64_000,
         "a\n" * 32_000,
+        "a\n" + "\n\u200b" * 128_000 + "b",
+        " " * 64_000,
+        "\u200b" * 64_000 + ".",
+        "a  " * 20_000,
+        ". " * 32_000,
+        "日本。" * 20_000,
+        "a." + "b" * 64_000,
         '." ' * 20_000,
         ")" * 256_000,  # a quadratic walk would not end within the time limit of a test
         ".)" * 128_000,
