@@ -60,61 +60,67 @@ def viterbi_decode(chain: Chain, emissions: Scores, packing: Packing) -> Indices
 
 
 class PathMarginals:
-    """Probabilities that the sentences of *packing* carry given tags at given places, all other tags summed over."""
+    """Probabilities that the sentences of *packing* carry given tags on given tokens, all other tags summed over."""
 
     def __init__(self, chain: Chain, emissions: Scores, packing: Packing) -> None:
         """*emissions* are (N, K)."""
         self._packing = packing
-        weights = np.exp(np.maximum(emissions - emissions.max(1, keepdims=True), _FLOOR))
-        self._weights = np.stack([weights, weights[packing.mirror]])  # (2, N, K)
+        self._num_tags = num_tags = emissions.shape[1]
+        below = np.maximum(emissions - emissions.max(1, keepdims=True), _FLOOR)
+        weights = np.exp(below)
         self._moves = np.exp(chain.transitions - chain.transitions.max())
-        moves = np.stack([self._moves, self._moves.T])
-        ends = np.exp(np.stack([chain.start - chain.start.max(), chain.end - chain.end.max()]))
-        # Ways to each tag without and with its own emission, forward and backward; the latter add up to 1.
+        # Forward and backward stand side by side, in 2 K columns: the ways to each tag without its own emission, and
+        # with it, the latter divided by totals so that no float runs out.
+        self._weights = np.concatenate([weights, weights[packing.mirror]], axis=1)
+        moves = np.zeros((2 * num_tags, 2 * num_tags))
+        moves[:num_tags, :num_tags], moves[num_tags:, num_tags:] = self._moves, self._moves.T
         self._before, self._after = np.empty_like(self._weights), np.empty_like(self._weights)
-        self._totals = np.empty((2, len(emissions), 1))
-        self._before[:, : packing.counts[0]] = ends[:, None]
+        self._totals = np.ones((len(emissions), 2, 1))
+        ends = np.exp(np.concatenate([chain.start - chain.start.max(), chain.end - chain.end.max()]))
+        self._before[: packing.counts[0]] = ends
+        steps_at_once = self._steps_at_once(below.min())
         reached = self._after
-        for first, count in zip(packing.firsts.tolist(), packing.counts, strict=False):
+        for t, (first, count) in enumerate(zip(packing.firsts.tolist(), packing.counts, strict=False)):
             step = slice(first, first + count)
-            before, after, total = self._before[:, step], self._after[:, step], self._totals[:, step]
+            before, after = self._before[step], self._after[step]
             if first:
-                np.matmul(reached[:, :count], moves, out=before)
-            np.multiply(before, self._weights[:, step], out=after)
-            np.add.reduce(after, 2, keepdims=True, out=total)
-            after /= total
+                np.dot(reached[:count], moves, out=before)
+            np.multiply(before, self._weights[step], out=after)
+            if t % steps_at_once == 0:
+                halves, total = after.reshape(count, 2, num_tags), self._totals[step]
+                np.add.reduce(halves, 2, keepdims=True, out=total)
+                halves /= total
             reached = after
 
-    def of(self, ranks: Indices, starts: Indices, lengths: Indices, tags: Indices) -> Scores:
-        """Probability that the sentence of ``ranks[n]`` carries the next ``lengths[n]`` of *tags* from a token on.
+    def _steps_at_once(self, lowest: float) -> int:
+        """Steps in which the ways to a tag cannot fall to 0, where no emission is below its largest by more."""
+        least = self._moves[self._moves > 0].min()
+        return max(1, int(-_FLOOR / (np.log(len(self._moves) / least) - lowest)))
 
-        That token is ``starts[n]``: M ranks, starts and lengths of at least 1, and the sum of lengths tags -> (M,).
+    def likeliest_tags(self) -> Indices:
+        """The tag of the largest marginal probability of each token, by itself, in the order given: (N,)."""
+        places = self._packing.places
+        onward = self._after[self._packing.mirror[places], self._num_tags :]
+        tags: Indices = (self._before[places, : self._num_tags] * onward).argmax(1)
+        return tags
 
-        Raises:
-            ValueError: a path is empty or leaves its sentence.
+    def of(self, tokens: Indices, tags: Indices, lengths: Indices) -> Scores:
+        """Probabilities of M paths, each of ``lengths[n]`` *tags* on as many *tokens*: (L,), (L,), (M,) -> (M,).
+
+        Tokens are counted through all sentences in the order given; those of a path follow each other in one sentence.
         """
-        num_tokens = self._packing.lengths[ranks]
-        (wrong,) = np.nonzero((lengths < 1) | (starts < 0) | (starts + lengths > num_tokens))
-        if len(wrong):
-            n = wrong[0]
-            raise ValueError(f"expected a path within {num_tokens[n]} tokens, got {lengths[n]} from token {starts[n]}")
-        if not len(ranks):
+        if not len(lengths):
             return np.zeros(0)
-        firsts = np.cumsum(lengths) - lengths
-        lasts = firsts + lengths - 1
-        tokens = np.arange(len(tags)) + np.repeat(starts - firsts, lengths)
-        places = self._packing.firsts[tokens] + np.repeat(ranks, lengths)
+        num_tags = self._num_tags
+        behind = np.cumsum(lengths)
+        firsts, lasts = behind - lengths, behind - 1
+        places = self._packing.places[tokens]
+        last_places = places[lasts]
+        onward = self._after[self._packing.mirror[last_places], num_tags:]  # (M, K)
+        steps = self._weights[places, tags] / self._totals[places, 0, 0]
+        steps[:-1] *= self._moves[tags[:-1], tags[1:]]
+        steps[lasts] = self._before[places[firsts], tags[firsts]] * onward[np.arange(len(lengths)), tags[lasts]]
         with np.errstate(divide="ignore"):  # a tag that cannot be has probability 0
-            steps = np.log(self._weights[0, places, tags] / self._totals[0, places, 0])
-            steps[:-1] += np.log(self._moves[tags[:-1], tags[1:]])
-            steps[lasts] = 0
-            behind = self._after[1, self._packing.mirror[places[lasts]]]  # (M, K)
-            total = (self._before[0, places[lasts]] * behind).sum(1)
-            scores = (
-                np.log(self._before[0, places[firsts], tags[firsts]])
-                + np.add.reduceat(steps, firsts)
-                + np.log(behind[np.arange(len(ranks)), tags[lasts]])
-                - np.log(total)
-            )
-        marginals: Scores = np.exp(scores)
+            scores = np.add.reduceat(np.log(steps), firsts)
+        marginals: Scores = np.exp(scores) / (self._before[last_places, :num_tags] * onward).sum(1)
         return marginals

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -11,6 +11,9 @@ import numpy.typing as npt
 from handler.chain import Chain, Indices, PathMarginals, Scores, viterbi_decode
 from handler.labels import Scheme, Span, span_tags, split_tag
 from handler.packing import Packing
+
+#: The least probability of a path that is taken for the best one without looking at others; rounding is far below.
+_SURE: Final = 0.5 + 1e-6
 
 
 class Decoded(NamedTuple):
@@ -42,13 +45,13 @@ class SpanDecoder:
 
     def decode(self, emissions: Scores, packing: Packing) -> Decoded:
         """The entities on the best paths: (N, K)."""
-        tags = np.empty(len(emissions), np.int64)  # of the sentences one after another
-        tags[packing.tokens] = viterbi_decode(self._chain, emissions, packing)
+        paths = PathMarginals(self._chain, emissions, packing)
+        lengths = np.empty_like(packing.lengths)
+        lengths[packing.order] = packing.lengths
+        tags = self._best_tags(emissions, packing, lengths, paths)
         (firsts,) = np.nonzero(self._begins[tags])
         if not len(firsts):
             return Decoded([], [], [])
-        lengths = np.empty_like(packing.lengths)
-        lengths[packing.order] = packing.lengths
         bounds = np.cumsum(lengths)
         (lasts,) = np.nonzero(self._is_last(tags, bounds))
         sentences = np.searchsorted(bounds, firsts, side="right")
@@ -56,30 +59,47 @@ class SpanDecoder:
         sizes = lasts + 1 - firsts
         labels = [self._labels[tag] for tag in tags[firsts].tolist()]
         spans = list(map(Span, starts.tolist(), (starts + sizes).tolist(), labels))
-        places = np.arange(sizes.sum()) + np.repeat(firsts - (np.cumsum(sizes) - sizes), sizes)
-        marginals = self._marginals(
-            emissions, packing, sentences=sentences, starts=starts, sizes=sizes, tags=tags[places]
-        )
+        tokens = _ranges(firsts, sizes)
+        marginals = self._marginals(paths, tokens, tags[tokens], sizes, lasts + 1 < bounds[sentences])
         return Decoded(sentences.tolist(), spans, marginals.tolist())
 
     def marginals(
         self, emissions: Scores, packing: Packing, sentences: Sequence[int], spans: Sequence[Span]
     ) -> list[float]:
-        """Probability that sentence ``sentences[n]`` holds exactly the entity ``spans[n]``: (N, K) -> M numbers."""
+        """Probability that sentence ``sentences[n]`` holds exactly the entity ``spans[n]``: (N, K) -> M numbers.
+
+        Raises:
+            ValueError: a span is empty or leaves its sentence.
+        """
+        lengths = np.empty_like(packing.lengths)
+        lengths[packing.order] = packing.lengths
+        for sentence, span in zip(sentences, spans, strict=True):
+            if not 0 <= span.start < span.end <= lengths[sentence]:
+                raise ValueError(f"expected a span within {lengths[sentence]} tokens, got [{span.start}, {span.end})")
         tags = [
             self._tag_ids[tag] for span in spans for tag in span_tags(span.label, span.end - span.start, self._scheme)
         ]
+        of_span = np.array(sentences, np.int64)
         starts, ends = (np.array([span[i] for span in spans], np.int64) for i in (0, 1))
-        of_spans = self._marginals(
-            emissions,
-            packing,
-            sentences=np.array(sentences, np.int64),
-            starts=starts,
-            sizes=ends - starts,
-            tags=np.array(tags, np.int64),
-        )
-        numbers: list[float] = of_spans.tolist()
+        firsts = (np.cumsum(lengths) - lengths)[of_span] + starts
+        paths = PathMarginals(self._chain, emissions, packing)
+        numbers: list[float] = self._marginals(
+            paths, _ranges(firsts, ends - starts), np.array(tags, np.int64), ends - starts, ends < lengths[of_span]
+        ).tolist()
         return numbers
+
+    def _best_tags(self, emissions: Scores, packing: Packing, lengths: Indices, paths: PathMarginals) -> Indices:
+        """The best path of every sentence, one after another in the order given: (N, K) -> (N,).
+
+        The path through the likeliest tag of each token is the best one wherever its probability is above one half,
+        as all others share the rest.  That is so in most sentences; Viterbi runs for the others.
+        """
+        tags = paths.likeliest_tags()
+        is_unsure = paths.of(np.arange(len(tags)), tags, lengths) < _SURE
+        if is_unsure.any():
+            part, places = packing.of_ranks(np.flatnonzero(is_unsure[packing.order]))
+            tags[packing.tokens[places]] = viterbi_decode(self._chain, emissions[places], part)
+        return tags
 
     def _is_last(self, tags: Indices, bounds: Indices) -> npt.NDArray[np.bool_]:
         """True where an entity ends; in BIO that shows only in the next token."""
@@ -93,22 +113,25 @@ class SpanDecoder:
         return is_last
 
     def _marginals(
-        self, emissions: Scores, packing: Packing, *, sentences: Indices, starts: Indices, sizes: Indices, tags: Indices
+        self,
+        paths: PathMarginals,
+        tokens: Indices,
+        tags: Indices,
+        sizes: Indices,
+        goes_on: npt.NDArray[np.bool_],
     ) -> Scores:
-        """Of M entities: their sentences, their first tokens in them, their sizes, and the tags of all, in one row."""
-        rank_of = np.empty_like(packing.order)
-        rank_of[packing.order] = np.arange(len(packing.order))
-        needed, ranks = np.unique(rank_of[sentences], return_inverse=True)
-        if len(needed) < len(packing.order):
-            packing, places = packing.of_ranks(needed)
-            emissions = emissions[places]
-        paths = PathMarginals(self._chain, emissions, packing)
-        marginals = paths.of(ranks, starts, sizes, tags)
-        if self._scheme == "BIO":  # a path B I* may go on: take away the part that does
-            (inside,) = np.nonzero(starts + sizes < packing.lengths[ranks])
+        """Of M entities: their *tokens* and *tags* in one row, their sizes, and whether a token follows each."""
+        marginals = paths.of(tokens, tags, sizes)
+        if self._scheme == "BIO" and goes_on.any():  # a path B I* may go on: take away the part that does
             behind = np.cumsum(sizes)
-            begin = tags[behind - sizes]
-            longer = np.insert(tags, behind, begin + 1)  # I follows B in the tag set
-            goes_on = np.repeat(np.isin(np.arange(len(sizes)), inside), sizes + 1)
-            marginals[inside] -= paths.of(ranks[inside], starts[inside], sizes[inside] + 1, longer[goes_on])
+            kept = np.repeat(goes_on, sizes + 1)
+            longer = np.insert(tokens, behind, tokens[behind - 1] + 1)[kept]
+            inside = np.insert(tags, behind, tags[behind - sizes] + 1)[kept]  # I follows B in the tag set
+            marginals[goes_on] -= paths.of(longer, inside, sizes[goes_on] + 1)
         return marginals
+
+
+def _ranges(firsts: Indices, sizes: Indices) -> Indices:
+    """The numbers from each of *firsts* on, as many as its size says, in one row."""
+    numbers: Indices = np.arange(sizes.sum()) + np.repeat(firsts - (np.cumsum(sizes) - sizes), sizes)
+    return numbers

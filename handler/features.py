@@ -10,7 +10,6 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor
 
 from handler.model import Batch
 from handler.vectors import WordVectors
@@ -44,23 +43,21 @@ class WordFeatures(NamedTuple):
 
 
 class Words(NamedTuple):
-    """W words as arrays, by themselves.
-
-    Shapes: C characters, D vector width.
+    """W words by themselves; D is the vectors' width.
 
     Attributes:
         rows: Of their own vectors, -1 for words that have none: (W,).
-        vectors: The words' vectors, those of unseen words from their subwords, zeros without any: (W, D) float32.
+        vectors: The words' vectors, those of unseen words from their subwords, zeros without any: (W, D).
         known: True for words that have a vector: (W,).
-        cases: The words' case classes: (W,).
-        chars: The words' character ids, 0 on padding: (W, C).
+        cases: The words' case classes: W numbers.
+        chars: The words' character ids: W rows, none empty.
     """
 
     rows: npt.NDArray[np.int64]
-    vectors: Tensor
-    known: Tensor
-    cases: Tensor
-    chars: Tensor
+    vectors: npt.NDArray[np.float32]
+    known: npt.NDArray[np.bool_]
+    cases: list[int]
+    chars: list[tuple[int, ...]]
 
 
 def normalize(word: str) -> str:
@@ -130,35 +127,29 @@ class FeatureEncoder:
         for i, sentence in enumerate(sentences):
             words[i, : len(sentence)] = [ids.setdefault(word, len(ids)) for word in sentence]
             mask[i, : len(sentence)] = True
-        _, vectors, known, cases, chars = self.words(list(ids))
+        features = self.words(list(ids))
+        chars = np.zeros((len(ids), max(map(len, features.chars))), np.int64)
+        for i, of_word in enumerate(features.chars):
+            chars[i, : len(of_word)] = of_word
         return Batch(
             words=torch.from_numpy(words),
             mask=torch.from_numpy(mask),
-            vectors=vectors.to(dtype),
-            known=known,
-            cases=cases,
-            chars=chars,
+            vectors=torch.from_numpy(features.vectors).to(dtype),
+            known=torch.from_numpy(features.known),
+            cases=torch.tensor(features.cases),
+            chars=torch.from_numpy(chars),
         )
 
     def words(self, words: Sequence[str]) -> Words:
-        """Arrays of *words*, at least one, each looked at by itself."""
-        features = [self.word_features(word) for word in words]
-        rows = np.array([feature.row for feature in features], np.int64)
+        """What is known of *words*, at least one, each looked at by itself."""
+        row_numbers, cases, chars = zip(*map(self.word_features, words), strict=True)
+        rows = np.array(row_numbers, np.int64)
         vectors, known = self._vectors.take(rows), rows >= 0
         if self._vectors.subwords:
             for i, word in enumerate(words):
                 if not known[i] and word != ERASED and (inferred := self.infer(word)) is not None:
                     vectors[i], known[i] = inferred, True
-        chars = np.zeros((len(features), max(len(feature.chars) for feature in features)), np.int64)
-        for i, feature in enumerate(features):
-            chars[i, : len(feature.chars)] = feature.chars
-        return Words(
-            rows=rows,
-            vectors=torch.from_numpy(vectors),
-            known=torch.from_numpy(known),
-            cases=torch.tensor([feature.case for feature in features]),
-            chars=torch.from_numpy(chars),
-        )
+        return Words(rows, vectors, known, list(cases), list(chars))
 
     def word_features(self, word: str) -> WordFeatures:
         """The features of *word*, remembered unless it is so long that remembering would cost more."""

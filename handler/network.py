@@ -22,11 +22,12 @@ runs in float64, whose differences the rounding of scores hides
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import chain, groupby
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -89,13 +90,27 @@ def _has_equal_rows(weight: Tensor, step: int) -> bool:
     )
 
 
+@contextlib.contextmanager
+def _one_thread() -> Iterator[None]:
+    """PyTorch with one thread: products this small gain nothing by more, and what they add up to depends on it."""
+    num_threads = torch.get_num_threads()
+    if num_threads == 1:
+        yield
+        return
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(num_threads)
+
+
 class Network:
     """The network of *model* behind the features of *encoder*; threads may share it, and take turns."""
 
     def __init__(self, model: BiLSTMCRF, encoder: FeatureEncoder) -> None:
         self._encoder = encoder
         self._lock = threading.Lock()
-        with torch.inference_mode():
+        with torch.inference_mode(), _one_thread():
             weights = _Weights.of(model, torch.float32)
             step = row_step([weights.inputs, weights.recurrent])
             if step is None:
@@ -116,14 +131,13 @@ class Network:
             NotWantedError: *is_wanted*, asked before each window of a longer sentence, said no.
         """
         words = list(chain.from_iterable(sentences))
-        with self._lock, torch.inference_mode():
+        with self._lock, torch.inference_mode(), _one_thread():
             if len(words) <= MAX_TOKENS:
                 slots = self._slots_of(words)
                 forward = torch.from_numpy(slots[packing.tokens])
                 hidden, _ = self._run(forward, forward[torch.from_numpy(packing.mirror)], packing.counts, None)
-                emissions = self._weights.emissions(hidden[0], 0)
-                emissions += self._weights.emissions(hidden[1], 1)[torch.from_numpy(packing.mirror)]
-                return Emitted(emissions.numpy(), self._is_unseen[slots])
+                ahead, behind = self._weights.emissions(hidden).numpy()
+                return Emitted(ahead + behind[packing.mirror], self._is_unseen[slots])
             return self._emit_long(words, is_wanted)
 
     def _emit_long(self, words: Sequence[str], is_wanted: Callable[[], bool]) -> Emitted:
@@ -141,8 +155,9 @@ class Network:
             is_unseen[ahead] = self._is_unseen[slots[: last - first]]
             forward, backward = torch.from_numpy(slots).view(2, -1)
             hidden, state = self._run(forward, backward, [1] * (last - first), state)
-            emissions[ahead] += self._weights.emissions(hidden[0], 0)
-            emissions[behind] += self._weights.emissions(hidden[1], 1).flip(0)
+            of_ahead, of_behind = self._weights.emissions(hidden)
+            emissions[ahead] += of_ahead
+            emissions[behind] += of_behind.flip(0)
         return Emitted(emissions.numpy(), is_unseen)
 
     def _run(
@@ -173,7 +188,7 @@ class Network:
                 torch.baddbmm(put_in, hidden, weights, out=gates).tanh_()
                 cell.addcmul_(keeping, cell)
                 candidate.addcmul_(entering, candidate)
-                cell.add_(candidate).mul_(0.5)
+                torch.lerp(cell, candidate, 0.5, out=cell)
                 torch.tanh(cell, out=seen)
                 hidden = torch.addcmul(seen, leaving, seen, out=put_out)
             at += num_steps * count
@@ -203,10 +218,10 @@ class Network:
         at = torch.tensor(taken)
         for i in range(0, len(words), MAX_ROWS):
             some = words[i : i + MAX_ROWS]
-            features = self._encoder.words(some + some[:1] * (_padded(len(some), self._step) - len(some)))
-            projected = self._weights.project(features)
+            features = self._encoder.words(some)
+            projected = self._weights.project(features, _padded(len(some), self._step))
             self._projected.index_copy_(1, at[i : i + MAX_ROWS], projected[:, : len(some)])
-            self._is_unseen[taken[i : i + MAX_ROWS]] = features.rows[: len(some)] < 0
+            self._is_unseen[taken[i : i + MAX_ROWS]] = features.rows < 0
         self._slots.update(zip(words, taken, strict=True))
 
 
@@ -228,13 +243,13 @@ class _Weights(NamedTuple):
         bias: (2, 1, 4 H).
         recurrent: (2, H, 4 H), of twice the hidden state.
         outputs: (2, H, K), likewise.
-        output_bias: (K,).
+        output_bias: With the forward direction, and none with the backward one: (2, 1, K).
     """
 
-    unknown: Tensor
-    chars: Tensor
-    char_bias: Tensor
-    cases: Tensor
+    unknown: npt.NDArray[np.floating[Any]]
+    chars: npt.NDArray[np.floating[Any]]
+    char_bias: npt.NDArray[np.floating[Any]]
+    cases: npt.NDArray[np.floating[Any]]
     inputs: Tensor
     bias: Tensor
     recurrent: Tensor
@@ -263,40 +278,50 @@ class _Weights(NamedTuple):
             for half in linear.weight.double().chunk(2, 1)
         ]
         return cls(
-            unknown=model.unknown.detach().to(dtype),
-            chars=chars.to(dtype),
-            char_bias=cnn.convolution.bias.detach().to(dtype),  # type: ignore[union-attr]
-            cases=model.case_embedding.weight.detach().to(dtype),
+            unknown=model.unknown.detach().to(dtype).numpy(),
+            chars=chars.to(dtype).numpy(),
+            char_bias=cnn.convolution.bias.detach().to(dtype).numpy(),  # type: ignore[union-attr]
+            cases=model.case_embedding.weight.detach().to(dtype).numpy(),
             inputs=torch.stack(inputs).to(dtype),
             bias=torch.stack(bias).to(dtype),
             recurrent=torch.stack(recurrent).to(dtype),
             outputs=torch.stack(outputs),
-            output_bias=linear.bias.double(),
+            output_bias=torch.stack([linear.bias, torch.zeros_like(linear.bias)]).double().unsqueeze(1),
         )
 
     @property
     def num_tags(self) -> int:
         """K."""
-        return len(self.output_bias)
+        return self.outputs.size(2)
 
-    def project(self, words: Words) -> Tensor:
-        """What *words* put into the gates: W words -> (2, W, 4 H)."""
-        places = len(self.chars)
-        padded = nn.functional.pad(words.chars, (places // 2, places // 2))
-        num_chars = words.chars.size(1)
-        filtered = self.chars[0][padded[:, :num_chars]]  # (W, C, F)
-        for place in range(1, places):
-            filtered += self.chars[place][padded[:, place : place + num_chars]]
-        filtered.masked_fill_((words.chars == 0).unsqueeze(2), -torch.inf)
-        vectors = torch.where(words.known.unsqueeze(1), words.vectors.to(self.unknown.dtype), self.unknown)
-        pooled = (filtered.amax(1) + self.char_bias).relu_()
-        features = torch.cat([vectors, pooled, self.cases[words.cases]], 1)
+    def project(self, words: Words, num_rows: int) -> Tensor:
+        """What *words* put into the gates: W words -> (2, num_rows, 4 H), of which the first W rows count."""
+        features = self.inputs.new_zeros(num_rows, self.inputs.size(1))
+        num_words, word_dim = words.vectors.shape
+        columns = features.numpy()[:num_words]
+        columns[:, :word_dim] = words.vectors
+        columns[~words.known, :word_dim] = self.unknown
+        columns[:, word_dim : -self.cases.shape[1]] = self._filtered(words.chars)
+        columns[:, -self.cases.shape[1] :] = self.cases[words.cases]
         return torch.baddbmm(self.bias, features.expand(2, -1, -1), self.inputs)
 
-    def emissions(self, hidden: Tensor, direction: int) -> Tensor:
-        """The part of one *direction*, 0 forward or 1 backward, in the emissions: (N, H) -> (N, K) in float64."""
-        emissions = hidden.double() @ self.outputs[direction]
-        return emissions if direction else emissions + self.output_bias
+    def _filtered(self, words: Sequence[tuple[int, ...]]) -> npt.NDArray[np.floating[Any]]:
+        """What the character CNN makes of the character ids of W *words*: (W, F)."""
+        margin = len(self.chars) // 2 * (0,)  # what the kernel sees beyond the ends of a word
+        row = np.array([*margin, *chain.from_iterable((*word, *margin) for word in words)])
+        num_places = len(row) - 2 * len(margin)
+        responses = self.chars[0][row[:num_places]]
+        for place in range(1, len(self.chars)):
+            responses += self.chars[place][row[place : place + num_places]]
+        ends = np.cumsum([len(word) + len(margin) for word in words]) - len(margin)
+        bounds = np.stack([ends - [len(word) for word in words], ends], axis=1).ravel()
+        largest = np.maximum.reduceat(responses, bounds[:-1])[::2]
+        filtered: npt.NDArray[np.floating[Any]] = np.maximum(largest + self.char_bias, 0)
+        return filtered
+
+    def emissions(self, hidden: Tensor) -> Tensor:
+        """The parts of both directions in the emissions: (2, N, H) -> (2, N, K) in float64."""
+        return torch.baddbmm(self.output_bias, hidden.double(), self.outputs)
 
 
 def _gates(weight: Tensor, width: int) -> Tensor:

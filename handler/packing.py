@@ -24,6 +24,7 @@ class Packing:
         counts: Sentences that have a token in each step: T numbers, falling.
         firsts: The place where each step begins, and N: (T + 1,).
         tokens: Which token, counted through all sentences in the order given, stands at each place: (N,).
+        places: Where each of these tokens stands: (N,).
         mirror: The place of the token as far from the end of its sentence as this one is from its beginning: (N,).
     """
 
@@ -32,6 +33,7 @@ class Packing:
     counts: Sequence[int]
     firsts: Places
     tokens: Places
+    places: Places
     mirror: Places
 
     @classmethod
@@ -41,12 +43,16 @@ class Packing:
         order = np.argsort(-given, kind="stable")
         ranked = given[order]
         counts, firsts, step, rank = _steps(ranked)
+        tokens = (np.cumsum(given) - given)[order][rank] + step
+        places = np.empty_like(tokens)
+        places[tokens] = np.arange(len(tokens))
         return cls(
             order=order,
             lengths=ranked,
             counts=counts.tolist(),
             firsts=firsts,
-            tokens=(np.cumsum(given) - given)[order][rank] + step,
+            tokens=tokens,
+            places=places,
             mirror=firsts[ranked[rank] - 1 - step] + rank,
         )
 

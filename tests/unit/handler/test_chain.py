@@ -76,28 +76,42 @@ def test_viterbi_decode_finds_the_best_path_of_every_sentence(chain, rows, packi
     assert paths_of(path, packing) == [max(one, key=one.get) for one in scores]
 
 
+def of_pieces(paths, pieces):
+    """Probability of each piece: sentence, first token in it, and tags."""
+    bounds = np.cumsum([0, *LENGTHS])
+    tokens = [bounds[sentence] + start + i for sentence, start, tags in pieces for i in range(len(tags))]
+    tags = [tag for _, _, tags in pieces for tag in tags]
+    return paths.of(np.array(tokens, int), np.array(tags, int), np.array([len(tags) for _, _, tags in pieces], int))
+
+
 def test_marginals_sum_over_all_paths_through_the_piece(chain, rows, packing):
     pieces = [
-        (rank, start, piece)
-        for rank, length in enumerate(packing.lengths.tolist())
+        (sentence, start, piece)
+        for sentence, length in enumerate(LENGTHS)
         for start in range(length)
         for size in range(1, min(3, length - start) + 1)
         for piece in itertools.product(range(K), repeat=size)
     ]
-    ranks, starts, tags = zip(*pieces, strict=True)
 
-    marginals = PathMarginals(chain, packed(rows, packing), packing).of(
-        np.array(ranks), np.array(starts), np.array(list(map(len, tags))), np.concatenate(tags)
-    )
+    marginals = of_pieces(PathMarginals(chain, packed(rows, packing), packing), pieces)
 
     expected = []
     scores = [every_path(chain, row) for row in rows]
     weights = [{path: math.exp(score) for path, score in one.items()} for one in scores]
-    for rank, start, piece in pieces:
-        of_sentence = weights[packing.order[rank]]
+    for sentence, start, piece in pieces:
+        of_sentence = weights[sentence]
         through = sum(weight for path, weight in of_sentence.items() if path[start : start + len(piece)] == piece)
         expected.append(through / sum(of_sentence.values()))
     assert marginals.tolist() == pytest.approx(expected, rel=1e-9, abs=1e-12)
+
+
+def test_the_likeliest_tags_are_those_of_the_largest_marginals(chain, rows, packing):
+    paths = PathMarginals(chain, packed(rows, packing), packing)
+
+    tags = paths.likeliest_tags()
+
+    cells = [(sentence, t, (tag,)) for sentence, n in enumerate(LENGTHS) for t in range(n) for tag in range(K)]
+    assert tags.tolist() == of_pieces(paths, cells).reshape(-1, K).argmax(1).tolist()
 
 
 def test_the_marginal_of_a_tag_is_the_gradient_of_the_log_partition(crf, rows):
@@ -108,24 +122,15 @@ def test_the_marginal_of_a_tag_is_the_gradient_of_the_log_partition(crf, rows):
     for leaf, row in zip(leaves, rows, strict=True):
         alone = Packing.of([len(row)])
         cells = list(itertools.product(range(len(row)), range(K)))
-        starts, tags = map(np.array, zip(*cells, strict=True))
-        ones = np.ones(len(cells), int)
-        marginals = PathMarginals(crf.chain(), row, alone).of(ones - 1, starts, ones, tags)
+        tokens, tags = map(np.array, zip(*cells, strict=True))
+        marginals = PathMarginals(crf.chain(), row, alone).of(tokens, tags, np.ones_like(tags))
         assert marginals.tolist() == pytest.approx([leaf.grad[0, t, tag].item() for t, tag in cells], abs=1e-9)
-
-
-@pytest.mark.parametrize(("start", "length"), [(0, 5), (3, 2), (-1, 1), (0, 0)])
-def test_marginals_refuse_a_path_that_leaves_its_sentence(chain, rows, packing, start, length):
-    with pytest.raises(ValueError, match="expected a path within 4 tokens"):
-        PathMarginals(chain, packed(rows, packing), packing).of(
-            np.array([0]), np.array([start]), np.array([length]), np.zeros(length, int)
-        )
 
 
 def test_marginals_of_nothing_are_empty(chain, rows, packing):
     none = np.array([], int)
 
-    assert PathMarginals(chain, packed(rows, packing), packing).of(none, none, none, none).shape == (0,)
+    assert PathMarginals(chain, packed(rows, packing), packing).of(none, none, none).shape == (0,)
 
 
 def test_a_path_may_be_as_long_as_its_sentence_and_that_very_long():
@@ -135,7 +140,7 @@ def test_a_path_may_be_as_long_as_its_sentence_and_that_very_long():
     packing = Packing.of([4000])
     path = viterbi_decode(chain, inside, packing)
 
-    marginals = PathMarginals(chain, inside, packing).of(np.array([0]), np.array([0]), np.array([4000]), path)
+    marginals = PathMarginals(chain, inside, packing).of(np.arange(4000), path, np.array([4000]))
 
     assert path.tolist() == [1] + [2] * 3999
     assert marginals == pytest.approx(1)
@@ -148,8 +153,6 @@ def test_emissions_may_lie_far_apart(gap):
     chain = Chain(np.array([0, 0, -1e4]), np.zeros((3, 3)), np.array([0, 0, -1e4]))
     packing = Packing.of([2])
 
-    marginals = PathMarginals(chain, emissions, packing).of(
-        np.array([0, 0]), np.array([0, 1]), np.array([1, 1]), np.array([1, 1])
-    )
+    marginals = PathMarginals(chain, emissions, packing).of(np.array([0, 1]), np.array([1, 1]), np.array([1, 1]))
 
     assert marginals.tolist() == pytest.approx([math.e / (1 + math.e), 1])

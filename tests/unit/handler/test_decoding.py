@@ -92,6 +92,12 @@ def test_marginals_are_of_the_spans_that_are_asked_for(decoder, chain, scheme):
     assert sum(marginal > 0.01 for marginal in marginals) > 5
 
 
+@pytest.mark.parametrize("span", [Span(0, 0, "PER"), Span(-1, 1, "PER"), Span(2, 4, "PER")])
+def test_a_span_that_leaves_its_sentence_is_refused(decoder, span):
+    with pytest.raises(ValueError, match="expected a span within 3 tokens"):
+        decoder.marginals(np.zeros((8, K)), Packing.of([5, 3]), [1], [span])
+
+
 def test_without_entities_there_is_nothing(decoder):
     packing = Packing.of([3, 1])
 

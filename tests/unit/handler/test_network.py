@@ -21,15 +21,6 @@ from handler.vectors import WordVectors
 WORDS = ["the", "Paris", "xyzzy", "Obama", "1984", "apple", ",", "Apple", ".", ERASED, "日本", "x" * 70, "don't"]
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    """As in a worker."""
-    num_threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(num_threads)
-
-
 def sentences_of(lengths, seed=0):
     draw = random.Random(seed)
     return [draw.choices(WORDS, k=length) for length in lengths]
@@ -112,7 +103,6 @@ def test_that_holds_for_other_instructions_too(instructions):
 
 
 def check_with_all_sizes():
-    torch.set_num_threads(1)
     for hidden_dim in (100, 320):
         bundle = bundle_of(hidden_dim)
         network = Network(bundle.model, bundle.encoder())
@@ -160,6 +150,21 @@ def test_a_sentence_in_windows_has_the_emissions_that_it_has_in_one_piece(monkey
     asked = iter([True, True, False])
     with pytest.raises(NotWantedError):
         network.emit([sentence], Packing.of([333]), lambda: next(asked))
+
+
+def test_threads_change_nothing_and_stay_as_they_were():
+    bundle = bundle_of(100)
+    sentences = sentences_of([20, 31, 7])
+    given = torch.get_num_threads()
+    found = []
+    for num_threads in (1, 2):
+        torch.set_num_threads(num_threads)
+        found.append(emitted(Network(bundle.model, bundle.encoder()), sentences))
+        assert torch.get_num_threads() == num_threads
+    torch.set_num_threads(given)
+
+    for one, two in zip(*found, strict=True):
+        np.testing.assert_array_equal(one, two)
 
 
 def test_words_without_a_vector_of_their_own_are_told(make_bundle):

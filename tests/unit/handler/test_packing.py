@@ -21,6 +21,7 @@ def test_places_are_those_of_a_packed_sequence(lengths):
     assert packing.counts == packed.batch_sizes.tolist()
     assert packing.lengths.tolist() == sorted(lengths, reverse=True)
     assert [lengths[i] for i in packing.order] == packing.lengths.tolist()
+    assert packing.tokens[packing.places].tolist() == list(range(sum(lengths)))
     assert packing.firsts.tolist() == [0, *packed.batch_sizes.cumsum(0).tolist()]
     # PyTorch may rank sentences of one length in another order.
     for count, first in zip(packing.counts, packing.firsts, strict=False):
