@@ -36,7 +36,7 @@ from torch import Tensor, nn
 
 from handler.features import REMEMBERED_CHARS, FeatureEncoder, Words
 from handler.model import BiLSTMCRF
-from handler.packing import Packing
+from handler.packing import Packing, Places
 
 #: Rows of the largest matrix product, and so sentences in one pass.
 MAX_ROWS: Final = 48
@@ -134,8 +134,8 @@ class Network:
         with self._lock, torch.inference_mode(), _one_thread():
             if len(words) <= MAX_TOKENS:
                 slots = self._slots_of(words)
-                forward = torch.from_numpy(slots[packing.tokens])
-                hidden, _ = self._run(forward, forward[torch.from_numpy(packing.mirror)], packing.counts, None)
+                forward = slots[packing.tokens]
+                hidden, _ = self._run(forward, forward[packing.mirror], packing.counts, None)
                 ahead, behind = self._weights.emissions(hidden).numpy()
                 return Emitted(ahead + behind[packing.mirror], self._is_unseen[slots])
             return self._emit_long(words, is_wanted)
@@ -153,7 +153,7 @@ class Network:
             ahead, behind = slice(first, last), slice(num_tokens - last, num_tokens - first)
             slots = self._slots_of([*words[ahead], *words[behind][::-1]])
             is_unseen[ahead] = self._is_unseen[slots[: last - first]]
-            forward, backward = torch.from_numpy(slots).view(2, -1)
+            forward, backward = slots.reshape(2, -1)
             hidden, state = self._run(forward, backward, [1] * (last - first), state)
             of_ahead, of_behind = self._weights.emissions(hidden)
             emissions[ahead] += of_ahead
@@ -161,7 +161,7 @@ class Network:
         return Emitted(emissions.numpy(), is_unseen)
 
     def _run(
-        self, forward: Tensor, backward: Tensor, counts: Sequence[int], state: _State | None
+        self, forward: Places, backward: Places, counts: Sequence[int], state: _State | None
     ) -> tuple[Tensor, _State]:
         """Twice the output of both directions: slots (N,) and (N,), rows of each step -> (2, N, H) and the state.
 
@@ -169,10 +169,11 @@ class Network:
         """
         weights, step = self._weights.recurrent, self._step
         most = _padded(counts[0], step)
-        spare = forward[:1].expand(most)  # what rows too many read behind the last place
+        spare = np.repeat(forward[:1], most)  # what rows too many read behind the last place
         inputs = weights.new_empty(2, len(forward) + most, weights.size(2))
         for direction, places in enumerate((forward, backward)):
-            torch.index_select(self._projected[direction], 0, torch.cat([places, spare]), out=inputs[direction])
+            slots = torch.from_numpy(np.concatenate([places, spare]))
+            torch.index_select(self._projected[direction], 0, slots, out=inputs[direction])
         outputs = weights.new_empty(2, len(forward) + most, weights.size(1))
         nothing = weights.new_zeros(2, most, weights.size(1))
         hidden, cell = state or (nothing, nothing.clone())
@@ -194,7 +195,7 @@ class Network:
             at += num_steps * count
         return outputs[:, : len(forward)], (hidden, cell)
 
-    def _slots_of(self, words: Sequence[str]) -> npt.NDArray[np.int64]:
+    def _slots_of(self, words: Sequence[str]) -> Places:
         """Where the input of each of *words* stands, at most ``MAX_TOKENS`` distinct ones; computed where it is new."""
         slots = self._slots
         missing = []
