@@ -32,6 +32,7 @@ def is_separator(char):
 @example("👨\u200d👩\u200d👧\u200d👦👍🏽🇩🇪🇫🇷")
 @example("a\u00ad")
 @example("\u200da")
+@example("He didn't see Ann's No. 5, they’ll say.")
 def test_tokens_give_the_text_back_in_order_and_leave_nothing_out(text):
     tokens = tokenize(text)
 
@@ -121,6 +122,9 @@ def test_words_are_cut_as_the_penn_treebank_cuts_them(text, expected):
         ("Really? Yes. (No.) Fine", ["Really ?", "Yes .", "( No . )", "Fine"]),
         ("She said (twice.) The end.)", ["She said ( twice . )", "The end . )"]),
         ('He ran. " She stayed', ["He ran .", '" She stayed']),
+        ("He ran. (", ["He ran .", "("]),
+        (".Next one", [". Next one"]),
+        ("see https://x.org/東京。 Then go", ["see https://x.org/東京。 Then go"]),
         ("a\n \u200b\n b", ["a", "b"]),
         ("\n\n\tonly\n\n\t", ["only"]),
         (
@@ -153,7 +157,7 @@ def test_sentences_end_where_a_reader_would_end_them(text, expected):
         "👨\u200d" * 32_000,
         "\n" * 64_000,
         "a\n" * 32_000,
-        "a\n" + "\n\u200b" * 128_000 + "b",
+        "a" + "\n\u200b" * 128_000 + "b",
         " " * 64_000,
         "\u200b" * 64_000 + ".",
         "a  " * 20_000,
