@@ -126,7 +126,7 @@ _BULLETS = frozenset("-*•‣◦–—·#>")
 _BREAKS = r"\n\r\x0b\x0c\x1c-\x1e\x85\u2028\u2029"
 _BREAK = re.compile(f"[{_BREAKS}]")
 _LINE_OR_CELL_END = re.compile(rf"[\t{_BREAKS}]\s*")
-_HARD_BREAK = re.compile(r"(?:\r\n?|\n)[^\S\r\n]*(?:\r\n?|\n)|[\t\x0b\x0c\x1c-\x1e\u2029]")
+_HARD_BREAK = re.compile(r"(?:\r\n?+|\n)[^\S\r\n]*(?:\r\n?|\n)|[\t\x0b\x0c\x1c-\x1e\u2029]")
 
 #: A line at least this long may be wrapped: its end alone does not end a sentence.
 _WRAPPED_LINE_CHARS = 50

@@ -176,3 +176,18 @@ def test_a_hostile_text_of_64k_characters_is_cut_exactly(text):
     kept = {i for token in tokens for i in range(token.start, token.end)}
     covered = "".join(token.text for token in tokens)
     assert covered == "".join(char for i, char in enumerate(text) if i in kept or not is_separator(char))
+
+
+def test_line_ends_of_windows_part_what_others_part():
+    wrapped = (
+        "The president of the United States, Barack Obama, flew to the city of\n"
+        "Honolulu on Friday, and stayed there with his family and some friends of\n"
+        "theirs.\n\nThen he went home.\n"
+    )
+
+    sentences = [[token.text for token in sentence] for sentence in split_sentences(wrapped)]
+
+    assert len(sentences) == 2
+    for line_end in ("\r\n", "\r"):
+        of_windows = split_sentences(wrapped.replace("\n", line_end))
+        assert [[token.text for token in sentence] for sentence in of_windows] == sentences
