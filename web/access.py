@@ -1,4 +1,4 @@
-"""What every request gets, whoever answers it: an id, a line in the log when it is over, and a place in the numbers."""
+"""What every request gets, whoever answers it: an id, headers, a line in the log, and a place in the numbers."""
 
 from __future__ import annotations
 
@@ -12,8 +12,25 @@ from web.record import ENVIRON_KEY, RequestRecord, request_id_of
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
+    from flask import Request
 
 logger = logging.getLogger(__name__)
+
+HEADERS: Final = (
+    # Nothing is allowed but our own style sheet, script and pictures, and sending the form to us.
+    (
+        "Content-Security-Policy",
+        "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; "
+        "form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
+    ),
+    ("X-Content-Type-Options", "nosniff"),
+    ("Referrer-Policy", "no-referrer"),
+    ("Cross-Origin-Opener-Policy", "same-origin"),
+    ("Cross-Origin-Resource-Policy", "same-origin"),
+    ("Permissions-Policy", "camera=(), geolocation=(), microphone=(), payment=(), usb=()"),
+)
+
+_NO_STORE: Final = ("Cache-Control", "no-store")  # a result belongs to whoever asked, an error to the moment
 
 _MAX_PATH: Final = 200
 
@@ -37,7 +54,11 @@ class AccessLog:
 
         def start(status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Any:
             answer.status = int(status[:3])
-            return start_response(status, [*headers, ("X-Request-Id", record.request_id)], exc_info)
+            record.endpoint = record.endpoint or _endpoint_of(environ)
+            own = [*headers, *HEADERS, ("X-Request-Id", record.request_id)]
+            if not any(name == "Cache-Control" for name, _ in headers):  # files of ours may be kept
+                own.append(_NO_STORE)
+            return start_response(status, own, exc_info)
 
         try:
             answer.body = self._app(environ, start)
@@ -45,6 +66,12 @@ class AccessLog:
             answer.close()
             raise
         return answer
+
+
+def _endpoint_of(environ: WSGIEnvironment) -> str:
+    """The view that answers, as werkzeug's request knows it; empty if there is none."""
+    request: Request | None = environ.get("werkzeug.request")
+    return "" if request is None else request.endpoint or ""
 
 
 class _Answer:
@@ -84,19 +111,20 @@ class _Answer:
             record.code = "client_disconnected"
         seconds = time.monotonic() - self._began_s
         self._metrics.count_request(record.endpoint or "none", self.status, seconds, record.code)
-        logger.info(
-            "request",
-            extra={
-                "request_id": record.request_id,
-                "method": environ["REQUEST_METHOD"],
-                "path": environ.get("PATH_INFO", "")[:_MAX_PATH],
-                "status": self.status,
-                "bytes": self._num_bytes,
-                "seconds": round(seconds, 4),
-                "model": record.model,
-                "texts": record.num_texts,
-                "characters": record.num_chars,
-                "attempts": record.num_attempts,
-                "error": record.code,
-            },
+        if not logger.isEnabledFor(logging.INFO):
+            return
+        line = logging.LogRecord(logger.name, logging.INFO, __file__, 0, "request", None, None)
+        line.__dict__.update(
+            request_id=record.request_id,
+            method=environ["REQUEST_METHOD"],
+            path=environ.get("PATH_INFO", "")[:_MAX_PATH],
+            status=self.status,
+            bytes=self._num_bytes,
+            seconds=round(seconds, 4),
+            model=record.model,
+            texts=record.num_texts,
+            characters=record.num_chars,
+            attempts=record.num_attempts,
+            error=record.code,
         )
+        logger.handle(line)  # info() would look for its caller and check each name, which takes as long as the rest

@@ -49,6 +49,20 @@ class Admission:
         self._streams: deque[_Waiter] = deque()
         self._lock = threading.Lock()
 
+    @property
+    def is_full(self) -> bool:
+        """Whether ``request`` would refuse another just now."""
+        return self._num_requests >= self._max_requests
+
+    @staticmethod
+    def refusal() -> TooManyRequestsError:
+        """What a request is told that comes when there are enough."""
+        return TooManyRequestsError("There are too many requests just now. Please try again in a moment.")
+
+    def count_refusal(self) -> None:
+        """Count a request that got it."""
+        self._metrics.count_rejection("queue_full")
+
     @contextmanager
     def request(self) -> Iterator[None]:
         """Count a request from its first attempt to its last; raises TooManyRequestsError when there are enough."""
@@ -56,8 +70,8 @@ class Admission:
             is_full = self._num_requests >= self._max_requests
             self._num_requests += not is_full
         if is_full:
-            self._metrics.count_rejection("queue_full")
-            raise TooManyRequestsError("There are too many requests just now. Please try again in a moment.")
+            self.count_refusal()
+            raise self.refusal()
         try:
             yield
         finally:
@@ -71,16 +85,14 @@ class Admission:
         The first must also come within the seconds of the queue. Raises TooManyRequestsError, or TimeoutError for
         a later turn.
         """
-        waiter = self._join(self._requests)
-        if is_first:
-            until_s = min(until_s, waiter.since_s + self._queue_s)
-        if not waiter.turn.wait(max(0.0, until_s - time.monotonic())) and not self._leave(self._requests, waiter):
-            if not is_first:
-                raise TimeoutError("no turn in time")
-            self._metrics.count_rejection("queue_timeout")
-            raise TooManyRequestsError("There are too many requests just now: this one waited for its turn in vain.")
-        with self._held(waiter, is_stream=False):
+        since_s = time.monotonic()
+        if not self._takes_a_free_turn():
+            self._wait(min(until_s, since_s + self._queue_s) if is_first else until_s, is_first=is_first)
+        self._begin("request", since_s)
+        try:
             yield
+        finally:
+            self._end(is_stream=False)
 
     @contextmanager
     def stream_turn(self, cancelled: threading.Event) -> Iterator[None]:
@@ -91,8 +103,30 @@ class Admission:
                 raise Cancelled
             with self._lock:
                 self._grant()  # it may have waited for so long that it comes first now
-        with self._held(waiter, is_stream=True):
+        self._begin("stream", waiter.since_s)
+        try:
             yield
+        finally:
+            self._end(is_stream=True)
+
+    def _takes_a_free_turn(self) -> bool:
+        """Take a turn without waiting, as most requests do; whether there was one.
+
+        While one is free and no request waits, only streams can wait that may have no more turns.
+        """
+        with self._lock:
+            is_free = self._num_turns < self._max_in_flight and not self._requests
+            self._num_turns += is_free
+            return is_free
+
+    def _wait(self, until_s: float, *, is_first: bool) -> None:
+        waiter = self._join(self._requests)
+        if waiter.turn.wait(max(0.0, until_s - time.monotonic())) or self._leave(self._requests, waiter):
+            return
+        if not is_first:
+            raise TimeoutError("no turn in time")
+        self._metrics.count_rejection("queue_timeout")
+        raise TooManyRequestsError("There are too many requests just now: this one waited for its turn in vain.")
 
     def _join(self, queue: deque[_Waiter]) -> _Waiter:
         waiter = _Waiter()
@@ -111,18 +145,18 @@ class Admission:
             self._metrics.queued.dec()
             return False
 
-    @contextmanager
-    def _held(self, waiter: _Waiter, *, is_stream: bool) -> Iterator[None]:
-        self._metrics.count_wait("stream" if is_stream else "request", time.monotonic() - waiter.since_s)
+    def _begin(self, kind: str, since_s: float) -> None:
+        """Count a turn that came after waiting since the monotonic time *since_s*."""
+        self._metrics.count_wait(kind, time.monotonic() - since_s)
         self._metrics.in_flight.inc()
-        try:
-            yield
-        finally:
-            self._metrics.in_flight.dec()
-            with self._lock:
-                self._num_turns -= 1
-                self._num_stream_turns -= is_stream
-                self._grant()
+
+    def _end(self, *, is_stream: bool) -> None:
+        """Give the turn back."""
+        self._metrics.in_flight.dec()
+        with self._lock:
+            self._num_turns -= 1
+            self._num_stream_turns -= is_stream
+            self._grant()
 
     def _grant(self) -> None:
         """Give the turns that are free to those who are next; the lock is held."""

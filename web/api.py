@@ -11,12 +11,12 @@ from flask import Blueprint, request
 from flask.typing import ResponseReturnValue
 
 from web import strict_json
-from web.body import check_encoding, read_text
+from web.body import check_encoding, media_type, read_text
 from web.client import Caller
 from web.errors import MalformedRequestError, RequestTooLargeError, TextTooLongError, UnsupportedMediaTypeError
 from web.offsets import in_unit
 from web.options import NAMES, Options, from_query
-from web.record import record_of
+from web.record import RequestRecord, record_of
 from web.reply import RowError, TextReply, TextsReply
 from web.service import MAX_TEXTS, Service
 from web.stream import stream_response
@@ -50,32 +50,35 @@ def predict() -> ResponseReturnValue:
     body counts more. In ``texts`` what is no string, or is over the limit, is an error in its own row.
     """
     service = Service.current()
-    if request.mimetype not in _MEDIA_TYPES:
+    environ = request.environ
+    mimetype = media_type(environ)
+    if mimetype not in _MEDIA_TYPES:
         raise UnsupportedMediaTypeError(f"Expected one of the Content-Types {', '.join(_MEDIA_TYPES)}.")
-    check_encoding()
-    query = _read_query()
-    caller = Caller(record_of(request.environ).request_id, _timeout_s(), None, record_of(request.environ))
-    if request.mimetype == NDJSON:
-        wish = _wish(service, query, caller)
+    check_encoding(environ)
+    query = _read_query() if environ.get("QUERY_STRING") else {}
+    record = record_of(environ)
+    caller = Caller(record.request_id, _timeout_s(environ.get("HTTP_X_REQUEST_TIMEOUT")), None, record)
+    if mimetype == NDJSON:
+        wish = _wish(service, query, caller, record)
         return stream_response(service, wish.model, wish.options, wish.caller)
     text = read_text(service)
-    body: dict[str, Any] = {"text": text} if request.mimetype == "text/plain" else _parse(text)
-    wish = _wish(service, {**query, **body}, caller)
+    body: dict[str, Any] = {"text": text} if mimetype == "text/plain" else _parse(text)
+    wish = _wish(service, {**query, **body}, caller, record)
     if "texts" in body:
-        return _tag_texts(service, wish, body["texts"]).to_json()
-    return _tag_text(service, wish, body["text"]).to_json()
+        return _tag_texts(service, wish, body["texts"], record).to_json()
+    return _tag_text(service, wish, body["text"], record).to_json()
 
 
-def _tag_text(service: Service, wish: _Wish, text: str) -> TextReply:
-    record_of(request.environ).add_texts(1, len(text))
+def _tag_text(service: Service, wish: _Wish, text: str, record: RequestRecord) -> TextReply:
+    record.add_texts(1, len(text))
     service.check_length(text)
     reply = service.client.tag_text(wish.model, text, wish.options, wish.caller)
     return reply._replace(entities=in_unit(reply.entities, text, wish.options.offsets))
 
 
-def _tag_texts(service: Service, wish: _Wish, texts: list[object]) -> TextsReply:
+def _tag_texts(service: Service, wish: _Wish, texts: list[object], record: RequestRecord) -> TextsReply:
     """What the model says of those of *texts* that are right, and what is wrong with the others, in their order."""
-    record_of(request.environ).add_texts(len(texts), sum(len(text) for text in texts if isinstance(text, str)))
+    record.add_texts(len(texts), sum(len(text) for text in texts if isinstance(text, str)))
     if len(texts) > MAX_TEXTS:
         raise RequestTooLargeError(f"The request has {len(texts):,} texts, the limit is {MAX_TEXTS}.")
     errors = {i: error for i, text in enumerate(texts) if (error := _row_error(service, text)) is not None}
@@ -103,10 +106,10 @@ def _row_error(service: Service, text: object) -> RowError | None:
     return None
 
 
-def _wish(service: Service, body: Mapping[str, Any], caller: Caller) -> _Wish:
+def _wish(service: Service, body: Mapping[str, Any], caller: Caller, record: RequestRecord) -> _Wish:
     """The model and the options among the keys of *body*; raises UnknownModelError or InvalidOptionError."""
     model = service.model_named(body.get("model"))
-    record_of(request.environ).model = model
+    record.model = model
     return _Wish(model, Options.from_json(body), caller)
 
 
@@ -121,9 +124,8 @@ def _read_query() -> dict[str, Any]:
     return {**model, **from_query(request.args)}
 
 
-def _timeout_s() -> float | None:
-    """What the client wants to wait at most."""
-    sent = request.headers.get("X-Request-Timeout")
+def _timeout_s(sent: str | None) -> float | None:
+    """What the client wants to wait at most, by what it *sent*."""
     if sent is None:
         return None
     try:

@@ -1,10 +1,11 @@
-"""The site as a WSGI application: settings, views, what a failure looks like and the headers of every answer."""
+"""The site as a WSGI application: settings, views, and what a failure looks like."""
 
 from __future__ import annotations
 
 import hashlib
+import json
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from flask import Flask, Response, jsonify, render_template, request, url_for
 from flask.json.provider import DefaultJSONProvider
@@ -18,17 +19,7 @@ from web.errors import WebError
 from web.record import record_of
 from web.render import displayable, percent
 from web.service import Service
-
-HEADERS: Final = {
-    # Nothing is allowed but our own style sheet, script and pictures, and sending the form to us.
-    "Content-Security-Policy": "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; "
-    "form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
-    "Cross-Origin-Opener-Policy": "same-origin",
-    "Cross-Origin-Resource-Policy": "same-origin",
-    "Permissions-Policy": "camera=(), geolocation=(), microphone=(), payment=(), usb=()",
-}
+from web.shedding import Shedding
 
 _CODES: Final = {
     400: "malformed_request",
@@ -59,13 +50,12 @@ def create_app(config: WebConfig | None = None) -> Flask:
     app.json = _ContractJSON(app)
     service = Service.new(config)
     service.install(app)
-    app.wsgi_app = AccessLog(app.wsgi_app, service.metrics)  # type: ignore[method-assign]  # Flask's own way
-    app.before_request(_note_endpoint)
+    shedding = Shedding(app.wsgi_app, service.admission)
+    app.wsgi_app = AccessLog(shedding, service.metrics)  # type: ignore[method-assign]  # Flask's own way
     for module in (pages, api, health, docs):
         app.register_blueprint(module.blueprint)
     app.register_error_handler(WebError, _answer_web_error)
     app.register_error_handler(HTTPException, _answer_http_error)
-    app.after_request(_add_headers)
     app.add_template_filter(displayable)
     app.add_template_filter(percent)
     digests = _static_digests(Path(str(app.static_folder)))
@@ -77,16 +67,17 @@ class _ContractJSON(DefaultJSONProvider):
     """JSON with keys in the order of the contract; ASCII, so that lone surrogates leave as they came."""
 
     sort_keys = False
+    _encode = staticmethod(json.JSONEncoder(separators=(",", ":")).encode)  # json.dumps would make one for each answer
 
-
-def _note_endpoint() -> None:
-    record_of(request.environ).endpoint = request.endpoint or ""
+    def response(self, *args: Any, **kwargs: Any) -> Response:
+        """What goes out for an object, which holds nothing but what JSON knows."""
+        return Response(f"{self._encode(self._prepare_response_obj(args, kwargs))}\n", content_type="application/json")
 
 
 def _answer_web_error(error: WebError) -> ResponseReturnValue:
     """The views of the pages answer these themselves, so this is one of the API."""
     record_of(request.environ).code = error.code
-    response = jsonify({"error": {"code": error.code, "message": str(error)}})
+    response = jsonify(error.to_json())
     if error.retry_after_s is not None:
         response.headers["Retry-After"] = str(error.retry_after_s)
     return response, error.status
@@ -103,13 +94,6 @@ def _answer_http_error(error: HTTPException) -> ResponseReturnValue:
         return jsonify({"error": {"code": code, "message": f"{error.name}."}}), status, headers
     title, explanation = _TITLES.get(status, (error.name, "The request could not be answered."))
     return render_template("error.html", title=title, explanation=explanation), status, headers
-
-
-def _add_headers(response: Response) -> Response:
-    response.headers.update(HEADERS)
-    if request.endpoint != "static" or response.status_code >= 400:
-        response.headers["Cache-Control"] = "no-store"  # a result belongs to whoever asked, an error to the moment
-    return response
 
 
 def _static_digests(folder: Path) -> dict[str, str]:

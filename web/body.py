@@ -2,27 +2,47 @@
 
 from __future__ import annotations
 
-from typing import Final
+import re
+from functools import lru_cache
+from typing import TYPE_CHECKING, Final
 
 from flask import request
 from gunicorn.http.errors import ParseException
 from werkzeug.exceptions import ClientDisconnected, RequestEntityTooLarge
+from werkzeug.http import parse_options_header
 
 from web.errors import MalformedRequestError, RequestError, RequestTimeoutError, UnsupportedMediaTypeError
 from web.service import Service
 
+if TYPE_CHECKING:
+    from _typeshed.wsgi import WSGIEnvironment
+
 _CHARSETS: Final = {"utf-8", "utf8", "us-ascii", "ascii"}
+
+_LENGTH: Final = re.compile(r"[0-9]{1,15}")
 
 BROKEN: Final = (ClientDisconnected, OSError, ParseException)
 """What reading a body raises when it is not whole: those of werkzeug, of the socket and of gunicorn's chunks."""
 
 
-def check_encoding() -> None:
-    """Raise UnsupportedMediaTypeError unless the body of this request is sent as it is, in UTF-8 where it is text."""
-    if request.headers.get("Content-Encoding", "identity").strip().lower() not in {"", "identity"}:
+def media_type(environ: WSGIEnvironment) -> str:
+    """The Content-Type of the request in *environ* without its parameters, empty if there is none."""
+    return _content_type(environ.get("CONTENT_TYPE", ""))[0]
+
+
+def check_encoding(environ: WSGIEnvironment) -> None:
+    """Raise UnsupportedMediaTypeError unless the body in *environ* is sent as it is, in UTF-8 where it is text."""
+    if environ.get("HTTP_CONTENT_ENCODING", "identity").strip().lower() not in {"", "identity"}:
         raise UnsupportedMediaTypeError("Expected no Content-Encoding but identity.")
-    if request.mimetype_params.get("charset", "utf-8").lower() not in _CHARSETS:
+    if _content_type(environ.get("CONTENT_TYPE", ""))[1] not in _CHARSETS:
         raise UnsupportedMediaTypeError("Expected the charset utf-8.")
+
+
+@lru_cache(maxsize=64)  # programs send the same few again and again
+def _content_type(value: str) -> tuple[str, str]:
+    """Media type and charset of a Content-Type, both in small letters."""
+    mimetype, options = parse_options_header(value)
+    return mimetype.lower(), options.get("charset", "utf-8").lower()
 
 
 def read_text(service: Service) -> str:
@@ -31,7 +51,7 @@ def read_text(service: Service) -> str:
     Raises RequestTooLargeError, MalformedRequestError for what is not UTF-8 and RequestTimeoutError.
     """
     try:
-        body = request.get_data(cache=False)
+        body = _whole_body(request.environ, service.config.max_body_bytes)
     except RequestEntityTooLarge as error:
         raise service.body_too_large(service.config.max_body_bytes) from error
     except BROKEN as error:
@@ -40,6 +60,17 @@ def read_text(service: Service) -> str:
         return body.decode("utf-8")
     except UnicodeDecodeError as error:
         raise MalformedRequestError(f"Expected UTF-8, got something else at byte {error.start}.") from error
+
+
+def _whole_body(environ: WSGIEnvironment, max_bytes: int) -> bytes:
+    """The body in *environ*; one of a known length is read without the layers that werkzeug has for the others."""
+    length = environ.get("CONTENT_LENGTH", "")
+    if not _LENGTH.fullmatch(length) or "HTTP_TRANSFER_ENCODING" in environ:
+        return request.get_data(cache=False)
+    if int(length) > max_bytes:
+        raise RequestEntityTooLarge
+    body: bytes = environ["wsgi.input"].read(int(length))
+    return body
 
 
 def broken_body(error: Exception) -> RequestError:

@@ -40,6 +40,8 @@ logger = logging.getLogger(__name__)
 
 R = TypeVar("R")
 
+_ENCODER: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
+
 _LEAST_MAX_REPLY_BYTES: Final = 16 * 1_048_576
 """Far above any honest reply (about 100 bytes an entity), low enough for every turn to hold one."""
 
@@ -306,7 +308,7 @@ class ModelClient:
         In UTF-8, so that no text within the limit of characters outgrows the one of bytes. Lone surrogates are escaped
         and arrive as they were sent.
         """
-        body = json.dumps(payload, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "backslashreplace")
+        body = _ENCODER.encode(payload).encode("utf-8", "backslashreplace")
         if len(body) > self._max_request_bytes:
             raise RequestTooLargeError(
                 f"The request takes {len(body):,} bytes on the way to the model, "

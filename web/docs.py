@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
 from flask import Blueprint, Response, render_template, request, url_for
@@ -12,6 +13,7 @@ from flask.typing import ResponseReturnValue
 from markupsafe import Markup, escape
 
 from web import contract, openapi, schemas
+from web.config import WebConfig
 from web.contract import Json, Limits
 from web.service import Service
 
@@ -135,11 +137,15 @@ def inference_document() -> ResponseReturnValue:
 @blueprint.get("/docs")
 def page() -> ResponseReturnValue:
     """Both APIs for people."""
-    config = Service.current().config
+    return _page(Service.current().config, request.host_url.rstrip("/") + url_for("api.predict"))
+
+
+@lru_cache(maxsize=4)  # who asks decides what the address is
+def _page(config: WebConfig, address: str) -> str:
+    """The page for a site with *config*, whose texts go to *address*."""
     limits = Limits.of(config)
     site = openapi.site_document(limits, config.models)
     inference = openapi.inference_document(limits, config.models)
-    address = request.host_url.rstrip("/") + url_for("api.predict")
     return render_template(
         "docs.html",
         limits=limits,

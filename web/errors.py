@@ -38,6 +38,10 @@ class WebError(Exception):
     code = "internal_error"
     retry_after_s: int | None = None
 
+    def to_json(self) -> dict[str, dict[str, str]]:
+        """The error in the contract's own form."""
+        return {"error": {"code": self.code, "message": str(self)}}
+
 
 class ConfigError(WebError):
     """A setting is missing or wrong."""

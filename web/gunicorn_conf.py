@@ -7,6 +7,8 @@ import shutil
 import tempfile
 from typing import Any
 
+from gunicorn.glogging import Logger
+
 from web.config import WebConfig
 from web.logs import configuration
 
@@ -27,6 +29,15 @@ errorlog = "-"  # stderr, where a container's log is read
 accesslog = None  # web.access writes a line for each request
 logconfig_dict = configuration()
 
+
+class _Events(Logger):
+    """gunicorn's log without its lines for requests, which it would put together, for nobody, with every answer."""
+
+    access_log_enabled = False
+
+
+logger_class = _Events
+
 _MULTIPROC_DIR = "PROMETHEUS_MULTIPROC_DIR"  # prometheus_client reads it when it is imported, in a worker
 
 
@@ -34,6 +45,12 @@ def on_starting(_server: Any) -> None:
     """Make the directory in which the processes put their numbers together; it goes when this process ends."""
     directory = os.environ[_MULTIPROC_DIR] = tempfile.mkdtemp(prefix="nerserve-metrics-")
     atexit.register(_remove, directory, os.getpid())
+
+
+def post_worker_init(worker: Any) -> None:
+    """Compile the templates of the pages that everybody sees, so that the first visitor need not wait for that."""
+    for name in ("form.html", "error.html"):
+        worker.wsgi.jinja_env.get_template(name)
 
 
 def child_exit(_server: Any, worker: Any) -> None:

@@ -11,6 +11,9 @@ FIELDS: Final = "request_id method path status bytes seconds model texts charact
 """What a record may bring along by ``extra``; everything else is dropped, so that no text gets out by accident."""
 
 
+_ENCODER: Final = json.JSONEncoder(default=str)
+
+
 class JSONFormatter(logging.Formatter):
     """One line of ASCII for each record; fields that are empty are left out.
 
@@ -33,7 +36,7 @@ class JSONFormatter(logging.Formatter):
         line |= {name: value for name in FIELDS if (value := getattr(record, name, "")) not in {"", None}}
         if record.exc_info:
             line["traceback"] = self.formatException(record.exc_info)
-        return json.dumps(line, default=str)
+        return _ENCODER.encode(line)
 
 
 def configuration() -> dict[str, Any]:

@@ -90,7 +90,7 @@ def _read_form(service: Service) -> tuple[str, str | None]:
     Browsers send every line break of a form as ``\r\n``, whatever was pasted. It becomes ``\n`` before tagging, so
     that offsets count a line break once, as the visitor sees it. The JSON API never changes a text.
     """
-    check_encoding()
+    check_encoding(request.environ)
     request.max_content_length = service.config.max_form_bytes
     try:
         fields = request.form

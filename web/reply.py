@@ -20,6 +20,7 @@ from typing import Any, Final, NamedTuple, NoReturn
 from web.errors import ModelReplyError
 from web.strict_json import refuse_constant
 
+_DECODER: Final = json.JSONDecoder(parse_constant=refuse_constant)
 _CODE: Final = re.compile(r"[a-z][a-z0-9_]{0,63}")
 
 
@@ -103,7 +104,7 @@ def parse_rejection(body: bytes) -> RowError:
 def _load(body: bytes) -> Any:
     """Strict JSON in UTF-8; Python's own reader would let NaN, Infinity and other encodings pass."""
     try:
-        return json.loads(body.decode("utf-8"), parse_constant=refuse_constant)
+        return _DECODER.decode(body.decode("utf-8"))
     except (ValueError, RecursionError) as error:
         raise ModelReplyError("The model's reply is not JSON.") from error
 
@@ -134,14 +135,31 @@ def _error(reply: object, place: str) -> RowError:
 def _entities(holder: object, text: str, prefix: str) -> list[Entity]:
     """The entities of *holder*, which is at *prefix*: empty for the reply itself, else with a dot at its end."""
     items = _list(holder, "entities", prefix)
-    entities = [_entity(item, text, f"{prefix}entities[{i}]") for i, item in enumerate(items)]
+    entities = [_entity(item, text, prefix, i) for i, item in enumerate(items)]
     for i in range(1, len(entities)):
         if entities[i].start < entities[i - 1].end:
             _off(f"{prefix}entities[{i}]", "a start at or after the end of the one before", "an earlier one")
     return entities
 
 
-def _entity(item: object, text: str, place: str) -> Entity:
+def _entity(item: object, text: str, prefix: str, i: int) -> Entity:
+    """One entity; a right one is known at a glance, what is wrong with another takes a second look."""
+    if type(item) is dict:
+        surface, label, start, end, score = map(item.get, Entity._fields)
+        if (
+            type(surface) is type(label) is str
+            and type(start) is type(end) is int
+            and (type(score) is float or type(score) is int)
+            and label
+            and 0 <= start < end <= len(text)
+            and text[start:end] == surface
+            and 0 <= score <= 1
+        ):
+            return Entity(surface, label, start, end, score)
+    return _checked_entity(item, text, f"{prefix}entities[{i}]")
+
+
+def _checked_entity(item: object, text: str, place: str) -> Entity:
     surface = _string(item, "text", place)
     label = _string(item, "label", place)
     start, end, score = (_number(item, key, place) for key in ("start", "end", "score"))

@@ -33,6 +33,7 @@ class Service:
     Attributes:
         config: Its settings.
         client: Its way to the models.
+        admission: Who may ask them now.
         metrics: Its numbers.
         streams: How many more NDJSON streams may be served.
         readiness: The way to what the models say of themselves just now.
@@ -40,6 +41,7 @@ class Service:
 
     config: WebConfig
     client: ModelClient
+    admission: Admission
     metrics: Metrics
     streams: threading.Semaphore
     readiness: SingleFlight[States]
@@ -62,7 +64,7 @@ class Service:
             key_file=None if config.inference_key_file is None else KeyFile(config.inference_key_file),
             ca_file=config.ca_file,
         )
-        return cls(config, client, metrics, threading.Semaphore(config.max_streams), SingleFlight())
+        return cls(config, client, admission, metrics, threading.Semaphore(config.max_streams), SingleFlight())
 
     def install(self, app: Flask) -> None:
         """Make this the service of *app*."""

@@ -1,11 +1,16 @@
 """What gunicorn's worker does with clients that misbehave, on real sockets."""
 
+import contextlib
 import errno
+import http.client
 import json
+import re
 import socket
+import threading
 import time
 
 import pytest
+import requests
 
 from web.worker import ClientSocket
 
@@ -134,3 +139,60 @@ def test_whoever_takes_nothing_has_gone(pair):
 
     with pytest.raises(BrokenPipeError):
         ours.sendall(b"x" * 10_000_000)
+
+
+def test_whoever_takes_a_long_answer_slowly_gets_all_of_it(pair):
+    client, ours = pair
+    ours.idle_s = 10.0
+    ours.setblocking(True)
+    data = bytes(range(256)) * 20_000
+    sender = threading.Thread(target=ours.sendall, args=(data,))
+    sender.start()
+
+    received = b""
+    while len(received) < len(data):
+        time.sleep(0.001)
+        received += client.recv(100_000)
+    sender.join()
+
+    assert received == data
+
+
+def test_a_connection_carries_one_request_after_another(start_site, upstream):
+    site = start_site(upstream.url)
+    with contextlib.closing(http.client.HTTPConnection("127.0.0.1", site.port, timeout=5)) as connection:
+        connection.connect()
+        own_port = connection.sock.getsockname()[1]
+        statuses = []
+        for n in range(100):
+            method, path = [("GET", "/livez"), ("HEAD", "/"), ("GET", "/static/site.css"), ("DELETE", "/")][n % 4]
+            connection.request(method, path)
+            reply = connection.getresponse()
+            body = reply.read()
+            assert len(body) == (0 if method == "HEAD" else int(reply.headers["Content-Length"]))
+            statuses.append(reply.status)
+            assert connection.sock.getsockname()[1] == own_port
+
+    assert statuses == [200, 200, 200, 405] * 25
+
+
+def test_requests_that_are_sent_ahead_are_answered_in_order(start_site, upstream):
+    site = start_site(upstream.url)
+    heads = [b"GET /livez HTTP/1.1\r\nHost: x\r\nX-Request-Id: r%d\r\n" % n for n in range(10)]
+
+    answer = talk(site.port, b"\r\n".join([*heads[:-1], heads[-1] + b"Connection: close\r\n", b""]))
+
+    assert re.findall(rb"X-Request-Id: (r\d)\r", answer) == [b"r%d" % n for n in range(10)]
+    assert answer.count(b'{"status":"alive"}') == 10
+
+
+def test_a_kept_connection_holds_up_no_stop(start_site, upstream):
+    site = start_site(upstream.url)
+    with requests.Session() as session:
+        for _ in range(3):
+            assert session.get(f"{site.url}/livez", timeout=5).status_code == 200
+        started = time.monotonic()
+        site.process.terminate()
+
+        assert site.process.wait(10) == 0
+        assert time.monotonic() - started < 5
