@@ -74,9 +74,7 @@ class Server:
 
     def workers(self) -> list[psutil.Process]:
         """The model's worker processes that are ready, the oldest first."""
-        described = requests.get(f"{self.management}/models/en", timeout=5).json()
-        pids = [worker["pid"] for worker in described[0]["workers"] if worker["status"] == "READY"]
-        return [psutil.Process(pid) for pid in sorted(pids)]
+        return ready_workers(self.management, "en")
 
     def processes(self) -> dict[str, psutil.Process]:
         """Every process by what it is: JVM, workers, and the site's master and workers."""
@@ -110,24 +108,34 @@ class Server:
 _NOT_WELL: Final = frozenset({psutil.STATUS_ZOMBIE, psutil.STATUS_STOPPED})
 
 
-@contextlib.contextmanager
-def running(folder: Path, *, options: Sequence[str] = (), environ: Mapping[str, str] | None = None) -> Iterator[Server]:
-    """A nerserve with models/en, its files in *folder*, stopped at the end.
+def ready_workers(management: str, model: str) -> list[psutil.Process]:
+    """The worker processes of *model* that are ready, the oldest first."""
+    described = requests.get(f"{management}/models/{model}", timeout=5).json()
+    pids = [worker["pid"] for worker in described[0]["workers"] if worker["status"] == "READY"]
+    return [psutil.Process(pid) for pid in sorted(pids)]
 
-    *options* go to ``nerserve up``, *environ* is added to our own environment.
+
+@contextlib.contextmanager
+def running(
+    folder: Path,
+    *,
+    options: Sequence[str] = (),
+    environ: Mapping[str, str] | None = None,
+    models: Sequence[str] = ("en",),
+    num_workers: int | None = None,
+) -> Iterator[Server]:
+    """A nerserve with *models*, "en" the first, its files in *folder*, stopped at the end.
+
+    *options* go to ``nerserve up``, *environ* is added to our own environment; *num_workers* is the archive's unless
+    given.
     """
     store, state_dir = folder / "model-store", folder / "state"
-    build_mar(ROOT / "models" / "en", store)
-    site, inference, management, metrics, grpc = _free_ports(5)
-    config = (ROOT / "config.properties").read_text("utf-8")
-    for name, port in (("inference", inference), ("management", management), ("metrics", metrics)):
-        config = re.sub(rf"(?m)^{name}_address=.*$", f"{name}_address=http://127.0.0.1:{port}", config)
-    config = re.sub(r"(?m)^grpc_inference_port=.*$", f"grpc_inference_port={grpc}", config)
-    (folder / "config.properties").write_text(config, "utf-8")
-    shutil.copy(ROOT / "metrics.yaml", folder)
+    for model in models:
+        build_mar(ROOT / "models" / model, store, model_config=model_config(folder, num_workers))
+    inference, management, site = write_config(folder)
     command = [
         *(*NERSERVE, "up", "--config", str(folder / "config.properties"), "--model-store", str(store)),
-        *("--state-dir", str(state_dir), "--port", str(site), *options),
+        *("--state-dir", str(state_dir), "--port", str(site), "--models", ",".join(models), *options),
     ]
     output = folder / "output"
     with output.open("wb") as sink:
@@ -150,13 +158,36 @@ def running(folder: Path, *, options: Sequence[str] = (), environ: Mapping[str, 
         process.wait()
 
 
+def write_config(folder: Path) -> tuple[int, int, int]:
+    """Put our settings for TorchServe into *folder*; the ports of inference and management, and a free one."""
+    inference, management, metrics, grpc, other = free_ports(5)
+    config = (ROOT / "config.properties").read_text("utf-8")
+    for name, port in (("inference", inference), ("management", management), ("metrics", metrics)):
+        config = re.sub(rf"(?m)^{name}_address=.*$", f"{name}_address=http://127.0.0.1:{port}", config)
+    config = re.sub(r"(?m)^grpc_inference_port=.*$", f"grpc_inference_port={grpc}", config)
+    (folder / "config.properties").write_text(config, "utf-8")
+    shutil.copy(ROOT / "metrics.yaml", folder)
+    return inference, management, other
+
+
+def model_config(folder: Path, num_workers: int | None = None) -> Path:
+    """The archives' model-config.yaml, or a copy in *folder* with so many workers."""
+    ours = ROOT / "archive" / "model-config.yaml"
+    if num_workers is None:
+        return ours
+    changed = folder / "model-config.yaml"
+    changed.write_text(re.sub(r"(?m)^(m..Workers): .*$", rf"\1: {num_workers}", ours.read_text("utf-8")), "utf-8")
+    return changed
+
+
 def entities_of(texts: Sequence[str]) -> list[list[dict[str, Any]]]:
     """What models/en finds in *texts* in this process, in the form of a reply."""
     tagger = Tagger.load(ROOT / "models" / "en")
     return [[entity._asdict() for entity in entities] for entities in tagger.tag(texts)]
 
 
-def _free_ports(count: int) -> list[int]:
+def free_ports(count: int) -> list[int]:
+    """So many different ports of the loopback address that nothing listens on now."""
     with contextlib.ExitStack() as stack:
         sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
         for one in sockets:

@@ -7,7 +7,8 @@ import logging
 import signal
 import sys
 from collections.abc import Callable, Sequence
-from importlib import metadata
+from importlib import import_module, metadata
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -85,6 +86,8 @@ def make_parser() -> argparse.ArgumentParser:
     operator_cli.add_parsers(subparsers, _run_operator)
     archive.cli.add_parsers(subparsers)
     training.cli.add_parsers(subparsers)
+    if find_spec("bench"):  # the images are without
+        import_module("bench.cli").add_parsers(subparsers)
     return parser
 
 
