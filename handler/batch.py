@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from itertools import islice
+from types import MappingProxyType
+from typing import Final, NamedTuple
 
 from handler.entities import Entity, TaggedText, TokenWeight
 from handler.errors import DeadlineExceededError, OverloadedError, RequestError
 from handler.limits import EXPLAINED_CHAR_COST, Limits
-from handler.replies import error_of, refusal_reply, reply_to, result_of
+from handler.replies import Replies, refusal_reply
 from handler.request_headers import RequestHeaders
 from handler.requests import Refusal, Request, read_request
 from handler.tagger import Tagger
@@ -20,9 +19,10 @@ from handler.tagger import Tagger
 #: The parts of one request as TorchServe hands them over, and its headers.
 Row = tuple[Mapping[str, object], RequestHeaders]
 
+_NONE: Final[Mapping[str, int]] = MappingProxyType({})
 
-@dataclass(frozen=True)
-class Answer:
+
+class Answer(NamedTuple):
     """A reply, and what there is to count in it.
 
     Attributes:
@@ -40,20 +40,28 @@ class Answer:
     body: str
     status: int = 200
     code: str = ""
-    codes: Mapping[str, int] = field(default_factory=dict)
+    codes: Mapping[str, int] = _NONE
     num_texts: int = 0
     num_chars: int = 0
     num_tokens: int = 0
     num_unseen: int = 0
-    labels: Mapping[str, int] = field(default_factory=dict)
+    labels: Mapping[str, int] = _NONE
 
 
-@dataclass(frozen=True)
-class AnsweredBatch:
+class AnsweredBatch(NamedTuple):
     """The answers to the requests of one batch, in order, and the seconds that each stage of the work took."""
 
     answers: Sequence[Answer]
     seconds: Mapping[str, float]
+
+
+class _Work(NamedTuple):
+    """A request, what was found in each of its texts, the entities asked for, and what explains them."""
+
+    request: Request
+    tagged: Sequence[TaggedText]
+    kept: Sequence[Sequence[Entity]]
+    weights: Sequence[Sequence[Sequence[TokenWeight]]] | None = None
 
 
 class BatchWorker:
@@ -66,7 +74,7 @@ class BatchWorker:
         self, tagger: Tagger, model: Mapping[str, str], limits: Limits, now: Callable[[], float] = time.time
     ) -> None:
         self._tagger = tagger
-        self._model = model
+        self._replies = Replies(model)
         self._limits = limits
         self._now = now
 
@@ -137,35 +145,22 @@ class BatchWorker:
     def _answer(self, work: _Work | Refusal) -> Answer:
         if isinstance(work, Refusal):
             error = work.error
-            return Answer(_as_json(refusal_reply(work)), error.status, error.code, {error.code: 1})
-        request, tagged, kept, weights = work.request, work.tagged, work.kept, work.weights
-        results = [
-            error_of(request.errors[i])
-            if i in request.errors
-            else result_of(text, request.options, kept[i], weights[i] if weights else None)
-            for i, text in enumerate(request.texts)
-        ]
-        answered = [i for i in range(len(results)) if i not in request.errors]
+            return Answer(refusal_reply(work), error.status, error.code, {error.code: 1})
+        request, tagged, kept, weights = work
+        labels: dict[str, int] = {}
+        for i, entities in enumerate(kept):
+            if i not in request.errors:
+                for entity in entities:
+                    labels[entity.label] = labels.get(entity.label, 0) + 1
+        codes: dict[str, int] = {}
+        for error in request.errors.values():
+            codes[error.code] = codes.get(error.code, 0) + 1
         return Answer(
-            _as_json(reply_to(request, self._model, results, is_explained=weights is not None)),
-            codes=Counter(error.code for error in request.errors.values()),
-            num_texts=len(answered),
+            self._replies.reply_to(request, kept, weights),
+            codes=codes,
+            num_texts=len(request.texts) - len(request.errors),
             num_chars=request.num_chars,
-            num_tokens=sum(one.num_tokens for one in tagged),
-            num_unseen=sum(one.num_unseen for one in tagged),
-            labels=Counter(entity.label for i in answered for entity in kept[i]),
+            num_tokens=sum([one.num_tokens for one in tagged]),
+            num_unseen=sum([one.num_unseen for one in tagged]),
+            labels=labels,
         )
-
-
-@dataclass(frozen=True)
-class _Work:
-    """A request, what was found in each of its texts, the entities asked for, and what explains them."""
-
-    request: Request
-    tagged: Sequence[TaggedText]
-    kept: Sequence[Sequence[Entity]]
-    weights: Sequence[Sequence[Sequence[TokenWeight]]] | None = None
-
-
-def _as_json(document: Mapping[str, object]) -> str:
-    return json.dumps(document, separators=(",", ":"))

@@ -10,13 +10,13 @@ one string.
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from handler.errors import InvalidOptionError, MalformedRequestError, RequestError
 from handler.options import OPTION_KEYS
+from handler.strict_json import quoted, to_json
 
 #: The name of the one tensor in a reply.
 OUTPUT = "entities"
@@ -117,36 +117,25 @@ def _options(parameters: object) -> Mapping[str, object]:
     return {**parameters, "labels": [label.strip() for label in labels.split(",")]}
 
 
-def instances_reply(
-    model: Mapping[str, str], results: Sequence[Mapping[str, object]], *, is_explained: bool
-) -> dict[str, object]:
-    """The v1 reply: predictions, and with *is_explained* the *results* as they are for explanations."""
-    if not is_explained:
-        return {"model": model, "predictions": results}
-    return {"model": model, "predictions": list(map(_unexplained, results)), "explanations": results}
+def instances_reply(model: str, predictions: Sequence[str], explanations: Sequence[str] | None = None) -> str:
+    """The v1 reply, of JSON: the model, results, and in *explanations* the same with what explains them."""
+    more = "" if explanations is None else f',"explanations":[{",".join(explanations)}]'
+    return f'{{"model":{model},"predictions":[{",".join(predictions)}]{more}}}'
 
 
-def _unexplained(result: Mapping[str, object]) -> Mapping[str, object]:
-    entities = result.get("entities")
-    if not isinstance(entities, list):
-        return result
-    return {"entities": [{key: value for key, value in entity.items() if key != "tokens"} for entity in entities]}
-
-
-def tensor_reply(
-    model: Mapping[str, str], number: str | None, results: Sequence[Mapping[str, object]]
-) -> dict[str, object]:
-    """The v2 reply to the request with the id *number*."""
-    data = [json.dumps(result, separators=(",", ":")) for result in results]
-    return {
+def tensor_reply(model: Mapping[str, str], number: str | None, results: Sequence[str]) -> str:
+    """The v2 reply to the request with the id *number*; *results* are JSON."""
+    head = {
         **({} if number is None else {"id": number}),
         "model_name": model["name"],
         "model_version": model["version"],
         "parameters": {"digest": model["digest"]},
-        "outputs": [{"name": OUTPUT, "shape": [len(data)], "datatype": "BYTES", "data": data}],
     }
+    data = ",".join(map(quoted, results))
+    output = f'{{"name":"{OUTPUT}","shape":[{len(results)}],"datatype":"BYTES","data":[{data}]}}'
+    return f'{to_json(head)[:-1]},"outputs":[{output}]}}'
 
 
-def error_reply(error: RequestError) -> dict[str, object]:
+def error_reply(error: RequestError) -> str:
     """A request that failed as a whole."""
-    return {"error": f"{error.code}: {error}"}
+    return to_json({"error": f"{error.code}: {error}"})

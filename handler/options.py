@@ -33,6 +33,8 @@ class Options:
 
     def keep(self, entities: Iterable[Entity]) -> list[Entity]:
         """Those of *entities* that are asked for."""
+        if self.labels is None and not self.threshold:
+            return list(entities)
         return [
             entity
             for entity in entities
@@ -53,12 +55,18 @@ class Options:
         return found.__getitem__
 
 
+#: What holds where nothing is asked.
+_USUAL = Options()
+
+
 def read_options(values: Mapping[str, object], labels: Sequence[str]) -> Options:
     """The options in *values*, which has no other keys, for a model that knows *labels*.
 
     Raises:
         InvalidOptionError: names the option and what it may be.
     """
+    if not values:
+        return _USUAL
     asked = values.get("labels")
     if "labels" in values and (
         not isinstance(asked, list) or not asked or not all(isinstance(item, str) and item in labels for item in asked)

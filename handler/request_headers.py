@@ -9,6 +9,8 @@ from typing import NamedTuple
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 
+_NEVER = float("inf")
+
 
 class RequestHeaders(NamedTuple):
     """Headers of one request.
@@ -25,7 +27,7 @@ class RequestHeaders(NamedTuple):
     content_type: str = ""
     content_encoding: str = ""
     request_id: str = ""
-    deadline: float = float("inf")
+    deadline: float = _NEVER
     explain: bool = False
     is_grpc: bool = False
 
@@ -37,8 +39,8 @@ def read_headers(headers: Mapping[str, object], server_id: str) -> RequestHeader
     return RequestHeaders(
         content_type=sent.get("content-type", ""),
         content_encoding=sent.get("content-encoding", ""),
-        request_id=request_id if _REQUEST_ID.fullmatch(request_id) else server_id,
-        deadline=_seconds(sent.get("x-request-deadline", "")),
+        request_id=request_id if request_id and _REQUEST_ID.fullmatch(request_id) else server_id,
+        deadline=_seconds(sent["x-request-deadline"]) if "x-request-deadline" in sent else _NEVER,
         # TorchServe adds exactly this name behind all that the client sent: False on /predictions, whatever they say.
         explain=headers.get("explain") == "True",
         is_grpc=not sent,
@@ -49,5 +51,5 @@ def _seconds(value: str) -> float:
     try:
         seconds = float(value)
     except ValueError:
-        return float("inf")
-    return float("inf") if math.isnan(seconds) else seconds
+        return _NEVER
+    return _NEVER if math.isnan(seconds) else seconds

@@ -9,6 +9,7 @@ understood too.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 from handler import kserve
@@ -71,13 +72,11 @@ def read_request(
 
 def _document(row: Mapping[str, object], headers: RequestHeaders) -> Mapping[str, object]:
     """The JSON object that was sent; for plain text, the one that says the same."""
-    if headers.content_encoding.strip().lower() not in {"", "identity"}:
+    if headers.content_encoding and headers.content_encoding.strip().lower() not in {"", "identity"}:
         raise UnsupportedMediaTypeError("expected no Content-Encoding but identity, got another one")
-    media_type, _, parameters = headers.content_type.partition(";")
-    media_type = media_type.strip().lower()
+    media_type, charset = _media_type(headers.content_type)
     if media_type in _FORM_TYPES or not row.keys() & {"body", "data"}:
         return _part(row)
-    charset = parameters.partition("charset=")[2].strip('" ').lower()
     if media_type not in {"", "text/plain", "application/json"}:
         raise UnsupportedMediaTypeError("expected Content-Type text/plain or application/json, got another one")
     if charset not in {"", "utf-8", "utf8", "us-ascii"}:
@@ -88,6 +87,13 @@ def _document(row: Mapping[str, object], headers: RequestHeaders) -> Mapping[str
     if media_type == "application/json":
         return _object(body)
     return {"text": body} if isinstance(body, str) else _object(body)
+
+
+@lru_cache(maxsize=32)
+def _media_type(content_type: str) -> tuple[str, str]:
+    """The media type and the charset in the header *content_type*, in small letters; empty where it has none."""
+    media_type, _, parameters = content_type.partition(";")
+    return media_type.strip().lower(), parameters.partition("charset=")[2].strip('" ').lower()
 
 
 def _part(row: Mapping[str, object]) -> Mapping[str, object]:
@@ -129,7 +135,7 @@ def _read(form: str, document: Mapping[str, object], limits: Limits, labels: Seq
         return Request(form, texts, errors, read_options(tensor.options, labels), tensor.id)
     if document.keys() - OPTION_KEYS != {form}:
         raise MalformedRequestError(f"{_FORMS}, got a JSON object with other keys")
-    options = read_options({key: document[key] for key in OPTION_KEYS & document.keys()}, labels)
+    options = read_options({key: value for key, value in document.items() if key != form}, labels)
     if form == "text":
         return Request(form, [_checked_text(document["text"], limits)], {}, options)
     items = document[form]

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from ops.class_data import ClassData
 from ops.errors import OpsError
 from ops.group import Guard, ProcessGroup
 from ops.limits import MAX_CHARS_VARIABLE, with_heap
@@ -111,6 +112,7 @@ class TorchServe:
         self._settings = dict(settings)
         self._max_chars = max_chars
         self._group: ProcessGroup | None = None
+        self._class_data: ClassData | None = None
         self._link: Path | None = None
         self._log_starts: dict[Path, int] = {}
 
@@ -128,10 +130,14 @@ class TorchServe:
             self._guard.remove_at_the_end(self._state_dir.key_file)
         self._state_dir.settings.write_bytes(with_settings(self._config.path.read_bytes(), self._settings))
         self._log_starts = {path: path.stat().st_size for path in self._log_files() if path.exists()}
+        self._class_data = ClassData.of(self._state_dir.path, java=self._java, jar=torchserve_jar())
         self._group = ProcessGroup(
             java_command(
                 java=self._java,
-                jvm_options=with_heap(self._config.jvm_options, self._max_chars),
+                jvm_options=[
+                    *self._class_data.jvm_options(),
+                    *with_heap(self._config.jvm_options, self._max_chars),
+                ],
                 settings=self._state_dir.settings,
                 model_store=self._model_store,
                 models=self._models,
@@ -156,6 +162,9 @@ class TorchServe:
     def kill(self) -> None:
         """End TorchServe and its workers at once, and remove what it unpacked and its keys, which it leaves behind."""
         if self._group is not None:
+            status = self._group.poll()
+            if self._class_data is not None and status is not None and status >= 0:  # no signal cut it short
+                self._class_data.keep()
             self._group.kill()
         self._state_dir.key_file.unlink(missing_ok=True)
         self._state_dir.settings.unlink(missing_ok=True)
@@ -235,6 +244,11 @@ def torchserve_home() -> Path:
     if spec is None or spec.origin is None:
         raise OpsError("torchserve is not installed in this Python; pip install torchserve==0.12.0")
     return Path(spec.origin).parent.parent
+
+
+def torchserve_jar() -> Path:
+    """TorchServe's Java half, one file with all that it needs."""
+    return torchserve_home() / "ts" / "frontend" / "model-server.jar"
 
 
 def java_command(

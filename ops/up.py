@@ -9,6 +9,7 @@ import re
 import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -347,9 +348,11 @@ def up(
     settings = _settings(config, max_chars)
     site_address = Address(options.host, options.port, "--port")
     command = site_command() if options.has_site else None
-    java = find_java(os.environ)
-    for model in options.models:
-        check_archive(options.model_store / f"{model}.mar")
+    with ThreadPoolExecutor() as pool:  # Java is asked for its version meanwhile
+        checks = [pool.submit(check_archive, options.model_store / f"{model}.mar") for model in options.models]
+        java = find_java(os.environ)
+        for check in checks:
+            check.result()
     state_dir = StateDir(options.state_dir.absolute())
     progress = Progress(out)
     stop = StopRequests()

@@ -3,10 +3,15 @@
 import json
 import logging
 import re
+import socket
+import struct
 
 import pytest
+from prometheus_client import CollectorRegistry, Histogram
 from ts.metrics.metric_cache_yaml_impl import MetricsCacheYamlImpl
+from ts.protocol.otf_message_handler import retrieve_msg
 
+from handler import observation
 from handler.batch import BatchWorker
 from handler.limits import Limits
 from handler.observation import Observer
@@ -84,9 +89,82 @@ def test_the_counters_of_many_batches_are_sent_together(metrics, worker, caplog)
     ]
     found = [one for one in totals if one[0].endswith("_total")]
     assert sorted(found, key=repr) == sorted(expected, key=repr)
-    assert totals.count(("batch_requests", {}, 4)) == 3
-    stages = [dimensions["stage"] for name, dimensions, _ in totals if name == "stage_seconds"]
-    assert stages == ["read", "tag", "explain", "reply"] * 3
+
+
+def test_what_was_observed_is_sent_as_the_parts_of_histograms(metrics, worker, caplog):
+    observer = Observer(metrics, MODEL)
+    prediction = [({"body": TEXT.encode()}, RequestHeaders())]
+    seconds = [{"read": 0.0004, "tag": 0.002}, {"read": 0.0001, "tag": 0.0025}, {"read": 0.0001, "tag": 99.0}]
+    caplog.set_level(logging.INFO)
+
+    for of_batch in seconds:
+        batch = worker.answer(prediction * 3)._replace(seconds=of_batch)
+        observer.answered([RequestHeaders()] * 3, batch)
+    observer.flush()
+
+    registry = CollectorRegistry()
+    known = {"stage_seconds": observation.SECONDS, "batch_requests": observation.REQUESTS}
+    expected = {
+        name: Histogram(name, name, labels, buckets=known[name], registry=registry)
+        for name, labels in (("stage_seconds", ["stage"]), ("batch_requests", []))
+    }
+    for of_batch in seconds:
+        expected["batch_requests"].observe(3)
+        for stage, value in of_batch.items():
+            expected["stage_seconds"].labels(stage).observe(value)
+    wanted = {
+        (sample.name, *sorted(sample.labels.items())): sample.value
+        for family in registry.collect()
+        for sample in family.samples
+        if sample.value and not sample.name.endswith("_created")
+    }
+    found = {
+        (name.removeprefix("nerserve_worker_"), *sorted(labels.items())): value
+        for name, labels, value in counted(caplog)
+        if not name.endswith("_total")
+    }
+    assert found == pytest.approx(wanted)
+
+
+def test_a_stage_that_no_request_asked_for_is_not_observed(metrics, worker, caplog):
+    caplog.set_level(logging.INFO)
+
+    for explain in (False, True):
+        observer = Observer(metrics, MODEL)
+        observe(observer, worker, [({"body": TEXT.encode()}, RequestHeaders(explain=explain))])
+        observer.flush()
+
+    stages = [labels["stage"] for name, labels, _ in counted(caplog) if name.endswith("stage_seconds_count")]
+    assert sorted(stages) == sorted(["read", "tag", "reply", "read", "tag", "explain", "reply"])
+
+
+def test_torchserves_own_line_a_batch_is_sent_once_with_the_counters(metrics, caplog):
+    observer = Observer(metrics, MODEL)
+    metrics.set_request_ids("one")
+    metrics.model_name = "tiny"
+    caplog.set_level(logging.INFO)
+
+    for milliseconds in (1.5, 2.5, 3.5):
+        metrics.add_time("PredictionTime", milliseconds)
+    before = list(caplog.messages)
+    observer.flush()
+    observer.flush()
+
+    assert before == []
+    (line,) = caplog.messages
+    assert METRIC.fullmatch(line.removeprefix("[METRICS]")).group(1, 3) == ("PredictionTime", "3.5")
+
+
+def test_what_torchserves_worker_says_of_each_batch_is_not_printed(metrics, caplog):
+    Observer(metrics, MODEL)
+    caplog.set_level(logging.INFO)
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        theirs.sendall(b"I" + struct.pack("!i", -1))
+        retrieve_msg(ours)
+    logging.getLogger().info("another line")
+
+    assert caplog.messages == ["another line"]
 
 
 def test_counters_are_sent_without_another_batch(metrics, worker, caplog):
