@@ -311,12 +311,15 @@ class _Weights(NamedTuple):
         margin = len(self.chars) // 2 * (0,)  # what the kernel sees beyond the ends of a word
         row = np.array([*margin, *chain.from_iterable((*word, *margin) for word in words)])
         num_places = len(row) - 2 * len(margin)
-        responses = self.chars[0][row[:num_places]]
+        responses = self.chars[0].take(row[:num_places], 0)
         for place in range(1, len(self.chars)):
-            responses += self.chars[place][row[place : place + num_places]]
-        ends = np.cumsum([len(word) + len(margin) for word in words]) - len(margin)
-        bounds = np.stack([ends - [len(word) for word in words], ends], axis=1).ravel()
-        largest = np.maximum.reduceat(responses, bounds[:-1])[::2]
+            responses += self.chars[place].take(row[place : place + num_places], 0)
+        lengths = np.array([len(word) for word in words])
+        firsts = np.cumsum(lengths + len(margin)) - (lengths + len(margin))
+        columns = np.minimum(
+            np.arange(lengths.max()), lengths[:, None] - 1
+        )  # words are filled up with their last place
+        largest = responses.take(firsts[:, None] + columns, 0).max(1)
         filtered: npt.NDArray[np.floating[Any]] = np.maximum(largest + self.char_bias, 0)
         return filtered
 
