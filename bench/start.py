@@ -147,7 +147,7 @@ def _memory(report: Report, settings: Settings) -> None:
             sizes = [_sizes(one) for one in site]
             table.rows.append([count, "nerserve", f"site ({len(site)} processes)", *map(sum, zip(*sizes, strict=True))])
             unique = [_sizes(one)[1] for one in ours]
-            mapped = _vectors(server, count)
+            mapped = _vectors(server)
         report.progress.step(f"{count} do-nothing workers")
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name)
@@ -182,15 +182,17 @@ def _sizes(process: psutil.Process) -> tuple[float, float]:
     return memory.rss / _MB, memory.uss / _MB
 
 
-def _vectors(server: Server, count: int) -> Spread:
+def _vectors(server: Server) -> Spread:
     """Of the mapped vectors' table, the MB that each worker has a copy of its own of."""
     own = [
-        area.private_dirty / _MB  # a page that only one worker has touched so far is no copy
+        area.anonymous / _MB  # a page of the file itself, however dirty, is no copy
         for worker in server.workers()
         for area in worker.memory_maps()
         if area.path.endswith("vectors/table.npy")
     ]
-    return Spread.of(own) if count > 1 and own else Spread.of([0.0])
+    if not own:
+        raise SystemExit("expected each worker to map vectors/table.npy, found none that does")
+    return Spread.of(own)
 
 
 def _wait_for_workers(management: str, count: int) -> None:
