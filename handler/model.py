@@ -10,7 +10,6 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from handler.crf import LinearChainCRF
 from handler.labels import TagRules
@@ -112,28 +111,20 @@ class BiLSTMCRF(nn.Module):
         return -log_likelihood(emissions, tags, batch.mask).sum() / batch.mask.sum()
 
     def _contexts(self, tokens: Tensor, mask: Tensor) -> Tensor:
-        """BiLSTM output: (B, T, *), (B, T) -> (B, T, hidden_dim)."""
+        """BiLSTM output, zeros on padding: (B, T, *), (B, T) -> (B, T, hidden_dim).
+
+        Packing costs training twice the time of one pass of the fused kernel a direction.  For the backward one, rows
+        are turned around within their lengths, so that neither sees padding before a token.
+        """
         if mask.all():  # nothing to hide from the backward direction: the fused kernel is exact
             contexts: Tensor = self.lstm(tokens)[0]
             return contexts
-        if self.training:
-            return self._ragged_contexts(tokens, mask)
-        packed = pack_padded_sequence(tokens, mask.sum(1).cpu(), batch_first=True, enforce_sorted=False)
-        contexts, _ = pad_packed_sequence(self.lstm(packed)[0], batch_first=True, total_length=mask.size(1))
-        return contexts
-
-    def _ragged_contexts(self, tokens: Tensor, mask: Tensor) -> Tensor:
-        """The same without packing, which costs training twice the time: one pass of the fused kernel a direction.
-
-        For the backward one, rows are turned around within their lengths, so that neither sees padding before a token.
-        Sums are rounded otherwise than in packed rows; what is served is computed in one way only.
-        """
         lengths, at = mask.sum(1, keepdim=True), torch.arange(mask.size(1), device=mask.device)
         mirrored = torch.where(mask, lengths - 1 - at, at).unsqueeze(2)  # (B, T, 1)
         forward = self._one_way(tokens, "")
         backward = self._one_way(tokens.gather(1, mirrored.expand_as(tokens)), "_reverse")
-        contexts = torch.cat([forward, backward.gather(1, mirrored.expand_as(backward))], dim=2)
-        return contexts.masked_fill(~mask.unsqueeze(2), 0)
+        both = torch.cat([forward, backward.gather(1, mirrored.expand_as(backward))], dim=2)
+        return both.masked_fill(~mask.unsqueeze(2), 0)
 
     def _one_way(self, tokens: Tensor, direction: str) -> Tensor:
         """Output of one direction of the BiLSTM, from the first token on: (B, T, *) -> (B, T, hidden_dim / 2)."""
