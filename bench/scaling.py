@@ -8,7 +8,7 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import psutil
 import torch
@@ -67,13 +67,18 @@ def _lengths(report: Report, settings: Settings, tagger: Tagger) -> None:
     report.progress.begin(table.title, settings.num_rounds * len(LENGTHS))
     turns = {str(length): lambda number, length=length: turn(length, number) for length in LENGTHS}
     for length, results in interleaved(turns, settings.num_rounds, report.progress).items():
-        table.rows.append([
-            int(length),
-            Spread.of([a_text * 1e3 for a_text, _ in results]),
-            Spread.of([a_token * 1e6 for _, a_token in results]),
-            Spread.of([1 / a_token for _, a_token in results]),
-        ])  # fmt: skip
+        table.rows.append(_cost_row(int(length), results))
     report.add(table)
+
+
+def _cost_row(number: int, results: Sequence[tuple[float, float]]) -> list[Any]:
+    """A row about *number*, of the seconds a call and the seconds a token in each round."""
+    return [
+        number,
+        Spread.of([a_call * 1e3 for a_call, _ in results]),
+        Spread.of([a_token * 1e6 for _, a_token in results]),
+        Spread.of([1 / a_token for _, a_token in results]),
+    ]
 
 
 def _batch_sizes(report: Report, settings: Settings, tagger: Tagger) -> None:
@@ -96,12 +101,7 @@ def _batch_sizes(report: Report, settings: Settings, tagger: Tagger) -> None:
     report.progress.begin(table.title, settings.num_rounds * len(BATCH_SIZES))
     turns = {str(size): lambda number, size=size: turn(size, number) for size in BATCH_SIZES}
     for size, results in interleaved(turns, settings.num_rounds, report.progress).items():
-        table.rows.append([
-            int(size),
-            Spread.of([a_batch * 1e3 for a_batch, _ in results]),
-            Spread.of([a_token * 1e6 for _, a_token in results]),
-            Spread.of([1 / a_token for _, a_token in results]),
-        ])  # fmt: skip
+        table.rows.append(_cost_row(int(size), results))
     report.add(table)
 
 

@@ -46,9 +46,8 @@ class SpanDecoder:
     def decode(self, emissions: Scores, packing: Packing) -> Decoded:
         """The entities on the best paths: (N, K)."""
         paths = PathMarginals(self._chain, emissions, packing)
-        lengths = np.empty_like(packing.lengths)
-        lengths[packing.order] = packing.lengths
-        tags = self._best_tags(emissions, packing, lengths, paths)
+        lengths = packing.given
+        tags = self._best_tags(emissions, packing, paths)
         (firsts,) = np.nonzero(self._begins[tags])
         if not len(firsts):
             return Decoded([], [], [])
@@ -71,8 +70,7 @@ class SpanDecoder:
         Raises:
             ValueError: a span is empty or leaves its sentence.
         """
-        lengths = np.empty_like(packing.lengths)
-        lengths[packing.order] = packing.lengths
+        lengths = packing.given
         for sentence, span in zip(sentences, spans, strict=True):
             if not 0 <= span.start < span.end <= lengths[sentence]:
                 raise ValueError(f"expected a span within {lengths[sentence]} tokens, got [{span.start}, {span.end})")
@@ -88,14 +86,14 @@ class SpanDecoder:
         ).tolist()
         return numbers
 
-    def _best_tags(self, emissions: Scores, packing: Packing, lengths: Indices, paths: PathMarginals) -> Indices:
+    def _best_tags(self, emissions: Scores, packing: Packing, paths: PathMarginals) -> Indices:
         """The best path of every sentence, one after another in the order given: (N, K) -> (N,).
 
         The path through the likeliest tag of each token is the best one wherever its probability is above one half,
         as all others share the rest.  That is so in most sentences; Viterbi runs for the others.
         """
         tags = paths.likeliest_tags()
-        is_unsure = paths.of(np.arange(len(tags)), tags, lengths) < _SURE
+        is_unsure = paths.of(np.arange(len(tags)), tags, packing.given) < _SURE
         if is_unsure.any():
             part, places = packing.of_ranks(np.flatnonzero(is_unsure[packing.order]))
             tags[packing.tokens[places]] = viterbi_decode(self._chain, emissions[places], part)

@@ -19,6 +19,7 @@ class Packing:
     each sentence that has one, in rank order: as in PyTorch's packed sequences.
 
     Attributes:
+        given: Tokens of each sentence, in the order given: (B,).
         order: The index of the sentence of each rank: (B,).
         lengths: Its number of tokens, at least 1: (B,).
         counts: Sentences that have a token in each step: T numbers, falling.
@@ -28,6 +29,7 @@ class Packing:
         mirror: The place of the token as far from the end of its sentence as this one is from its beginning: (N,).
     """
 
+    given: Places
     order: Places
     lengths: Places
     counts: Sequence[int]
@@ -47,6 +49,7 @@ class Packing:
         places = np.empty_like(tokens)
         places[tokens] = np.arange(len(tokens))
         return cls(
+            given=given,
             order=order,
             lengths=ranked,
             counts=counts.tolist(),
