@@ -210,11 +210,12 @@ def test_workers_come_and_go_while_requests_do(server, stream):
         grown = server.versions()
         down, _ = server.run("scale", "en", "--workers", "1")
 
-    # Each of the two workers that went may have had a batch of four in hand: TorchServe drops it.
+    # Each of the two workers that went may have had a batch of four: TorchServe answers 500 to one that the worker has
+    # in hand, and nothing at all to one that it was still collecting for it.
     assert (up, down) == (0, 0)
     assert (grown, server.versions()) == ({"1.0": 3}, {"1.0": 1})
     assert stream.wrong == []
-    assert stream.lost.keys() <= {500}
+    assert stream.lost.keys() <= {500, "ReadTimeout"}
     assert stream.lost.total() <= 8
 
 
