@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import filecmp
 import json
 import os
 import subprocess
@@ -32,12 +33,15 @@ def build_mar(
     name: str | None = None,
     version: str | None = None,
     model_config: Path = _MODEL_CONFIG,
+    keeps_rolled_out: bool = False,
     report: Callable[[str], object] = lambda _: None,
 ) -> Path:
     """The path of ``out/NAME.mar``, built from the folder *bundle* and verified before it stands there.
 
     *name* and *version* are the bundle's own unless given; *report* hears of
-    each step.  A file of that name that already holds the same is left alone.
+    each step.  A file of that name that already holds the same is left alone,
+    and with *keeps_rolled_out* one that a rollout has put there, too: another
+    version, of which ``NAME-VERSION.mar`` stands beside it.
 
     Raises:
         ArchiveError: the bundle does not fit together, or what was built does not answer.
@@ -52,6 +56,9 @@ def build_mar(
     files = _files(bundle, config, model_config)
     if _is_current(target, files, name, version):
         report(f"{target} is up to date")
+        return target
+    if keeps_rolled_out and (rolled_out := _rolled_out_version(target, name)) not in (None, version):
+        report(f"{target} stays as it was rolled out, version {rolled_out}; {bundle} is version {version}")
         return target
     report(f"packing {bundle}")
     out.mkdir(parents=True, exist_ok=True)
@@ -88,6 +95,16 @@ def _is_current(target: Path, files: dict[str, bytes], name: str, version: str) 
         return False  # damaged: built anew
     inside = {entry: content for entry, content in present.items() if not entry.startswith("MAR-INF/")}
     return (info.name, info.version) == (name, version) and inside == files
+
+
+def _rolled_out_version(target: Path, name: str) -> str | None:
+    """The version in *target* if a rollout has put it there, and left the same file under the version's own name."""
+    try:
+        version = mar.read(target)[0].version
+        is_rolled_out = filecmp.cmp(target, target.with_name(f"{name}-{version}.mar"), shallow=False)
+    except (ArchiveError, OSError):
+        return None
+    return version if is_rolled_out else None
 
 
 def _manifest(scratch: Path, files: dict[str, bytes], name: str, version: str) -> bytes:

@@ -31,6 +31,11 @@ def add_parsers(subparsers: argparse._SubParsersAction[argparse.ArgumentParser])
     build.add_argument("--name", metavar="NAME", help="the model's name for TorchServe (the bundle's)")
     build.add_argument("--version", dest="model_version", metavar="V", help="the model's version (the bundle's)")
     build.add_argument("--model-config", type=Path, metavar="FILE", help="workers, batch size, delays (our own)")
+    build.add_argument(
+        "--keep-rolled-out",
+        action="store_true",
+        help="leave NAME.mar alone where `nerserve rollout` or `rollback` put another version than the bundle's",
+    )
     build.set_defaults(run=_archive)
 
     inspect = subparsers.add_parser(
@@ -56,6 +61,7 @@ def _archive(arguments: argparse.Namespace) -> int:
             arguments.out,
             name=arguments.name,
             version=arguments.model_version,
+            keeps_rolled_out=arguments.keep_rolled_out,
             report=lambda step: print(step, file=sys.stderr),
             **options,
         )

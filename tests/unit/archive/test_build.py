@@ -18,6 +18,7 @@ from archive.errors import ArchiveError
 from archive.verify import check_mar, verify_mar
 from handler.digests import file_digest
 from handler.limits import LARGEST_MAX_CHARS, Limits
+from ops import model_store
 
 
 @pytest.fixture(scope="module")
@@ -114,6 +115,30 @@ def test_an_archive_that_is_not_up_to_date_is_built_anew(tiny_bundle, tmp_path, 
 
     assert (path.read_bytes() == old) == (change == "damaged")
     check_mar(path)
+
+
+def test_what_was_rolled_out_stays_until_it_is_rolled_back(tiny_bundle, tmp_path, capsys):
+    store, releases = tmp_path / "store", tmp_path / "releases"
+    up = ("archive", tiny_bundle, "--out", store, "--keep-rolled-out")
+    run(*up)
+    first = (store / "tiny.mar").read_bytes()
+    release = build_mar(tiny_bundle, releases, version="1.1")
+    model_store.put(release, store, "tiny-1.1.mar")
+    model_store.make_current(store, "tiny", "1.1")
+
+    capsys.readouterr()
+    assert run(*up) == 0
+    assert (store / "tiny.mar").read_bytes() == release.read_bytes()
+    captured = capsys.readouterr()
+    assert captured.out.startswith(f"{store / 'tiny.mar'}: tiny 1.1, ")
+    assert "tiny.mar stays as it was rolled out, version 1.1" in captured.err
+
+    model_store.make_current(store, "tiny", "1.0")
+    run(*up)
+    assert (store / "tiny.mar").read_bytes() == first
+    model_store.make_current(store, "tiny", "1.1")
+    run("archive", tiny_bundle, "--out", store)
+    assert (store / "tiny.mar").read_bytes() == first
 
 
 def test_nothing_is_left_behind_or_lost_when_a_bundle_is_damaged(tiny_bundle, tmp_path):
