@@ -2,12 +2,17 @@
 
 import re
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 README = Path("README.md").read_text("utf-8")
 DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
+SIZE = re.compile(r"(\d+\.\d) MB")
+NERSERVE = Path(sys.executable).with_name("nerserve")
+FIRST_START = README.partition("$ scripts/up\n")[2].partition("```")[0]
+BUNDLES = sorted(path.name for path in Path("models").iterdir() if path.is_dir())
 
 
 def console_commands():
@@ -36,7 +41,7 @@ def test_the_readme_shows_every_request_form():
 
 
 def test_nerserve_up_prints_what_the_readme_says(served):
-    shown = README.partition("Java 17")[2].partition("```")[0].splitlines()[1:]
+    shown = FIRST_START.partition("Java 17")[2].splitlines()[1:]
 
     printed = (served.log_dir.parent / "output").read_text()
 
@@ -44,3 +49,25 @@ def test_nerserve_up_prints_what_the_readme_says(served):
     for line in shown:
         pattern = re.escape(line).replace(r"3\.5", r"[\d.]+")
         assert re.search(re.sub(r":(80|70)\d\d", r":\\d+", pattern), printed), line
+
+
+def test_the_first_start_packs_every_bundle_that_we_ship():
+    assert sorted(re.findall(r"^packing models/(.*)$", FIRST_START, re.MULTILINE)) == BUNDLES
+
+
+@pytest.mark.parametrize("bundle", BUNDLES)
+def test_packing_a_bundle_prints_what_the_readme_says(bundle, tmp_path):
+    shown = FIRST_START.partition(f"packing models/{bundle}\n")[2].splitlines()[:2]
+
+    done = subprocess.run(
+        [NERSERVE, "archive", f"models/{bundle}", "--keep-rolled-out", "--out", tmp_path / "model-store"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=True,
+    )
+
+    printed = DIGEST.sub("sha256:…", done.stdout).replace(f"{tmp_path}/", "").splitlines()
+    assert printed[0] == f"packing models/{bundle}"
+    assert [SIZE.sub("MB", line) for line in printed[1:]] == [SIZE.sub("MB", line) for line in shown]
+    assert float(SIZE.search(printed[-1])[1]) == pytest.approx(float(SIZE.search(shown[-1])[1]), abs=0.5)
