@@ -4,10 +4,11 @@
     python -m bench.bulk stream --megabytes 5
     python -m bench.bulk long                       1,000,000 characters in one text and in texts of 10,000
 
-``stream`` sends and reads at the same time, in one request; every line of the
-answer must have the number of its line, and the right entities.  ``long`` prints
-microseconds a character in this process and served with
-``NERSERVE_MAX_CHARS=1000000``, and the ratio of the two lengths.
+``stream`` sends and reads at the same time, in one request; there must be an
+answer for every line, with its number and the right entities.  ``long`` prints
+microseconds a character of the benchmark's texts (``bench/texts.py``) in this
+process and served with ``NERSERVE_MAX_CHARS=1000000``, and the ratio of the two
+lengths.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -31,8 +33,10 @@ import psutil
 import requests
 import torch
 
+from bench import ROOT
 from bench.load import TEXTS
-from bench.serving import ROOT, Server, entities_of, running
+from bench.serving import Server, entities_of, running
+from bench.texts import Texts
 from handler.tagger import Tagger
 
 LONG_CHARS: Final = 1_000_000
@@ -84,20 +88,29 @@ def chunks(num_bytes: int) -> Iterator[bytes]:
         yield chunk
 
 
-def _send(connection: socket.socket, num_bytes: int, sent: list[int]) -> None:
+@dataclass
+class Sent:
+    """How much of a stream has been sent."""
+
+    num_bytes: int = 0
+    num_lines: int = 0
+
+
+def _send(connection: socket.socket, num_bytes: int, sent: Sent) -> None:
     """Send the stream in chunks of the transfer encoding."""
     for chunk in chunks(num_bytes):
         connection.sendall(f"{len(chunk):x}\r\n".encode() + chunk + b"\r\n")
-        sent[0] += len(chunk)
+        sent.num_bytes += len(chunk)
+        sent.num_lines += chunk.count(b"\n")
     connection.sendall(b"0\r\n\r\n")
 
 
 def stream(server: Server, num_bytes: int, expected: list[list[dict[str, Any]]]) -> int:
-    """Send *num_bytes* of lines in one request and check every line of the answer; wrong lines come back."""
+    """Send *num_bytes* of lines in one request and check every line of the answer; how many are wrong or missing."""
     parts = urlsplit(server.site)
     memory = Memory({name: one for name, one in server.processes().items() if name != "nerserve up"})
     began_s = time.monotonic()
-    sent = [0]
+    sent = Sent()
     num_lines = num_wrong = 0
     first_s = 0.0
     errors: dict[str, int] = {}
@@ -124,18 +137,23 @@ def stream(server: Server, num_bytes: int, expected: list[list[dict[str, Any]]])
         sender.join()
     took_s = time.monotonic() - began_s
     memory.stop()
+    sent_mb = sent.num_bytes / 1e6
     print(
-        f"{sent[0] / 1e6:.1f} MB, {num_lines} lines in {took_s:.1f} s: {sent[0] / 1e6 / took_s:.3f} MB/s, "
-        f"{num_lines / took_s:.0f} texts/s; the first line after {first_s:.2f} s; wrong {num_wrong}, errors {errors}"
+        f"{sent_mb:.1f} MB, {num_lines} lines in {took_s:.1f} s: {sent_mb / took_s:.3f} MB/s, "
+        f"{num_lines / took_s:.0f} texts/s; the first line after {first_s:.2f} s; "
+        f"wrong {num_wrong}, missing {sent.num_lines - num_lines}, errors {errors}"
     )
     memory.show()
-    return num_wrong + sum(errors.values())
+    return num_wrong + abs(sent.num_lines - num_lines) + sum(errors.values())
 
 
 def _texts() -> tuple[str, list[str]]:
     """One text of LONG_CHARS, and the same in texts of SHORT_CHARS."""
-    words = " ".join(TEXTS) + " "
-    text = (words * (LONG_CHARS // len(words) + 1))[:LONG_CHARS]
+    texts = Texts()
+    text = ""
+    while len(text) < LONG_CHARS:
+        text += " ".join(texts.take(1_000)) + " "
+    text = text[:LONG_CHARS]
     return text, [text[i : i + SHORT_CHARS] for i in range(0, LONG_CHARS, SHORT_CHARS)]
 
 

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TextIO
 
-from bench.needs import RIVALS, require
+from bench.needs import RIVALS, require, require_for
 
 if TYPE_CHECKING:
     from bench.report import Report
     from bench.settings import Settings
 
 SECTIONS: Final = ("process", "served", "start", "scaling")
+MAX_CLIENTS: Final = 1_000
 
 #: Read when numpy and torch are imported, here and in every process that we start: one thread for all.
 _ONE_THREAD: Final = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
@@ -73,8 +75,9 @@ def add_parsers(subparsers: argparse._SubParsersAction[argparse.ArgumentParser])
         "--workers", type=_count, metavar="N", help="processes with a model in each server (default: the cores, 2 to 4)"
     )
     parser.add_argument(
-        "--connections", type=_count, nargs="+", metavar="N", help="clients at once (default: 1 8 32 128, quick: 1 32)"
-    )
+        "--connections", type=_clients, nargs="+", metavar="N",
+        help=f"clients at once, up to {MAX_CLIENTS:,} (default: 1 8 32 128, quick: 1 32)",
+    )  # fmt: skip
     parser.add_argument("--texts", type=Path, metavar="FILE", help="texts to ask, one a line (default: our own)")
     parser.add_argument("--without", nargs="+", choices=RIVALS, default=[], metavar="RIVAL",
                         help=f"leave out: {', '.join(RIVALS)}")  # fmt: skip
@@ -87,7 +90,8 @@ def _run(options: argparse.Namespace) -> int:
     for name in _ONE_THREAD:
         os.environ[name] = "1"
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))  # and so every server is ended
-    require(["psutil", "torch"])
+    sections = SECTIONS if options.what == "all" else (options.what,)
+    require_for(sections, options.without)
     if options.plots:
         require(["matplotlib"], instead="leave out --plots")
     from bench.report import Report, about_this_machine
@@ -106,19 +110,38 @@ def _run(options: argparse.Namespace) -> int:
     )
     texts = settings.texts().name
     report = Report(Progress(), about_this_machine() | {"texts": texts, "rounds": settings.num_rounds})
-    sections = SECTIONS if options.what == "all" else (options.what,)
-    try:
-        for section in sections:
-            _section(section)(report, settings)
-    finally:
-        report.finish()
-        if options.json:
-            options.json.write_text(report.as_json(), "utf-8")
+    with contextlib.ExitStack() as stack:
+        json_file = stack.enter_context(_opened(options.json)) if options.json else None
         if options.plots:
-            from bench.plots import draw
+            _make_folder(options.plots, "--plots")
+        try:
+            for section in sections:
+                _section(section)(report, settings)
+        finally:
+            report.finish()
+            if json_file:
+                json_file.write(report.as_json())
+            if options.plots:
+                from bench.plots import draw
 
-            draw(report.tables, options.plots)
+                draw(report.tables, options.plots)
     return 0
+
+
+def _opened(path: Path) -> TextIO:
+    """The file of ``--json``, in a folder that is made; SystemExit when it cannot be written."""
+    _make_folder(path.parent, "--json")
+    try:
+        return path.open("w", encoding="utf-8")
+    except OSError as error:
+        raise SystemExit(f"nerserve bench: --json: {path} cannot be written: {error}") from error
+
+
+def _make_folder(folder: Path, option: str) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SystemExit(f"nerserve bench: {option}: {folder} cannot be made: {error}") from error
 
 
 def _section(name: str) -> Callable[[Report, Settings], None]:
@@ -134,3 +157,10 @@ def _count(text: str) -> int:
     if not text.isascii() or not text.isdigit() or not int(text):
         raise argparse.ArgumentTypeError(f"expected a whole number above 0, got {text!r}")
     return int(text)
+
+
+def _clients(text: str) -> int:
+    count = _count(text)
+    if count > MAX_CLIENTS:
+        raise argparse.ArgumentTypeError(f"expected at most {MAX_CLIENTS:,} clients, got {text}")
+    return count

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -21,14 +20,15 @@ import requests
 
 from archive import mar
 from archive.build import build_mar
-from bench.needs import require
-from bench.serving import ROOT, free_ports, model_config, running, write_config
+from bench import ROOT
+from bench.serving import free_ports, model_config, running, write_config
 from bench.settings import BUNDLE, Settings
 from ops.group import Guard
 from ops.java import find_java
 from ops.limits import max_chars_of, max_request_bytes
 from ops.properties import ServerConfig
 from ops.torchserve import StateDir, TorchServe
+from ops.up import JVM_GRACE_S
 
 START_TIMEOUT_S: Final = 120.0
 SETTLE_TIMEOUT_S: Final = 30.0
@@ -134,9 +134,6 @@ class Alone:
 
 def all_of(settings: Settings, stack: contextlib.ExitStack) -> list[Contestant]:
     """Every contestant that takes part, started; *stack* stops them."""
-    require(["ts", "torch", "model_archiver", "flask", "gunicorn", "psutil"])
-    if settings.has("litserve"):
-        require(["litserve"], instead="leave it out with --without litserve")
     folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
     for name in ("nerserve", NOOP):
         (folder / name).mkdir()
@@ -209,6 +206,7 @@ def torchserve_alone(folder: Path, model: str) -> Iterator[Alone]:
     """A TorchServe with the archive of *model* in *folder*'s model-store, started as ``nerserve up`` starts it.
 
     With the same config.properties, JVM options, logging and environment of the workers; nothing waits until it is up.
+    It ends in good order, and so leaves the JVM's class data in *folder* for the next one.
     """
     inference, management, _ = write_config(folder)
     config = ServerConfig.load(folder / "config.properties")
@@ -230,9 +228,12 @@ def torchserve_alone(folder: Path, model: str) -> Iterator[Alone]:
             raise SystemExit("nerserve bench: TorchServe did not start")
         yield Alone(f"http://127.0.0.1:{inference}", f"http://127.0.0.1:{management}", psutil.Process(server.pid))
     finally:
+        server.terminate()
+        deadline_s = time.monotonic() + JVM_GRACE_S
+        while server.poll() is None and time.monotonic() < deadline_s:
+            time.sleep(0.05)
         server.kill()
         guard.close()
-        shutil.rmtree(folder / "state", ignore_errors=True)
 
 
 @contextlib.contextmanager

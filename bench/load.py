@@ -9,6 +9,7 @@ and so leaves the processors to what is measured.
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import threading
 import time
@@ -39,6 +40,12 @@ HUNG: Final = "HUNG"
 LOST: Final = "connection lost"
 REFUSED: Final = "connection refused"
 
+KEPT_S: Final = 2.0
+"""For so long a connection may lie idle and be used again.
+
+The site closes one after 5 s; TorchServe closes none but after an error, and says so in its reply.
+"""
+
 
 class Request(NamedTuple):
     """A request, and whether a reply to it is right."""
@@ -56,7 +63,8 @@ class Outcome(NamedTuple):
     Attributes:
         due_s: When it was due, from the beginning of the load.
         latency_s: From then to its end.
-        kind: RIGHT, WRONG, HUNG, LOST, REFUSED, or status and code of a documented error, ``"503 overloaded"``.
+        kind: RIGHT, WRONG, HUNG, LOST (the connection broke before the whole reply was there), REFUSED, or status and
+            code of a documented error, ``"503 overloaded"``.
         has_retry_after: Whether the reply said when to come back.
     """
 
@@ -89,22 +97,31 @@ def text_requests(path: str, expected: Sequence[list[dict[str, Any]]]) -> list[R
     return [Request(path, body, is_right=judge(entities)) for body, entities in zip(bodies, expected, strict=True)]
 
 
+class _Idle(NamedTuple):
+    reader: asyncio.StreamReader
+    writer: asyncio.StreamWriter
+    since_s: float
+
+
 @dataclass
 class Load:
-    """Requests to the server at *url*, taken from *requests* in turn, until told to stop.
+    """Requests to the server at *url*, taken from *requests* in turn, until told to stop; each is sent once.
 
     Attributes:
         url: The base URL.
         requests: What is asked.
         deadline_s: After so many seconds without its whole reply a request counts as hung.
         outcomes: What became of those that have ended.
+        kept_s: How long a connection may lie idle and be used again: less than the server keeps one, so that none is
+            closed while a request is on its way.
     """
 
     url: str
     requests: Sequence[Request]
     deadline_s: float
     outcomes: list[Outcome] = field(default_factory=list)
-    _idle: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = field(default_factory=list)
+    kept_s: float = KEPT_S
+    _idle: list[_Idle] = field(default_factory=list)
     _stop: threading.Event = field(default_factory=threading.Event)
     _thread: threading.Thread | None = None
     _began_s: float = 0.0
@@ -115,13 +132,13 @@ class Load:
         return time.monotonic() - self._began_s
 
     def run_closed(self, num_clients: int, seconds: float) -> float:
-        """Have *num_clients* ask one after another without pausing; right answers a second come back."""
+        """Have *num_clients* ask without pausing, each at least once; right answers a second come back."""
 
         async def client(number: int) -> None:
-            turn = number
-            while self.now_s < seconds:
+            for turn in itertools.count(number, num_clients):
                 await self._ask(self.requests[turn % len(self.requests)], self.now_s)
-                turn += num_clients
+                if self.now_s >= seconds:
+                    return
 
         async def clients() -> None:
             await asyncio.gather(*map(client, range(num_clients)))
@@ -175,27 +192,8 @@ class Load:
         self.outcomes.append(Outcome(due_s, self.now_s - due_s, kind, has_retry_after))
 
     async def _exchange(self, request: Request) -> Reply:
-        """The reply; on a connection kept from before that turns out to be closed, asks once more on a new one."""
-        while self._idle:
-            connection = self._idle.pop()
-            if connection[0].at_eof() or connection[1].is_closing():
-                connection[1].close()
-                continue
-            try:
-                return await self._exchange_on(connection, request)
-            except asyncio.IncompleteReadError as error:
-                if error.partial:
-                    raise
-            except ConnectionError:
-                continue
-        parts = urlsplit(self.url)
-        connection = await asyncio.open_connection(parts.hostname, parts.port, limit=2**20)
-        return await self._exchange_on(connection, request)
-
-    async def _exchange_on(
-        self, connection: tuple[asyncio.StreamReader, asyncio.StreamWriter], request: Request
-    ) -> Reply:
-        reader, writer = connection
+        """The reply, on a connection kept from before if there is one."""
+        reader, writer = self._kept() or await self._new()
         is_kept = False
         try:
             head = (
@@ -212,13 +210,26 @@ class Load:
             return Reply(status, headers, body)
         finally:
             if is_kept:
-                self._idle.append(connection)
+                self._idle.append(_Idle(reader, writer, self.now_s))
             else:
                 writer.close()
 
-    def _close(self) -> None:
-        for _, writer in self._idle:
+    def _kept(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter] | None:
+        """The connection that was used last, if it is open and was used not long ago; others are closed."""
+        while self._idle:
+            reader, writer, since_s = self._idle.pop()
+            if not (reader.at_eof() or writer.is_closing() or self.now_s - since_s > self.kept_s):
+                return reader, writer
             writer.close()
+        return None
+
+    async def _new(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        parts = urlsplit(self.url)
+        return await asyncio.open_connection(parts.hostname, parts.port, limit=2**20)
+
+    def _close(self) -> None:
+        for idle in self._idle:
+            idle.writer.close()
         self._idle.clear()
 
 

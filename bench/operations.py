@@ -23,8 +23,9 @@ from pathlib import Path
 
 from archive import mar
 from archive.build import build_mar
+from bench import ROOT
 from bench.load import RIGHT, TEXTS, WRONG, Load, Outcome, kinds, quantiles, text_requests
-from bench.serving import NERSERVE, ROOT, Server, entities_of, running
+from bench.serving import NERSERVE, Server, entities_of, running
 
 CALIBRATION_S = 6.0
 TIMEOUT_S = 20.0

@@ -12,13 +12,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, NamedTuple
 
 import psutil
 
+from bench import ROOT
 from bench.rounds import Progress, Spread
-
-ROOT: Final = Path(__file__).parents[1]
 
 Cell = str | int | float | Spread
 
@@ -85,7 +84,7 @@ class Report:
         """Keep a bar for the last table."""
         self.bars.append(Bar(name, measured, wanted, at_most, unit))
 
-    def finish(self, bars_title: str = "Bars") -> None:
+    def finish(self) -> None:
         """Print the bars."""
         if self.bars:
             rows: list[list[Cell]] = [
@@ -97,7 +96,7 @@ class Report:
                 ]
                 for bar in self.bars
             ]
-            table = Table(bars_title, ("comparison", "measured", "bar", ""), rows, "ratios, unless a unit stands there")
+            table = Table("Bars", ("comparison", "measured", "bar", ""), rows, "ratios, unless a unit stands there")
             self.progress.clear()
             print(f"\n{table.title}\n{as_text(table)}", flush=True)
 
@@ -131,7 +130,7 @@ class Report:
 
 
 def as_text(table: Table) -> str:
-    r"""*table* with its columns under each other, numbers on the right.
+    r"""*table* with its columns under each other.
 
     >>> print(as_text(Table("t", ("name", "per s"), [["a", 1234.5], ["b", Spread.of([2.0, 1.0, 4.0])]])))
       name  per s

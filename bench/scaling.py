@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import tempfile
 import time
@@ -16,7 +17,6 @@ import torch
 from bench import wrk
 from bench.contestants import Contestant
 from bench.in_process import batches
-from bench.needs import require, require_program
 from bench.report import Chart, Report, Table
 from bench.rounds import Spread, interleaved, ratio
 from bench.serving import running
@@ -28,41 +28,41 @@ LENGTHS: Final = (10, 20, 50, 100, 200, 500, 1_000, 5_000)
 BATCH_SIZES: Final = (1, 2, 4, 8, 16, 32, 64, 128)
 CLIENTS: Final = 32
 
-_TURN_TOKENS: Final = 5_000
+_TURN_WORDS: Final = 5_000
+_TURN_TEXTS: Final = 256
 _NUM_REQUESTS: Final = {1: 10_000, 32: 1_000}
 
 
 def run(report: Report, settings: Settings) -> None:
     """Measure everything and add it to *report*."""
-    require(["ts", "torch", "model_archiver", "flask", "gunicorn", "psutil"])
-    require_program("wrk", "wrk")
     torch.set_num_threads(1)
     tagger = Tagger.load(BUNDLE)
-    _lengths(report, settings, tagger)
-    _batch_sizes(report, settings, tagger)
+    lengths(report, settings, tagger)
+    batch_sizes(report, settings, tagger)
     _workers(report, settings)
     _models(report, settings)
 
 
-def _lengths(report: Report, settings: Settings, tagger: Tagger) -> None:
+def lengths(report: Report, settings: Settings, tagger: Tagger) -> None:
     """Cost against the length of a text, one text at a time."""
     table = Table(
         "In process: one text of so many words",
         ("words", "ms", "us a token", "tokens/s"),
-        note="CPU time, one thread, sentences joined to a text",
+        note="CPU time, one thread, sentences joined to a text; texts are fresh in each turn",
         charts=[Chart("us a token", "words", kind="lines")],
     )
-    words = " ".join(settings.texts(seed=10).take(4_000)).split()
-    texts = {length: [" ".join(group) for group in batches(words, length)] for length in LENGTHS}
+    stream = settings.texts(seed=10)
+    words = (word for _ in itertools.count() for word in stream.take(1)[0].split())
 
-    def turn(length: int, number: int) -> tuple[float, float]:
-        count = max(1, _TURN_TOKENS // length)
-        own = [texts[length][(number * count + i) % len(texts[length])] for i in range(count)]
+    def turn(length: int, _number: int) -> tuple[float, float]:
+        own = [" ".join(itertools.islice(words, length)) for _ in range(max(1, _TURN_WORDS // length))]
         began_s = time.process_time()
         for text in own:
             tagger.tag_texts([text])
         taken_s = time.process_time() - began_s
-        return taken_s / count, taken_s / sum(len(tokenize(text)) for text in own)
+        return taken_s / len(own), taken_s / sum(len(tokenize(text)) for text in own)
+
+    turn(LENGTHS[0], 0)
 
     report.progress.begin(table.title, settings.num_rounds * len(LENGTHS))
     turns = {str(length): lambda number, length=length: turn(length, number) for length in LENGTHS}
@@ -81,22 +81,24 @@ def _cost_row(number: int, results: Sequence[tuple[float, float]]) -> list[Any]:
     ]
 
 
-def _batch_sizes(report: Report, settings: Settings, tagger: Tagger) -> None:
+def batch_sizes(report: Report, settings: Settings, tagger: Tagger) -> None:
     """Cost against the number of texts in a batch."""
     table = Table(
         "In process: batches of so many texts",
         ("batch", "ms a batch", "us a token", "tokens/s"),
-        note="CPU time, one thread, mixed texts",
+        note="CPU time, one thread, mixed texts, fresh in each turn",
         charts=[Chart("tokens/s", "batch", kind="lines")],
     )
     texts = settings.texts(seed=11)
-    rounds = [texts.take(2 * max(BATCH_SIZES)) for _ in range(settings.num_rounds)]
 
-    def turn(size: int, number: int) -> tuple[float, float]:
+    def turn(size: int, _number: int) -> tuple[float, float]:
+        own = texts.take(_TURN_TEXTS)
         began_s = time.process_time()
-        groups = [tagger.tag_texts(group) for group in batches(rounds[number], size)]
+        groups = [tagger.tag_texts(group) for group in batches(own, size)]
         taken_s = time.process_time() - began_s
         return taken_s / len(groups), taken_s / sum(one.num_tokens for group in groups for one in group)
+
+    turn(BATCH_SIZES[-1], 0)
 
     report.progress.begin(table.title, settings.num_rounds * len(BATCH_SIZES))
     turns = {str(size): lambda number, size=size: turn(size, number) for size in BATCH_SIZES}

@@ -20,9 +20,9 @@ import psutil
 import requests
 
 from archive.build import build_mar
+from bench import ROOT
 from handler.tagger import Tagger
 
-ROOT: Final = Path(__file__).parents[1]
 NERSERVE: Final = (sys.executable, "-m", "ops.cli")
 
 

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from bench import ROOT
 from bench.texts import Texts
 
-ROOT: Final = Path(__file__).parents[1]
 BUNDLE: Final = ROOT / "models" / "en"
 SECOND_BUNDLE: Final = ROOT / "models" / "en-social"
 

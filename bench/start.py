@@ -8,6 +8,7 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,7 +17,6 @@ import requests
 
 from bench import contestants as servers
 from bench.contestants import CEILING, NOOP, START_TIMEOUT_S
-from bench.needs import require
 from bench.report import Cell, Chart, Report, Table
 from bench.rounds import Spread, interleaved, ratio
 from bench.serving import Server, ready_workers, running
@@ -35,7 +35,6 @@ _MB: Final = 1e6
 
 def run(report: Report, settings: Settings) -> None:
     """Measure everything and add it to *report*."""
-    require(["ts", "torch", "model_archiver", "flask", "gunicorn", "psutil"])
     _starts(report, settings)
     _memory(report, settings)
 
@@ -52,8 +51,9 @@ def _starts(report: Report, settings: Settings) -> None:
     )
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
+        for own in ("en", NOOP, "up"):
+            (folder / own).mkdir()
         for model, build in (("en", servers.build_en), (NOOP, servers.build_noop)):
-            (folder / model).mkdir()
             build(folder / model / "model-store", settings.num_workers)
 
         def alone(model: str) -> float:
@@ -64,16 +64,18 @@ def _starts(report: Report, settings: Settings) -> None:
                 return time.monotonic() - began_s
 
         def up() -> float:
-            with tempfile.TemporaryDirectory() as own:
-                # The archive is built before: running() finds it up to date only where it stands.
-                store = Path(own) / "model-store"
-                store.mkdir()
-                (store / "en.mar").write_bytes((folder / "en" / "model-store" / "en.mar").read_bytes())
-                with running(Path(own), options=["--no-site"], num_workers=settings.num_workers) as server:
-                    # What nerserve up waits for is an answer of every worker.
-                    return time.time() - psutil.Process(server.process.pid).create_time()
+            with running(folder / "up", options=["--no-site"], num_workers=settings.num_workers) as server:
+                # It is ready when a worker has loaded the model and a canary sentence has been answered.
+                return time.time() - psutil.Process(server.process.pid).create_time()
 
         starts: dict[str, Callable[[], float]] = {ALONE: lambda: alone("en"), CEILING: lambda: alone(NOOP), UP: up}
+        report.progress.begin(f"{table.title}, once without measuring", len(starts))
+        for contestant, first in starts.items():
+            report.progress.step(contestant)
+            first()
+        has_class_data = all(any((folder / own).rglob("classes-*.jsa")) for own in ("en", NOOP, "up"))
+        class_data = "in place" if has_class_data else "not in place"
+        table = replace(table, note=f"{table.note};\n  the JVM's class data was {class_data}")
         for state in ("warm", "cold"):
             if state == "cold" and not _drop_page_cache():
                 for contestant in starts:

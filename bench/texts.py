@@ -20,10 +20,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
+from bench import ROOT
 from handler.tokens import tokenize
 from handler.vectors import WordVectors
-
-ROOT: Final = Path(__file__).parents[1]
 
 #: Texts of each shape: eight words of a line, a line as it is (about 20 tokens in ours), ten lines in one.
 SHAPES: Final = ("short", "mixed", "long")

@@ -1,8 +1,9 @@
 """LitServe around our own Tagger: python -m bench.rivals.lit PORT NUM_WORKERS.
 
-Batches of up to 32 requests, waited for 2 ms (as long as nerserve waits), as
-many worker processes as nerserve has, one thread each.  LitServe reads the annotations of what it
-calls, so they stand here as objects and not as the strings of ``annotations``.
+Batches of up to 32 requests, waited for 1 ms (as long as nerserve waits), as
+many worker processes as nerserve has, one thread each.  LitServe reads the
+annotations of what it calls, so they stand here as objects and not as the
+strings of ``annotations``.
 """
 
 import sys
@@ -17,7 +18,7 @@ from handler.entities import Entity
 from handler.tagger import Tagger
 
 MAX_BATCH_SIZE = 32
-BATCH_TIMEOUT_S = 0.002
+BATCH_TIMEOUT_S = 0.001
 
 
 class Asked(NamedTuple):

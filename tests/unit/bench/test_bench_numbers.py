@@ -195,7 +195,10 @@ def test_help_says_what_is_needed():
     assert "apt-get install wrk" in done.stdout
 
 
-@pytest.mark.parametrize("arguments", [["nonsense"], ["--rounds", "0"], ["--connections", "many"], ["--without", "it"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [["nonsense"], ["--rounds", "0"], ["--connections", "many"], ["--connections", "1", "2000"], ["--without", "it"]],
+)
 def test_wrong_usage_is_told(arguments):
     assert nerserve("bench", *arguments).returncode == 2
 
