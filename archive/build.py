@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import handler
@@ -44,16 +45,20 @@ def build_mar(
     version, of which ``NAME-VERSION.mar`` stands beside it.
 
     Raises:
-        ArchiveError: the bundle does not fit together, or what was built does not answer.
+        ArchiveError: the bundle does not fit together, a file cannot be read or written, *name* or *version* is none,
+            or what was built does not answer.
     """
     try:
         config = BundleConfig.load(bundle / CONFIG_FILE)
+        config = replace(config, name=name or config.name, version=version or config.version)
         check_digests(bundle, config)
+        files = _files(bundle, config, model_config)
     except BundleError as error:
         raise ArchiveError(f"{bundle}: {error}") from error
-    name, version = name or config.name, version or config.version
+    except OSError as error:
+        raise ArchiveError(f"{error.filename}: cannot be read: {error.strerror}") from error
+    name, version = config.name, config.version
     target = out / f"{name}.mar"
-    files = _files(bundle, config, model_config)
     if _is_current(target, files, name, version):
         report(f"{target} is up to date")
         return target
@@ -61,9 +66,13 @@ def build_mar(
         report(f"{target} stays as it was rolled out, version {rolled_out}; {bundle} is version {version}")
         return target
     report(f"packing {bundle}")
-    out.mkdir(parents=True, exist_ok=True)
-    # Beside the target, so that putting it in place is one rename; hidden, so that TorchServe sees no half archive.
-    with tempfile.TemporaryDirectory(prefix=".building-", dir=out) as folder:
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        # Beside the target, so that putting it in place is one rename; hidden, so that TorchServe sees no half archive.
+        building = tempfile.TemporaryDirectory(prefix=".building-", dir=out)
+    except OSError as error:
+        raise ArchiveError(f"{out}: expected a folder to write to: {error.strerror}") from error
+    with building as folder:
         scratch = Path(folder)
         manifest = _manifest(scratch, files, name, version)
         built = scratch / target.name

@@ -16,6 +16,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
 from archive.errors import ArchiveError
+from handler.config import NAME, VERSION
 
 MANIFEST = "MAR-INF/MANIFEST.json"
 DIGESTS = "MAR-INF/digests.json"
@@ -81,6 +82,12 @@ def _info(path: Path, files: Mapping[str, bytes], data: bytes) -> MarInfo:
     for name in (ENTRY_POINT, MODEL_CONFIG, config):
         if name not in files:
             raise ArchiveError(f"{path}: no archive of nerserve's: {name} is missing")
+    for key, form, expected in (
+        ("modelName", NAME, "letters, digits, . _ and -"),
+        ("modelVersion", VERSION, "N, N.N or N.N.N"),
+    ):
+        if not form.fullmatch(model[key]):
+            raise ArchiveError(f"{path}: {MANIFEST}: {key}: expected {expected}, got {model[key]!r}")
     if model.get("handler") != ENTRY_POINT:
         raise ArchiveError(f"{path}: {MANIFEST}: expected handler {ENTRY_POINT}, got {model.get('handler')!r}")
     sizes = {name: len(content) for name, content in files.items()}
@@ -94,7 +101,7 @@ def _sha256(content: bytes) -> str:
 def _json_object(path: Path, files: Mapping[str, bytes], name: str) -> dict[str, Any]:
     try:
         document = json.loads(files[name])
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         raise ArchiveError(f"{path}: {name}: expected JSON: {error}") from error
     if not isinstance(document, dict):
         raise ArchiveError(f"{path}: {name}: expected a JSON object")
@@ -124,8 +131,10 @@ def _unzip(path: Path, data: bytes) -> dict[str, bytes]:
                     raise ArchiveError(f"{path}: {info.filename!r} leads out of the archive")
             if MANIFEST not in names:
                 raise ArchiveError(f"{path}: no TorchServe archive: {MANIFEST} is missing")
-            if sum(info.file_size for info in archive.infolist()) > len(data):
+            if any(info.compress_type != zipfile.ZIP_STORED for info in archive.infolist()):
                 raise ArchiveError(f"{path}: no archive of nerserve's: its files are compressed")
+            if sum(info.file_size for info in archive.infolist()) > len(data):
+                raise ArchiveError(f"{path}: damaged: it is shorter than the files that it names")
             return {name: archive.read(name) for name in names}
     except zipfile.BadZipFile as error:
         raise ArchiveError(f"{path}: damaged, cut off or no zip file: {error}") from error

@@ -1,7 +1,7 @@
 """Loads an unpacked archive the way TorchServe does and asks it a canary sentence.
 
 Run as ``python -I probe.py FOLDER``; exits with 1 and one line on stderr when
-the archive leans on anything outside it or answers off the contract.
+the archive leans on a checkout of ours or answers off the contract.
 """
 
 from __future__ import annotations

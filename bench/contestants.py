@@ -25,7 +25,7 @@ from bench.serving import free_ports, model_config, running, write_config
 from bench.settings import BUNDLE, Settings
 from ops.group import Guard
 from ops.java import find_java
-from ops.limits import max_chars_of, max_request_bytes
+from ops.limits import max_chars_of, max_request_bytes, max_response_bytes
 from ops.properties import ServerConfig
 from ops.torchserve import StateDir, TorchServe
 from ops.up import JVM_GRACE_S
@@ -219,7 +219,11 @@ def torchserve_alone(folder: Path, model: str) -> Iterator[Alone]:
         models=(model,),
         state_dir=StateDir(folder / "state"),
         guard=guard,
-        settings={"metrics_config": str(config.metrics_config), "max_request_size": str(max_request_bytes(max_chars))},
+        settings={
+            "metrics_config": str(config.metrics_config),
+            "max_request_size": str(max_request_bytes(max_chars)),
+            "max_response_size": str(max_response_bytes(max_chars)),
+        },
         max_chars=max_chars,
     )
     try:

@@ -11,6 +11,7 @@ from typing import Final, NamedTuple
 from handler.entities import Entity, TaggedText, TokenWeight
 from handler.errors import DeadlineExceededError, OverloadedError, RequestError
 from handler.limits import EXPLAINED_CHAR_COST, Limits
+from handler.network import NotWantedError
 from handler.replies import Replies, refusal_reply
 from handler.request_headers import RequestHeaders
 from handler.requests import Refusal, Request, read_request
@@ -119,9 +120,7 @@ class BatchWorker:
         return admitted
 
     def _late(self, headers: RequestHeaders, form: str = "text") -> Refusal | None:
-        if headers.deadline >= self._now():
-            return None
-        return Refusal(DeadlineExceededError("expected to be done before the deadline, which has passed"), form)
+        return None if headers.deadline >= self._now() else _too_late(form)
 
     def _work(self, request: Request, headers: RequestHeaders, tagged: Iterator[TaggedText]) -> _Work | Refusal:
         """What was found for *request*, the next of *tagged*, explained where that is asked."""
@@ -134,29 +133,35 @@ class BatchWorker:
         weights: list[list[list[TokenWeight]]] = []
         for i, (text, entities) in enumerate(zip(request.texts, kept, strict=True)):
             try:
-                weights.append(self._tagger.explain(text, entities))
+                weights.append(self._tagger.explain(text, entities, lambda: headers.deadline >= self._now()))
+            except NotWantedError:
+                return _too_late(request.form)
             except RequestError as error:
                 if request.form == "text":
                     return Refusal(error, request.form)
                 request.errors[i] = error
                 weights.append([])
-        return _Work(request, found, kept, weights)
+        return self._late(headers, request.form) or _Work(request, found, kept, weights)
 
     def _answer(self, work: _Work | Refusal) -> Answer:
         if isinstance(work, Refusal):
-            error = work.error
-            return Answer(refusal_reply(work), error.status, error.code, {error.code: 1})
+            return _refused(work)
         request, tagged, kept, weights = work
+        body = self._replies.reply_to(request, kept, weights)
+        try:
+            self._limits.check_reply(body)
+        except RequestError as error:
+            return _refused(Refusal(error, request.form))
         labels: dict[str, int] = {}
         for i, entities in enumerate(kept):
             if i not in request.errors:
                 for entity in entities:
                     labels[entity.label] = labels.get(entity.label, 0) + 1
         codes: dict[str, int] = {}
-        for error in request.errors.values():
-            codes[error.code] = codes.get(error.code, 0) + 1
+        for failure in request.errors.values():
+            codes[failure.code] = codes.get(failure.code, 0) + 1
         return Answer(
-            self._replies.reply_to(request, kept, weights),
+            body,
             codes=codes,
             num_texts=len(request.texts) - len(request.errors),
             num_chars=request.num_chars,
@@ -164,3 +169,12 @@ class BatchWorker:
             num_unseen=sum([one.num_unseen for one in tagged]),
             labels=labels,
         )
+
+
+def _too_late(form: str) -> Refusal:
+    return Refusal(DeadlineExceededError("expected to be done before the deadline, which has passed"), form)
+
+
+def _refused(refusal: Refusal) -> Answer:
+    error = refusal.error
+    return Answer(refusal_reply(refusal), error.status, error.code, {error.code: 1})

@@ -22,6 +22,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from handler.config import BundleConfig, ModelConfig
@@ -87,6 +88,7 @@ class Bundle:
         Raises:
             BundleError: *folder* holds something that is no bundle; it is left as it is.
         """
+        folder = folder.resolve()  # behind a symbolic link, and never nameless as "." is
         check_replaceable(folder)
         staging = folder.with_name(f".{folder.name}.new")
         shutil.rmtree(staging, ignore_errors=True)
@@ -153,7 +155,7 @@ def _network(config: BundleConfig, chars: Sequence[str]) -> BiLSTMCRF:
 def _load_chars(path: Path) -> list[str]:
     try:
         vocab = json.loads(path.read_bytes())
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         raise BundleError(f"{path.name}: expected JSON: {error}") from error
     if not isinstance(vocab, dict) or vocab.keys() != {"chars"}:
         raise BundleError(f'{path.name}: expected an object with the one key "chars"')
@@ -166,20 +168,34 @@ def _load_chars(path: Path) -> list[str]:
 
 
 def _load_weights(model: BiLSTMCRF, path: Path) -> None:
-    expected = model.state_dict()
+    shapes = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
     try:
-        with np.load(path, allow_pickle=False) as arrays:
-            found = {name: arrays[name] for name in arrays.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        with zipfile.ZipFile(path) as archive:
+            found = _read_weights(path.name, archive, shapes)
+    except (OSError, ValueError, EOFError, RuntimeError, zipfile.BadZipFile) as error:
         raise BundleError(f"{path.name}: expected an .npz of plain arrays: {error}") from error
-    for name in sorted(expected.keys() ^ found.keys()):
-        raise BundleError(f"{path.name}: {name}: {'missing' if name in expected else 'no parameter of this model'}")
     for name, array in found.items():
-        if array.shape != tuple(expected[name].shape) or array.dtype != np.float32:
-            raise BundleError(
-                f"{path.name}: {name}: expected float32 of shape {tuple(expected[name].shape)},"
-                f" got {array.dtype} of {array.shape}"
-            )
         if not np.isfinite(array).all():
             raise BundleError(f"{path.name}: {name}: expected finite weights, got NaN or infinity")
     model.load_state_dict({name: torch.from_numpy(array) for name, array in found.items()})
+
+
+def _read_weights(
+    file: str, archive: zipfile.ZipFile, shapes: Mapping[str, tuple[int, ...]]
+) -> dict[str, npt.NDArray[np.float32]]:
+    """The arrays in *archive*, an .npz; what its headers say is compared before there is memory for it."""
+    infos = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
+    for name in sorted(shapes.keys() ^ infos.keys()):
+        raise BundleError(f"{file}: {name}: {'missing' if name in shapes else 'no parameter of this model'}")
+    if any(info.compress_type != zipfile.ZIP_STORED for info in infos.values()):
+        raise BundleError(f"{file}: expected arrays as they are, got compressed ones")
+    found = {}
+    for name, expected in shapes.items():
+        with archive.open(infos[name]) as member:
+            np.lib.format.read_magic(member)
+            shape, _, dtype = np.lib.format.read_array_header_1_0(member)  # numpy writes others for none of ours
+            if shape != expected or dtype != np.float32:
+                raise BundleError(f"{file}: {name}: expected float32 of shape {expected}, got {dtype} of {shape}")
+            member.seek(0)
+            found[name] = np.lib.format.read_array(member, allow_pickle=False)
+    return found

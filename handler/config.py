@@ -29,8 +29,10 @@ UNTIL_FORMAT_2 = "max_chars"
 #: Training settings that format 1 does not have, as it trained without them.
 SINCE_FORMAT_2: Mapping[str, object] = MappingProxyType({"corpus_shares": {}, "unannotated": {}, "perturbations": {}})
 
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-_VERSION = re.compile(r"\d{1,9}(\.\d{1,9}){0,2}")
+#: What a model may be called, and its versions: they become parts of paths and of URLs.
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+VERSION = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9}){0,2}")
+
 _LABEL = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}")
 
 
@@ -193,8 +195,8 @@ class BundleConfig:
         Raises:
             ConfigError: names the key and the value it got.
         """
-        _require(_NAME.fullmatch(self.name) is not None, "config", "name", "letters, digits, . _ and -", self.name)
-        _require(_VERSION.fullmatch(self.version) is not None, "config", "version", "N, N.N or N.N.N", self.version)
+        _require(NAME.fullmatch(self.name) is not None, "config", "name", "letters, digits, . _ and -", self.name)
+        _require(VERSION.fullmatch(self.version) is not None, "config", "version", "N, N.N or N.N.N", self.version)
         if self.calibration:
             labels = sorted(self.model.labels)
             found = sorted(self.calibration.offsets)
@@ -205,13 +207,15 @@ class BundleConfig:
         """Read *path*; an unknown key is an error, so a typo never becomes a default.
 
         Raises:
-            ConfigError: the file is missing, is no JSON object, or holds what the dataclasses refuse.
+            ConfigError: the file is missing or unreadable, is no JSON object, or holds what the dataclasses refuse.
         """
         try:
             document = json.loads(path.read_bytes(), object_pairs_hook=_distinct)
         except FileNotFoundError as error:
             raise ConfigError(f"{path.name}: missing") from error
-        except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+        except OSError as error:
+            raise ConfigError(f"{path.name}: cannot be read: {error.strerror}") from error
+        except (ValueError, RecursionError) as error:
             raise ConfigError(f"{path.name}: expected JSON: {error}") from error
         _require(isinstance(document, dict), path.name, "*", "an object", document)
         number = document.get("format")

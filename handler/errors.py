@@ -51,7 +51,7 @@ class TextTooLongError(RequestError):
 
 
 class RequestTooLargeError(RequestError):
-    """A request has more texts, or more code points in all of them, than one request may have."""
+    """A request has more texts, or code points in all of them, than one may have, or a reply of too many bytes."""
 
     status = 413
     code = "request_too_large"

@@ -99,9 +99,9 @@ class FeatureEncoder:
     """Turns sentences of words into a :class:`Batch`; remembers the latest words.
 
     ``max_word_chars`` bounds the characters of a word that are looked at: of a
-    longer one the first and the last halves of that.  Where the vectors have
-    subwords, these and the first look-up take the word as it stands, so that it
-    gets the vector that gensim gives it.
+    longer one the first and the last halves of that.  A word is looked up as it
+    stands behind its plain forms; where the vectors have subwords, before them,
+    and these take it as it stands, so that it gets the vector that gensim gives it.
     """
 
     def __init__(
@@ -170,14 +170,15 @@ class FeatureEncoder:
         plain = normalize(whole)
         seen = plain if len(plain) <= self._max_word_chars else plain[:half] + plain[-half:]
         ids = (self._char_ids.get(char, UNKNOWN) for char in seen)
-        row = self._vectors.find(word) if self._vectors.subwords and word != plain else -1
-        return WordFeatures(row if row >= 0 else self._vectors.look_up(plain), case_of(plain), (BEGIN, *ids, END))
+        exact = self._vectors.find(word) if word != plain else -1
+        row = exact if self._vectors.subwords and exact >= 0 else self._vectors.look_up(plain)
+        return WordFeatures(row if row >= 0 else exact, case_of(plain), (BEGIN, *ids, END))
 
 
 def char_vocabulary(words: Iterable[tuple[str, int]], min_count: int) -> list[str]:
-    """The characters that *words* (word, count) hold at least *min_count* times, sorted."""
+    """The characters that *words* (word, count) hold at least *min_count* times, sorted; no lone surrogates."""
     counts: dict[str, int] = {}
     for word, count in words:
         for char in normalize(word):
             counts[char] = counts.get(char, 0) + count
-    return sorted(char for char, count in counts.items() if count >= min_count)
+    return sorted(char for char, count in counts.items() if count >= min_count and not "\ud800" <= char <= "\udfff")

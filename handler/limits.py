@@ -26,6 +26,10 @@ MAX_EXPLAINED_CHARS = 2_000
 #: Tokens of a sentence that can be explained, at most.
 MAX_EXPLAINED_TOKENS = 128
 
+#: Bytes in one reply, at most, where texts are no longer than by default: what TorchServe takes unless it is told more,
+#: and over a longer one it ends the worker.  A list of two-letter names has replies of 24 bytes a character.
+USUAL_REPLY_BYTES = 6_553_500
+
 #: Characters that a batch takes beside one text as long as a text may be; about 20 s of the costliest on one core.
 SPARE_BATCH_CHARS = 200_000
 
@@ -60,6 +64,11 @@ class Limits(NamedTuple):
         """Characters that a batch takes, its first request aside."""
         return self.max_chars + SPARE_BATCH_CHARS
 
+    @property
+    def reply_bytes(self) -> int:
+        """Bytes in one reply, at most: in proportion to the longest text."""
+        return max(USUAL_REPLY_BYTES, -(-self.max_chars * USUAL_REPLY_BYTES // DEFAULT_MAX_CHARS))
+
     def for_explanations(self) -> Limits:
         """The limits of a request for explanations."""
         return Limits(min(self.max_chars, MAX_EXPLAINED_CHARS), " to be explained")
@@ -84,6 +93,17 @@ class Limits(NamedTuple):
         if num_chars > self.max_chars:
             raise RequestTooLargeError(
                 f"expected at most {self.max_chars} characters in a request{self.purpose}, got {num_chars}"
+            )
+
+    def check_reply(self, body: str) -> None:
+        """Do nothing when *body*, JSON in ASCII, is short enough for a reply.
+
+        Raises:
+            RequestTooLargeError: it is not.
+        """
+        if len(body) > self.reply_bytes:
+            raise RequestTooLargeError(
+                f"expected a request whose reply has at most {self.reply_bytes} bytes, got one with {len(body)}"
             )
 
 

@@ -8,6 +8,7 @@ understood too.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import NamedTuple
@@ -23,6 +24,10 @@ _FORMS = (
     'expected a text/plain body, {"text": "..."}, {"texts": ["...", ...]}, {"instances": [...]} or {"inputs": [...]}'
 )
 _FORM_TYPES = {"application/x-www-form-urlencoded", "multipart/form-data"}
+_CHARSETS = {"utf-8", "utf8", "us-ascii", "ascii"}
+
+#: A parameter of a Content-Type (RFC 9110, 5.6.6), its name and its value, perhaps in quotes.
+_PARAMETER = re.compile(r""";[ \t]*([\w!#$%&'*+.^`|~-]+)=("[^"]*"|[\w!#$%&'*+.^`|~-]+)""", re.ASCII)
 
 #: The key that tells a form of JSON from the others.
 _KEYS = ("text", "texts", "instances", "inputs")
@@ -75,11 +80,11 @@ def _document(row: Mapping[str, object], headers: RequestHeaders) -> Mapping[str
     if headers.content_encoding and headers.content_encoding.strip().lower() not in {"", "identity"}:
         raise UnsupportedMediaTypeError("expected no Content-Encoding but identity, got another one")
     media_type, charset = _media_type(headers.content_type)
-    if media_type in _FORM_TYPES or not row.keys() & {"body", "data"}:
+    if media_type in _FORM_TYPES or headers.is_grpc or not row.keys() & {"body", "data"}:
         return _part(row)
     if media_type not in {"", "text/plain", "application/json"}:
         raise UnsupportedMediaTypeError("expected Content-Type text/plain or application/json, got another one")
-    if charset not in {"", "utf-8", "utf8", "us-ascii"}:
+    if charset not in _CHARSETS:
         raise UnsupportedMediaTypeError("expected charset utf-8, got another one")
     body = _decoded(row["body"] if "body" in row else row["data"])
     if not media_type and not body:
@@ -91,9 +96,9 @@ def _document(row: Mapping[str, object], headers: RequestHeaders) -> Mapping[str
 
 @lru_cache(maxsize=32)
 def _media_type(content_type: str) -> tuple[str, str]:
-    """The media type and the charset in the header *content_type*, in small letters; empty where it has none."""
-    media_type, _, parameters = content_type.partition(";")
-    return media_type.strip().lower(), parameters.partition("charset=")[2].strip('" ').lower()
+    """The media type, or an empty string, and the charset in the header *content_type*, in small letters."""
+    parameters = {name.lower(): value.strip('"').lower() for name, value in _PARAMETER.findall(content_type)}
+    return content_type.partition(";")[0].strip().lower(), parameters.get("charset", "utf-8")
 
 
 def _part(row: Mapping[str, object]) -> Mapping[str, object]:

@@ -81,7 +81,9 @@ class Tagger:
                 entities[i].append(Entity(texts[i][start:end], label, start, end, score))
         return list(map(TaggedText, entities, num_tokens, num_unseen))
 
-    def explain(self, text: str, entities: Sequence[Entity]) -> list[list[TokenWeight]]:
+    def explain(
+        self, text: str, entities: Sequence[Entity], is_wanted: Callable[[], bool] = lambda: True
+    ) -> list[list[TokenWeight]]:
         """For each of *entities*, found in *text* by :meth:`tag` and in text order, what its sentence's tokens weigh.
 
         Erasure (Li, Monroe and Jurafsky 2016, "Understanding Neural Networks through Representation Erasure"): each
@@ -90,6 +92,7 @@ class Tagger:
 
         Raises:
             TextTooLongError: a sentence with one of *entities* has more than ``MAX_EXPLAINED_TOKENS`` tokens.
+            NotWantedError: *is_wanted*, asked before each sentence with one of *entities*, said no.
         """
         sentences = split_sentences(text)
         starts = [sentence[0].start for sentence in sentences]
@@ -103,6 +106,8 @@ class Tagger:
             check_explained_sentence(len(sentences[place]))
         explained = []
         for place, spans in spans_of.items():
+            if not is_wanted():
+                raise NotWantedError
             weights = self._erasure_weights([token.text for token in sentences[place]], spans)
             explained += [
                 [TokenWeight(*token, weight) for token, weight in zip(sentences[place], of_span, strict=True)]

@@ -15,6 +15,7 @@ MAX_CHARS_VARIABLE: Final = "NERSERVE_MAX_CHARS"
 USUAL_MAX_CHARS: Final = 100_000
 LARGEST_MAX_CHARS: Final = 1_000_000
 USUAL_REQUEST_BYTES: Final = 1_048_576
+USUAL_RESPONSE_BYTES: Final = 6_553_500
 
 _HEAP_MIB: Final = 256
 _COPIES: Final = 48
@@ -25,13 +26,15 @@ _UNITS: Final = {"": 1, "k": 2**10, "m": 2**20, "g": 2**30}
 def max_chars_of(environ: Mapping[str, str], option: int | None = None) -> int:
     """Characters in a text: *option* (``--max-chars``) if given, else the variable in *environ*, else the usual ones.
 
-    Raises ConfigFileError for anything but a whole number in the range, an empty variable included.
+    A variable without anything but spaces counts as none.  Raises ConfigFileError for anything but a whole number in
+    the range.
     """
     name, value = ("--max-chars", str(option)) if option is not None else (MAX_CHARS_VARIABLE, None)
-    value = environ.get(MAX_CHARS_VARIABLE, str(USUAL_MAX_CHARS)) if value is None else value
-    is_number = value.isascii() and value.isdigit() and len(value) <= len(str(LARGEST_MAX_CHARS))
-    if not is_number or not 1 <= int(value) <= LARGEST_MAX_CHARS:
-        raise ConfigFileError(f"{name}: expected a number of characters from 1 to {LARGEST_MAX_CHARS}, got {value!r}")
+    value = environ.get(MAX_CHARS_VARIABLE, "").strip() or str(USUAL_MAX_CHARS) if value is None else value
+    if not re.fullmatch(r"[0-9]{1,7}", value) or not 1 <= int(value) <= LARGEST_MAX_CHARS:
+        raise ConfigFileError(
+            f"{name}: expected a number of characters from 1 to {LARGEST_MAX_CHARS}, got {value[:40]!r}"
+        )
     return int(value)
 
 
@@ -44,11 +47,20 @@ def max_request_bytes(max_chars: int) -> int:
     return max(USUAL_REQUEST_BYTES, -(-max_chars * USUAL_REQUEST_BYTES // USUAL_MAX_CHARS))
 
 
+def max_response_bytes(max_chars: int) -> int:
+    """Bytes in a reply that go with *max_chars*, likewise; workers reckon the same and refuse what would need more.
+
+    >>> max_response_bytes(1_000), max_response_bytes(100_000), max_response_bytes(1_000_000)
+    (6553500, 6553500, 65535000)
+    """
+    return max(USUAL_RESPONSE_BYTES, -(-max_chars * USUAL_RESPONSE_BYTES // USUAL_MAX_CHARS))
+
+
 def with_heap(jvm_options: Sequence[str], max_chars: int) -> list[str]:
     """*jvm_options* with a larger heap where longer requests need one; one that is large enough stays.
 
     A request is in the JVM three times (as it came, as a job, in a batch), and the site has 16 under way.  ``-Xmx``
-    bounds the buffers outside the heap as well.
+    bounds the buffers outside the heap as well.  Replies fit into the same room: twelve of the longest at once did.
 
     >>> with_heap(["-Xmx256m"], 100_000), with_heap(["-Xmx256m"], 1_000_000), with_heap(["-Xmx2g"], 1_000_000)
     (['-Xmx256m'], ['-Xmx256m', '-Xmx688m'], ['-Xmx2g'])

@@ -163,7 +163,7 @@ class WebConfig:
     def from_env(cls, environ: Mapping[str, str] | None = None) -> WebConfig:
         """Read the ``NERSERVE_...`` variables of *environ*, by default the process's; what is not set has its default.
 
-        Raises ConfigError for a value that is there but wrong, an empty one included.
+        Raises ConfigError for a value that is there but wrong, an empty one included but for ``NERSERVE_MAX_CHARS``.
 
         >>> WebConfig.from_env({"NERSERVE_MODELS": "en, de"}).models
         ('en', 'de')
@@ -184,10 +184,18 @@ def _read(name: str, value: str) -> Any:
         return Path(value)
     kinds = {field.name: str(field.type) for field in fields(WebConfig)}
     if kinds[name] == "int":
-        return _number(name, value, int, "a whole number")
+        return _number(name, value, _max_chars if name == "max_chars" else int, "a whole number")
     if kinds[name].startswith("float"):
         return _number(name, value, float, "a number of seconds")
     return value
+
+
+def _max_chars(value: str) -> int:
+    """The longest text, read as ``nerserve up`` and the workers read it: blank is as good as not set."""
+    digits = value.strip() or str(WebConfig.max_chars)
+    if not re.fullmatch(r"[0-9]{1,7}", digits):
+        raise ValueError("expected up to seven digits")
+    return int(digits)
 
 
 def _number(name: str, value: str, kind: Callable[[str], float], expected: str) -> float:

@@ -102,8 +102,8 @@ FAILURES: Final = (
     Failure(
         413, "request_too_large", _BOTH,
         "expected at most {max_texts} texts in a request, got {too_many_texts}",
-        "Too many bytes, texts, or characters in all texts together. Send fewer texts in a request; the message "
-        "names the limit.",
+        "Too many bytes, texts, or characters in all texts together, or a reply of too many bytes. Send less in a "
+        "request; the message names the limit.",
     ),
     Failure(
         415, "unsupported_media_type", _BOTH,
@@ -208,8 +208,8 @@ def error_body(failure: Failure, limits: Limits) -> Json:
 TEXT: Final = "Barack Obama was born in Hawaii."
 MODEL: Final = {"name": "en", "version": "1.0", "digest": "sha256:" + "5f3c" * 16}
 ENTITIES: Final = [
-    {"text": "Barack Obama", "label": "PER", "start": 0, "end": 12, "score": 0.88969},
-    {"text": "Hawaii", "label": "LOC", "start": 25, "end": 31, "score": 0.981171},
+    {"text": "Barack Obama", "label": "PER", "start": 0, "end": 12, "score": 0.850449},
+    {"text": "Hawaii", "label": "LOC", "start": 25, "end": 31, "score": 0.98467},
 ]
 TEXT_REPLY: Final = {"model": MODEL, "entities": ENTITIES}
 ROW_ERROR: Final = {"error": {"code": "malformed_request", "message": "expected a text to be a string"}}

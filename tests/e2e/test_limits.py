@@ -8,7 +8,7 @@ import requests
 from archive.build import build_mar
 from tests.e2e.instance import Up
 
-RAISED = 150_000
+RAISED = 300_000
 #: Of a common shape, so that offsets tell whether all of the text was read.
 SENTENCE = "Nothing of the kind was found here, a spokesman said on Tuesday. "
 NAME = "Barack Obama"
@@ -108,7 +108,18 @@ def test_the_characters_of_all_texts_together_have_the_same_limit(url_and_limit)
     assert str(limit) in too_many.json()["error"]["message"].replace(",", "")
 
 
-@pytest.mark.parametrize(("limit", "num_bytes"), [("default", 1_048_576), ("raised", 1_572_864)])
+def test_a_text_of_nothing_but_entities_is_answered_however_long_the_reply(url_and_limit):
+    url, limit = url_and_limit
+
+    reply = requests.post(url, json={"text": "UK\n" * (limit // 3)}, timeout=120)
+
+    assert reply.status_code == 200, reply.text[:500]
+    assert len(reply.content) > 23 * limit  # with the raised limit, more than TorchServe takes unless it is told
+    entities = reply.json()["entities"]
+    assert [entity["start"] for entity in entities] == list(range(0, limit - limit % 3, 3))
+
+
+@pytest.mark.parametrize(("limit", "num_bytes"), [("default", 1_048_576), ("raised", 3_145_728)])
 def test_torchserve_takes_bodies_of_the_size_that_follows_and_no_larger_ones(request, limit, num_bytes):
     nerserve = request.getfixturevalue({"default": "served", "raised": "raised"}[limit])
     url = f"{nerserve.inference}/predictions/en"

@@ -167,9 +167,28 @@ def test_a_model_that_loads_but_does_not_fit_is_not_put_in_place(tiny_bundle, tm
     assert list((tmp_path / "store").iterdir()) == []
 
 
-def test_a_name_that_torchserve_refuses_is_refused_with_its_reason(tiny_bundle, tmp_path):
-    with pytest.raises(ArchiveError, match="torch-model-archiver failed"):
-        build_mar(tiny_bundle, tmp_path, name="-x y")
+@pytest.mark.parametrize(
+    ("given", "problem"),
+    [
+        ({"name": "-x y"}, r"config\.name: expected letters, digits, \. _ and -, got '-x y'"),
+        ({"name": "../x"}, r"config\.name: expected .* got '\.\./x'"),
+        ({"version": "2/0"}, r"config\.version: expected N, N\.N or N\.N\.N, got '2/0'"),
+        ({"version": "\u0662"}, r"config\.version: expected N"),
+    ],
+)
+def test_a_name_or_version_that_is_none_is_refused(tiny_bundle, tmp_path, given, problem):
+    with pytest.raises(ArchiveError, match=problem):
+        build_mar(tiny_bundle, tmp_path / "store", **given)
+
+    assert not (tmp_path / "store").exists()
+
+
+def test_what_torch_model_archiver_says_is_passed_on(tiny_bundle, tmp_path, monkeypatch):
+    (tmp_path / "model_archiver.py").write_text("raise SystemExit('no disk today')\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+
+    with pytest.raises(ArchiveError, match="torch-model-archiver failed with exit code 1: no disk today"):
+        build_mar(tiny_bundle, tmp_path / "store")
 
 
 def test_our_model_config_says_what_torchserve_needs():
@@ -212,6 +231,36 @@ def test_a_failure_is_one_line_and_exit_code_1(tmp_path, capsys, command, missin
     error = capsys.readouterr().err.splitlines()
     assert len(error) == 1
     assert missing in error[0]
+
+
+@pytest.fixture
+def elsewhere(tmp_path, monkeypatch):
+    """An empty working directory."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        ({"bundle": "README.md"}, "README.md: config.json: cannot be read: Not a directory"),
+        ({"--model-config": "nope.yaml"}, "nope.yaml: cannot be read: No such file or directory"),
+        ({"--model-config": "."}, ".: cannot be read: Is a directory"),
+        ({"--out": "README.md"}, "README.md: expected a folder to write to: File exists"),
+        ({"--out": "README.md/store"}, "README.md/store: expected a folder to write to: Not a directory"),
+        ({"--version": "2/0"}, "config.version: expected N, N.N or N.N.N, got '2/0'"),
+    ],
+    ids=str,
+)
+def test_an_ordinary_mistake_is_one_line(tiny_bundle, elsewhere, capsys, change, problem):
+    (elsewhere / "README.md").touch()
+    bundle, *options = [word for option in ({"bundle": tiny_bundle} | change).items() for word in option][1:]
+
+    assert run("archive", bundle, *options) == 1
+
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert error.startswith("nerserve archive: ")
+    assert error.endswith(problem)
 
 
 def test_a_model_config_of_ones_own_is_taken_by_the_command(tiny_bundle, tmp_path):

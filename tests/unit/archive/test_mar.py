@@ -3,6 +3,7 @@
 import contextlib
 import io
 import json
+import struct
 import zipfile
 
 import pytest
@@ -94,6 +95,13 @@ def twice(data):
     return data.replace(b"MANIFEST.jso2", b"MANIFEST.json")
 
 
+def lying(data, num_bytes):
+    """The zip *data* with *num_bytes* in its directory as the size of each file."""
+    entries = data.split(b"PK\x01\x02")
+    size = struct.pack("<I", num_bytes)
+    return b"PK\x01\x02".join([entries[0], *(entry[:20] + size + entry[24:] for entry in entries[1:])])
+
+
 @pytest.mark.parametrize(
     ("data", "problem"),
     [
@@ -101,6 +109,10 @@ def twice(data):
         (zip_of([("readme.txt", b"hi")]), r"no TorchServe archive: MAR-INF/MANIFEST\.json is missing"),
         (zip_of(FILES.items()), r"no archive of nerserve's: MAR-INF/digests\.json is missing"),
         (zip_of(FILES.items(), zipfile.ZIP_DEFLATED), "its files are compressed"),
+        (lying(zip_of(FILES.items(), zipfile.ZIP_DEFLATED), 10), "its files are compressed"),
+        (lying(zip_of(FILES.items(), zipfile.ZIP_BZIP2), 10), "its files are compressed"),
+        (lying(zip_of(FILES.items()), 1_000_000), "damaged: it is shorter than the files that it names"),
+        (lying(zip_of(FILES.items()), 1), "damaged"),
         (twice(zip_of([*FILES.items(), ("MAR-INF/MANIFEST.jso2", b"")])), "a name stands twice"),
         (zip_of([("../evil", b""), *FILES.items()]), "leads out of the archive"),
         (zip_of([("/evil", b""), *FILES.items()]), "leads out of the archive"),
@@ -109,7 +121,19 @@ def twice(data):
         (zip_of([*FILES.items(), (mar.DIGESTS, b"{}")]), r"MAR-INF/MANIFEST\.json: expected no such file"),
         (zip_of([*FILES.items(), (mar.DIGESTS, b'{"x": "sha256:0"}')]), r"MANIFEST\.json: expected no such file"),
         (mar.pack({**FILES, mar.MANIFEST: b"{"}), r"MANIFEST\.json: expected JSON"),
+        (mar.pack({**FILES, mar.MANIFEST: b"[" * 100_000}), r"MANIFEST\.json: expected JSON"),
+        (mar.pack({**FILES, mar.MANIFEST: b"9" * 5_000}), r"MANIFEST\.json: expected JSON"),
         (mar.pack({**FILES, mar.MANIFEST: b'{"model": 1}'}), "expected a model with modelName"),
+        (
+            mar.pack({**FILES, mar.MANIFEST: manifest(modelName="../../tmp/x")}),
+            "modelName: expected letters, digits, . _ and -, got '../../tmp/x'",
+        ),
+        (mar.pack({**FILES, mar.MANIFEST: manifest(modelName="")}), "modelName: expected .*, got ''"),
+        (
+            mar.pack({**FILES, mar.MANIFEST: manifest(modelVersion="2/0")}),
+            r"modelVersion: expected N, N\.N or N\.N\.N, got '2/0'",
+        ),
+        (mar.pack({**FILES, mar.MANIFEST: manifest(modelVersion="\u0661")}), "modelVersion: expected N"),
         (mar.pack({**FILES, mar.MANIFEST: manifest(modelVersion=1)}), "expected a model with modelName"),
         (
             mar.pack({**FILES, mar.MANIFEST: manifest(handler="other.py")}),

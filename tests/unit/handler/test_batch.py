@@ -1,15 +1,16 @@
 """Which requests of a batch are taken, and when."""
 
 import json
-from unittest import mock
+from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from handler.batch import BatchWorker
 from handler.limits import Limits
-from handler.network import Network
 from handler.request_headers import RequestHeaders
 from handler.tagger import Tagger
+from handler.vectors import WordVectors
 
 MODEL = {"name": "tiny", "version": "1.0", "digest": "sha256:abc123"}
 JSON = RequestHeaders(content_type="application/json")
@@ -84,21 +85,66 @@ def test_an_answer_that_comes_too_late_is_none(tagger, explain):
     assert statuses(BatchWorker(tagger, MODEL, Limits(), now=Clock()).answer(rows)) == [504, 200]
 
 
-@pytest.mark.parametrize(
-    "text", ["Obama saw Paris .\n\n" * 5_000, "apple " * 16_000], ids=["many sentences", "one sentence"]
-)
-def test_work_on_a_text_ends_soon_after_its_deadline_and_its_neighbour_is_answered(tagger, text):
-    neighbour = ({"body": b"Obama saw Paris"}, RequestHeaders())
-    clock = Clock()
-    worker = BatchWorker(tagger, MODEL, Limits(), now=clock)
+class CountingVectors(WordVectors):
+    """Vectors that count the words looked up in them: what the network works on, but for words that it remembers."""
 
-    with mock.patch.object(Network, "_slots_of", autospec=True, side_effect=Network._slots_of) as passes:
-        late, answered = worker.answer([({"body": text.encode()}, RequestHeaders(deadline=4.5)), neighbour]).answers
+    num_asked = 0
+
+    def look_up(self, word):
+        self.num_asked += 1
+        return super().look_up(word)
+
+
+@pytest.mark.parametrize("between", [" . ", ".\n\n", " "], ids=["sentences", "paragraphs", "one sentence"])
+def test_work_on_a_text_ends_soon_after_its_deadline_and_its_neighbour_is_answered(make_bundle, between):
+    text = between.join(f"w{i}" for i in range(12_000))
+    neighbour = ({"body": b"Obama saw Paris"}, RequestHeaders())
+    bundle = make_bundle()
+    vectors = CountingVectors.new(["paris", "obama"], np.eye(2, 6, dtype=np.float32), "int8")
+    tagger = Tagger(replace(bundle, vectors=vectors))
+    worker = BatchWorker(tagger, MODEL, Limits(), now=Clock())
+
+    late, answered = worker.answer([({"body": text.encode()}, RequestHeaders(deadline=4.5)), neighbour]).answers
 
     assert (late.status, late.code) == (504, "deadline_exceeded")
+    assert vectors.num_asked < 6_000
     (alone,) = BatchWorker(tagger, MODEL, Limits()).answer([neighbour]).answers
     assert answered.body == alone.body
-    assert sum(len(call.args[1]) for call in passes.call_args_list) < 6_000
+
+
+@pytest.mark.parametrize("looks", [1, 30, 97])
+@pytest.mark.parametrize("form", ["text", "texts"])
+def test_an_explanation_ends_soon_after_its_deadline_and_its_neighbour_is_answered(tagger, form, looks):
+    sentences = ["Obama saw Paris ."] * 100
+    row = {"body": json.dumps({form: "\n\n".join(sentences) if form == "text" else sentences}).encode()}
+    neighbour = ({"body": b"Obama saw Paris"}, RequestHeaders(explain=True))
+    until_tagged = Clock()
+    BatchWorker(tagger, MODEL, Limits(), now=until_tagged).answer([(row, JSON), neighbour])
+    headers = JSON._replace(explain=True, deadline=until_tagged.seconds + looks)
+
+    late, answered = BatchWorker(tagger, MODEL, Limits(), now=Clock()).answer([(row, headers), neighbour]).answers
+
+    assert tagger.tag(sentences[:1])[0]
+    assert (late.status, late.code) == (504, "deadline_exceeded")
+    (alone,) = BatchWorker(tagger, MODEL, Limits()).answer([neighbour]).answers
+    assert (answered.status, answered.body) == (200, alone.body)
+
+
+def test_a_request_with_a_reply_that_torchserve_would_not_take_is_refused_in_the_form_that_it_had(make_bundle):
+    worker = BatchWorker(Tagger(make_bundle(scheme="BIO", seed=1)), MODEL, Limits())  # every comma is an entity to it
+    plain = RequestHeaders()
+    protocol = {"body": json.dumps({"instances": ["," * 50_000] * 2}).encode()}
+
+    largest, larger = worker.answer([({"body": b"," * n}, plain) for n in (90_000, 100_000)]).answers
+    of_protocol, neighbour = worker.answer([(protocol, JSON), ({"body": b","}, plain)]).answers
+
+    assert largest.status == 200
+    assert 6_000_000 < len(largest.body.encode()) <= 6_553_500  # the default of its max_response_size
+    assert (larger.status, larger.code, larger.codes) == (413, "request_too_large", {"request_too_large": 1})
+    assert "at most 6553500 bytes" in json.loads(larger.body)["error"]["message"]
+    assert of_protocol.status == 413
+    assert json.loads(of_protocol.body)["error"].startswith("request_too_large: expected")
+    assert (neighbour.status, len(json.loads(neighbour.body)["entities"])) == (200, 1)
 
 
 def test_a_sentence_too_long_to_explain_fails_in_its_place(tagger):

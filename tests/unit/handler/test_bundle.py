@@ -1,10 +1,13 @@
 """A bundle on disk: whole or refused, the file at fault named."""
 
+import io
 import json
 import shutil
 import subprocess
 import sys
 import time
+import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -97,6 +100,32 @@ def test_what_is_no_bundle_is_not_replaced(make_bundle, tmp_path, there):
     assert list(tmp_path.iterdir()) == [precious]
 
 
+@pytest.mark.parametrize("there", ["a bundle", "an empty folder", "nothing"])
+def test_a_bundle_is_saved_behind_a_symbolic_link(make_bundle, tmp_path, there):
+    target, link = tmp_path / "target", tmp_path / "link"
+    if there == "a bundle":
+        make_bundle(seed=8).save(target)
+    if there == "an empty folder":
+        target.mkdir()
+    link.symlink_to(target, target_is_directory=True)
+
+    saved = make_bundle().save(link)
+
+    assert link.is_symlink()
+    assert Bundle.load(target).digest == saved.digest
+    assert set(tmp_path.iterdir()) == {target, link}
+
+
+@pytest.mark.parametrize("name", [".", "../tiny", "inner/.."])
+def test_a_bundle_is_saved_where_one_stands(folder, make_bundle, monkeypatch, name):
+    (folder / "inner").mkdir()
+    monkeypatch.chdir(folder)
+
+    saved = make_bundle(seed=8).save(Path(name))
+
+    assert Bundle.load(folder).digest == saved.digest
+
+
 def test_an_empty_folder_may_become_a_bundle(make_bundle, tmp_path):
     (tmp_path / "empty").mkdir()
 
@@ -171,7 +200,7 @@ def save_weights(path, change):
         ),
         (lambda w: w.update({"linear.bias": np.zeros(9)}), r"linear.bias: expected float32 .* got float64"),
         (lambda w: w.update({"linear.bias": np.full(9, np.nan, np.float32)}), "linear.bias: expected finite weights"),
-        (lambda w: w.update({"linear.bias": np.array([{}] * 9)}), "expected an .npz of plain arrays"),
+        (lambda w: w.update({"linear.bias": np.array([{}] * 9)}), "linear.bias: expected float32 .* got object"),
     ],
 )
 def test_weights_that_do_not_fit_are_refused_by_name(folder, change, problem):
@@ -182,10 +211,51 @@ def test_weights_that_do_not_fit_are_refused_by_name(folder, change, problem):
         Bundle.load(folder)
 
 
+def header_of(shape):
+    """A .npy file that says it has float32 of *shape*, with nothing behind the header."""
+    file = io.BytesIO()
+    np.lib.format.write_array_header_1_0(file, {"descr": "<f4", "fortran_order": False, "shape": shape})
+    return file.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        (header_of((10**14,)), r"linear\.bias: expected float32 of shape \(9,\), got float32 of \(100000000000000,\)"),
+        (header_of((9,)), r"expected an \.npz of plain arrays"),
+        (b"no array", r"expected an \.npz of plain arrays"),
+        (b"\x93NUMPY\x02\x00\xff\xff\xff\xff", r"expected an \.npz of plain arrays"),
+    ],
+    ids=["huge", "cut off", "no array", "long header"],
+)
+def test_weights_get_no_memory_before_what_they_say_is_compared(folder, content, problem):
+    with zipfile.ZipFile(folder / "weights.npz") as archive:
+        entries = {name: archive.read(name) for name in archive.namelist()}
+    assert "linear.bias.npy" in entries
+    with zipfile.ZipFile(folder / "weights.npz", "w") as archive:
+        for name, array in (entries | {"linear.bias.npy": content}).items():
+            archive.writestr(name, array)
+    reseal(folder)
+
+    with pytest.raises(BundleError, match=rf"weights\.npz: {problem}"):
+        Bundle.load(folder)
+
+
+def test_compressed_weights_are_refused(folder):
+    with np.load(folder / "weights.npz") as arrays:
+        np.savez_compressed(folder / "weights.npz", **arrays)
+    reseal(folder)
+
+    with pytest.raises(BundleError, match=r"weights\.npz: expected arrays as they are, got compressed ones"):
+        Bundle.load(folder)
+
+
 @pytest.mark.parametrize(
     ("vocab", "problem"),
     [
         ("{", "expected JSON"),
+        ("9" * 5000, "expected JSON"),
+        ("[" * 100_000, "expected JSON"),
         ("[]", 'expected an object with the one key "chars"'),
         ('{"chars": [], "words": []}', 'expected an object with the one key "chars"'),
         ('{"chars": "abc"}', "expected a list of single characters"),

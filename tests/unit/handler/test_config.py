@@ -175,6 +175,7 @@ def test_no_calibration_is_made_of_what_cannot_be_right(slope, offset, problem):
         (b"\xff", "expected JSON"),
         (b"[]", "expected an object"),
         (b"[" * 100_000, "expected JSON"),
+        (b'{"format": ' + b"9" * 5000 + b"}", "expected JSON"),
         (b'{"format": 1, "format": 1}', "'format' stands twice"),
     ],
     ids=lambda value: repr(value)[:20],
@@ -190,6 +191,16 @@ def test_a_file_that_is_no_object_is_refused(tmp_path, content, problem):
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(ConfigError, match=r"config\.json: missing"):
         BundleConfig.load(tmp_path / "config.json")
+
+
+def test_a_file_that_cannot_be_read_is_named_with_the_reason(tmp_path):
+    (tmp_path / "config.json").mkdir()
+    (tmp_path / "README.md").touch()
+
+    with pytest.raises(ConfigError, match=r"config\.json: cannot be read: Is a directory"):
+        BundleConfig.load(tmp_path / "config.json")
+    with pytest.raises(ConfigError, match=r"config\.json: cannot be read: Not a directory"):
+        BundleConfig.load(tmp_path / "README.md" / "config.json")
 
 
 def test_defaults_fill_in_only_where_they_are_given():

@@ -51,6 +51,15 @@ def test_with_subwords_a_word_is_first_looked_for_as_it_stands(with_subwords):
     assert batch.vectors.tolist() == [[3, 4], [1, 2]]
 
 
+@pytest.mark.parametrize("word", ["a\u200cb", "l\u2019a", "cafe\u0301"])
+def test_without_subwords_a_word_is_looked_for_as_it_stands_where_its_plain_forms_are_not_there(word):
+    vectors = WordVectors.new(["ab", word], np.array([[1, 2], [3, 4]], np.float32), "float16")
+    encoder = FeatureEncoder(vectors=vectors, chars=CHARS, max_word_chars=4)
+
+    assert encoder.word_features(word).row == (0 if word == "a\u200cb" else 1)
+    assert encoder.word_features("a\u200db").row == 0
+
+
 def test_a_word_of_any_length_has_subwords(with_subwords):
     assert with_subwords.batch([["x" * 64_000]]).vectors.tolist() == [[0, 5]]
 

@@ -75,6 +75,19 @@ def test_other_parts_are_refused(row, headers):
     assert refused(read(row, headers)) == (415, "unsupported_media_type")
 
 
+@pytest.mark.parametrize("name", ["body", "data"])
+@pytest.mark.parametrize("content", [b"Paris", b'{"text": "Paris"}'])
+def test_over_grpc_no_part_is_a_body_of_no_type(name, content):
+    assert refused(read({name: content}, RequestHeaders(is_grpc=True))) == (415, "unsupported_media_type")
+
+
+@pytest.mark.parametrize("name", ["text", "json"])
+def test_over_grpc_the_part_says_what_it_is(name):
+    request = read({name: b'{"text": "Paris"}'}, RequestHeaders(is_grpc=True))
+
+    assert request.texts == [{"text": '{"text": "Paris"}', "json": "Paris"}[name]]
+
+
 def test_a_form_with_a_field_named_body_is_no_body():
     assert refused(read({"body": b"Paris"}, FORM)) == (415, "unsupported_media_type")
 

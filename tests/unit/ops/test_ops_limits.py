@@ -5,6 +5,10 @@ import pytest
 from ops.errors import ConfigFileError
 from ops.limits import max_chars_of, max_request_bytes, with_heap
 
+#: What NERSERVE_MAX_CHARS may say, the same in every part that reads it, and what none of them takes.
+RIGHT = {"": 100_000, " \t": 100_000, "1": 1, " 5000 ": 5_000, "0000007": 7, "1000000": 1_000_000}
+WRONG = ["0", "-1", "+5", "1000001", "00000001", "1e5", "1_000", "5 000", "\u0663", "\uff15", "many", "9" * 5000]
+
 
 def test_the_option_wins_over_the_variable_and_the_variable_over_the_usual():
     environ = {"NERSERVE_MAX_CHARS": "200"}
@@ -12,7 +16,12 @@ def test_the_option_wins_over_the_variable_and_the_variable_over_the_usual():
     assert (max_chars_of(environ, 300), max_chars_of(environ), max_chars_of({})) == (300, 200, 100_000)
 
 
-@pytest.mark.parametrize("value", ["0", "-1", "1000001", "1e5", "100_000", " 7", "", "many", "\u0667", "9" * 5000])
+@pytest.mark.parametrize(("value", "max_chars"), RIGHT.items())
+def test_a_number_may_have_spaces_around_it_and_a_blank_is_as_good_as_none(value, max_chars):
+    assert max_chars_of({"NERSERVE_MAX_CHARS": value}) == max_chars
+
+
+@pytest.mark.parametrize("value", WRONG)
 def test_a_wrong_number_is_refused_by_the_name_of_its_setting(value):
     with pytest.raises(ConfigFileError, match="NERSERVE_MAX_CHARS: expected a number of characters from 1 to 1000000"):
         max_chars_of({"NERSERVE_MAX_CHARS": value})
