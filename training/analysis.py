@@ -57,8 +57,8 @@ def tag_corpus(tagger: Tagger, sentences: Sequence[Sentence], name: str) -> list
     """*Sentences* with what *tagger* finds in them; labels that the corpus never annotates are left out."""
     annotated = set(label_set(sentences))
     return [
-        Tagged(words, gold, tuple(entity for entity in found if entity.span.label in annotated))
-        for (words, gold), found in zip(sentences, tag_sentences(tagger, sentences, name=name), strict=True)
+        Tagged(sentence.words, sentence.spans, tuple(entity for entity in found if entity.span.label in annotated))
+        for sentence, found in zip(sentences, tag_sentences(tagger, sentences, name=name), strict=True)
     ]
 
 
@@ -75,9 +75,9 @@ def surface_forms(sentences: Iterable[Sentence]) -> SurfaceForms:
     {('New', 'York'): {'LOC'}}
     """
     forms: dict[tuple[str, ...], set[str]] = {}
-    for words, spans in sentences:
-        for start, end, label in spans:
-            forms.setdefault(words[start:end], set()).update(label.split(OR))
+    for sentence in sentences:
+        for start, end, label in sentence.spans:
+            forms.setdefault(sentence.words[start:end], set()).update(label.split(OR))
     return forms
 
 

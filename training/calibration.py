@@ -38,11 +38,10 @@ _Array = NDArray[np.float64]
 
 
 class Prediction(NamedTuple):
-    """A predicted entity: its score, its label, its length in tokens, and whether the corpus has it."""
+    """A predicted entity: its score, its label, and whether the corpus has it."""
 
     score: float
     label: str
-    length: int
     correct: bool
 
 
@@ -58,11 +57,7 @@ class Bin(NamedTuple):
 
 def predictions(tagged: Iterable[Tagged]) -> list[Prediction]:
     """All entities that were found in *tagged*, in order."""
-    return [
-        Prediction(score, span.label, span.end - span.start, span in gold)
-        for _, gold, found in tagged
-        for span, score in found
-    ]
+    return [Prediction(score, span.label, span in gold) for _, gold, found in tagged for span, score in found]
 
 
 def with_scores(tagged: Iterable[Tagged], calibration: Calibration | None) -> list[Tagged]:
@@ -137,7 +132,7 @@ def fit(corpora: Sequence[Sequence[Prediction]], labels: Sequence[str]) -> Calib
     weights = np.concatenate([np.full(len(corpus), 1 / (len(corpus) * len(large))) for corpus in large])  # (N,)
     correct = np.array([prediction.correct for prediction in found], dtype=float)
     features = np.array(  # (N, 1 + number of labels)
-        [[log_odds(score), *(label == other for other in labels)] for score, label, _, _ in found], dtype=float
+        [[log_odds(score), *(label == other for other in labels)] for score, label, _ in found], dtype=float
     )
     no_change = np.array([1.0] + [0.0] * len(labels))
     prior = _PRIOR_SPANS * np.square(weights).sum()  # the inverse of the effective number of entities (Kish 1965)

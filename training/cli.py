@@ -14,6 +14,10 @@ from typing import Any
 
 from handler.config import PERTURBATION_SHARES
 
+#: What requirements/train.in brings, and the command that installs it.
+_PACKAGES = frozenset({"gensim", "jinja2", "matplotlib", "numpy", "scipy", "tqdm"})
+_INSTALL = "scripts/install serve web archive train"
+
 _TRAIN_EXAMPLE = """\
 examples:
   nerserve train --train news.conll --dev news-dev.conll --vectors glove.6B.100d.txt --out models/news
@@ -21,7 +25,7 @@ examples:
   nerserve train ... --out models/news --seeds 1 2 3     how good is it on average?
   nerserve archive models/news && nerserve up --models news                  serve it
 
-Files of words and tags have the tag last on each line (IOB1, BIO, IOBES and BILOU are read); files that end in .jsonl
+Files of words and tags have the tag last on each line (IOB1, BIO, IOBES, BILOU and BMES); files that end in .jsonl
 have a text and its entities' character spans on each.  --config takes a JSON file such as
 {"model": {"hidden_dim": 256}, "training": {"max_epochs": 15}}; what it leaves out keeps its default.
 
@@ -135,7 +139,7 @@ def add_parsers(subparsers: argparse._SubParsersAction[argparse.ArgumentParser])
         epilog=_EVALUATE_EXAMPLE,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    score.add_argument("bundle", type=Path, metavar="BUNDLE")
+    score.add_argument("bundle", type=Path, metavar="BUNDLE", help="the folder of a bundle, such as models/en")
     score.add_argument(
         "files", nargs="+", type=Path, metavar="FILE", help="CoNLL columns, or .jsonl with character spans"
     )
@@ -162,7 +166,7 @@ def add_parsers(subparsers: argparse._SubParsersAction[argparse.ArgumentParser])
         "test- files of CoNLL columns, one for each corpus; those named -native keep the labels of their corpus.",
     )
     corpora.add_argument("data", type=Path, metavar="DATA", help="a folder with gmb_kaggle/, docred/, uner_ewt/, ...")
-    corpora.add_argument("--out", type=Path, required=True, metavar="DIR")
+    corpora.add_argument("--out", type=Path, required=True, metavar="DIR", help="where to write the files")
     corpora.set_defaults(run=_reporting(_open_corpora))
 
 
@@ -191,6 +195,12 @@ def _reporting(command: Callable[[argparse.Namespace], int]) -> Callable[[argpar
 
         try:
             return command(arguments)
+        except ModuleNotFoundError as error:
+            package = (error.name or "").partition(".")[0]
+            if package not in _PACKAGES:
+                raise
+            print(f"nerserve: not installed: {package}; install what training needs with: {_INSTALL}", file=sys.stderr)
+            return 1
         except (NERError, TrainingError) as error:
             print(f"nerserve: {error}", file=sys.stderr)
             return error.exit_code if isinstance(error, TrainingError) else 1

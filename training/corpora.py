@@ -19,15 +19,43 @@ logger = logging.getLogger(__name__)
 #: Native label -> label of the model, or ``"O"`` for labels that are dropped.
 LabelMap = Mapping[str, str]
 
-_PREFIXES = frozenset("BIESLU")  # IOB1, BIO, IOBES and BILOU
+_PREFIXES = frozenset("BIESLUM")  # IOB1, BIO, IOBES, BILOU and BMES
+
+#: Share of a file's distinct words that the server may part without a warning; of tweets it is 4 in 100.
+_PARTED_SHARE = 0.05
+
 _ENTITY_KEYS = ("entities", "spans", "label", "labels")  # ours and spaCy's, Prodigy's, doccano's new and old
 
 
 class Sentence(NamedTuple):
-    """Words and the entities over them; spans are in order and do not overlap."""
+    """Words and the entities over them.
+
+    Where an annotation does not go with the server's words and sentences,
+    training follows the annotation, and ``joined`` and ``ended`` keep what the
+    server makes of the text.
+
+    Attributes:
+        words: Its words, as an entity begins and ends with a whole one.
+        spans: Over ``words``, in order and without overlap.
+        joined: Indices of the words that the server does not part from the one before.
+        ended: Indices of the words with which the server begins another sentence.
+    """
 
     words: tuple[str, ...]
     spans: tuple[Span, ...]
+    joined: tuple[int, ...] = ()
+    ended: tuple[int, ...] = ()
+
+    @property
+    def served(self) -> list[list[int]]:
+        """For each of the server's sentences, where in ``words`` each of its words begins, and where the last one ends.
+
+        >>> Sentence(("Who", "?", "Paris", "-based"), (Span(0, 3, "MISC"),), joined=(3,), ended=(2,)).served
+        [[0, 1, 2], [2, 4]]
+        """
+        begins = [i for i in range(len(self.words)) if i not in self.joined]
+        bounds = pairwise([0, *self.ended, len(self.words)])
+        return [[*(i for i in begins if first <= i < last), last] for first, last in bounds]
 
 
 def read_corpus(path: Path, labels: LabelMap | None = None) -> list[Sentence]:
@@ -36,7 +64,9 @@ def read_corpus(path: Path, labels: LabelMap | None = None) -> list[Sentence]:
     **CoNLL columns**: a token first and its tag last on each line, blank lines
     between sentences.  Columns are parted by tabs, or by spaces where a line
     has no tab; those between the first and the last are not looked at, and
-    ``-DOCSTART-`` lines are skipped.  IOB1, BIO, IOBES and BILOU are understood.
+    ``-DOCSTART-`` lines are skipped.  IOB1, BIO, IOBES, BILOU and BMES are
+    understood.  Words are taken as they are; where the server would part many
+    of them, that is logged.
 
     **JSON lines**: ``{"text": "...", "entities": [{"start": 0, "end": 12,
     "label": "PER"}, ...]}`` on each, offsets half-open and in code points.
@@ -45,8 +75,9 @@ def read_corpus(path: Path, labels: LabelMap | None = None) -> list[Sentence]:
     Lines with another ``answer`` than ``accept`` (Prodigy's) are skipped.
     The text is split as the server splits it, with two exceptions, because an
     annotation is worth more than a rule: no sentence ends within an entity,
-    and a word that an entity begins or ends within is split there.  The latter
-    is logged, since many of them mean offsets in another unit than code points.
+    and a word that an entity begins or ends within is split there.  Both are
+    logged, as the server cannot find such an entity; many of them mean offsets
+    in another unit than code points.
 
     *labels* maps native labels; one that it does not name is an error.
 
@@ -121,13 +152,25 @@ def _lines(path: Path) -> list[str]:
 
 
 def _conll(path: Path, labels: LabelMap | None) -> Iterator[tuple[int, Sentence]]:
+    first_lines: dict[str, int] = {}
     for first_line, rows in _blocks(path):
+        for number, (word, _) in enumerate(rows, first_line):
+            first_lines.setdefault(word, number)
         spans = []
         for start, end, native in _spans([tag for _, tag in rows]):
             label = _mapped(native, labels, f"{path}:{first_line + start}")
             if label != "O":
                 spans.append(Span(start, end, label))
         yield first_line, Sentence(tuple(word for word, _ in rows), tuple(spans))
+    parted = [line for word, line in first_lines.items() if sum(map(len, split_sentences(word))) > 1]
+    if len(parted) > _PARTED_SHARE * len(first_lines):
+        logger.warning(
+            "%s: the server parts %.0f%% of the distinct words, the first in line %d, so that it does not see texts as"
+            " training and scores do; is the first column a word alone, as a tokeniser makes it?",
+            path,
+            100 * len(parted) / len(first_lines),
+            parted[0],
+        )
 
 
 def _blocks(path: Path) -> Iterator[tuple[int, list[tuple[str, str]]]]:
@@ -140,13 +183,19 @@ def _blocks(path: Path) -> Iterator[tuple[int, list[tuple[str, str]]]]:
             rows = []
             continue
         columns = line.split("\t") if "\t" in line else [column for column in line.split(" ") if column]
-        if len(columns) < 2 or not columns[0].strip():
-            raise CorpusError(f"{path}:{number}: expected a token and a tag, got {len(columns)} column(s)")
-        tag = columns[-1].strip()
+        word, tag = columns[0].strip(" "), columns[-1].strip()
         prefix, label = split_tag(tag)
-        if tag != "O" and (prefix not in _PREFIXES or not label):
-            raise CorpusError(f"{path}:{number}: expected O or a tag such as B-PER, got {tag!r}")
-        rows.append((columns[0], tag))
+        problem = ""
+        if len(columns) < 2:
+            problem = f"expected a token and a tag, got {len(columns)} column(s)"
+        elif not word.strip():
+            problem = "expected a token and a tag, got white space for a token"
+        elif tag != "O" and (prefix not in _PREFIXES or not label):
+            problem = f"expected O or a tag such as B-PER, got {tag!r}"
+        if problem:
+            hint = "; a file of JSON lines must end in .jsonl" if line.startswith('{"') else ""
+            raise CorpusError(f"{path}:{number}: {problem}{hint}")
+        rows.append((word, tag))
 
 
 def _spans(tags: Sequence[str]) -> list[Span]:
@@ -174,7 +223,7 @@ class _Entity(NamedTuple):
 
 def _jsonl(path: Path, labels: LabelMap | None) -> Iterator[tuple[int, Sentence]]:
     num_entities = 0
-    within: list[int] = []  # line of each entity that begins or ends within a word
+    lost: list[int] = []  # line of each entity that the server cannot find
     for number, line in enumerate(_lines(path), 1):
         if not line.strip():
             continue
@@ -189,18 +238,20 @@ def _jsonl(path: Path, labels: LabelMap | None) -> Iterator[tuple[int, Sentence]
         for before, after in pairwise(entities):
             if before.end > after.start:
                 raise CorpusError(f"{where}: expected entities that do not overlap, {before[:2]} and {after[:2]} do")
-        sentences, num_within = _aligned(text, entities, where)
+        sentences, num_lost = _aligned(text, entities, where)
         num_entities += len(entities)
-        within += [number] * num_within
+        lost += [number] * num_lost
         for sentence in sentences:
             yield number, sentence
-    if within:
+    if lost:
         logger.warning(
-            "%s: %d of %d entities begin or end within a word, the first in line %d; these words are split there",
+            "%s: %d of %d entities cannot be found, the first in line %d: they begin or end within a word that the"
+            " server does not part, or go on where it ends a sentence; training parts the word and joins the sentences,"
+            " scores count the entities as missed",
             path,
-            len(within),
+            len(lost),
             num_entities,
-            within[0],
+            lost[0],
         )
 
 
@@ -239,17 +290,19 @@ def _entity(item: object, num_chars: int, where: str) -> _Entity:
 
 
 def _aligned(text: str, entities: Sequence[_Entity], where: str) -> tuple[list[Sentence], int]:
-    """Sentences of *text* with *entities*, which are in order, as spans; how many begin or end within a word."""
+    """Sentences of *text* with *entities*, which are in order, as spans; how many of these the server cannot find."""
     borders = sorted({offset for entity in entities for offset in (entity.start, entity.end)})
     tokens: list[Token] = []
     sentence_starts: list[int] = []
     cuts: set[int] = set()
+    joined: list[int] = []
     for sentence in split_sentences(text):
         sentence_starts.append(len(tokens))
         for token in sentence:
             inner = borders[bisect_right(borders, token.start) : bisect_left(borders, token.end)]
             cuts.update(inner)
             parts = pairwise([token.start, *inner, token.end])
+            joined += range(len(tokens) + 1, len(tokens) + 1 + len(inner))
             tokens += [Token(text[start:end], start, end) for start, end in parts]
     token_starts = [token.start for token in tokens]
     spans = []
@@ -259,6 +312,7 @@ def _aligned(text: str, entities: Sequence[_Entity], where: str) -> tuple[list[S
             raise CorpusError(f"{where}: expected an entity to hold a word, {(start, end)} holds none")
         spans.append(span)
     inside = {i for span in spans for i in range(span.start + 1, span.end)}
+    ended = [i for i in sentence_starts if i in inside]
     sentence_starts = [i for i in sentence_starts if i not in inside]
     span_starts = [span.start for span in spans]
     sentences = []
@@ -268,9 +322,20 @@ def _aligned(text: str, entities: Sequence[_Entity], where: str) -> tuple[list[S
             Sentence(
                 tuple(token.text for token in tokens[first:last]),
                 tuple(Span(start - first, end - first, label) for start, end, label in own),
+                joined=tuple(i - first for i in _between(joined, first, last)),
+                ended=tuple(i - first for i in _between(ended, first, last)),
             )
         )
-    return sentences, sum(1 for entity in entities if not cuts.isdisjoint(entity[:2]))
+    num_lost = sum(
+        not cuts.isdisjoint(entity[:2]) or bool(_between(ended, span.start + 1, span.end))
+        for entity, span in zip(entities, spans, strict=True)
+    )
+    return sentences, num_lost
+
+
+def _between(numbers: Sequence[int], first: int, last: int) -> Sequence[int]:
+    """Those of *numbers*, which are in order, in [first, last)."""
+    return numbers[bisect_left(numbers, first) : bisect_left(numbers, last)]
 
 
 def _mapped(label: str, labels: LabelMap | None, where: str) -> str:

@@ -126,9 +126,9 @@ def check_folder(path: Path) -> None:
     """Refuse a page that nothing could be written to.
 
     Raises:
-        TrainingError: the folder of *path* does not exist.
+        TrainingError: *path* is a folder, or the folder that it would be in does not exist.
     """
-    if not path.resolve().parent.is_dir():
+    if path.is_dir() or not path.resolve().parent.is_dir():
         raise TrainingError(f"{path}: expected a file in a folder that exists")
 
 
@@ -147,7 +147,8 @@ def write_error_page(path: Path, tagger: Tagger, corpora: Sequence[TaggedCorpus]
 
 def _faulty_sentences(file: int, corpus: TaggedCorpus) -> Iterator[FaultySentence]:
     """The sentences of *corpus*, which is number *file*, that have errors."""
-    for line, (words, gold), predicted in zip(corpus.lines, corpus.sentences, corpus.predicted, strict=True):
+    for line, sentence, predicted in zip(corpus.lines, corpus.sentences, corpus.predicted, strict=True):
+        words, gold = sentence.words, sentence.spans
         scores = dict(predicted)
         errors = span_errors(gold, scores)
         if errors:

@@ -11,6 +11,7 @@ import logging
 import random
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -196,10 +197,20 @@ def comparable(labels: Iterable[str], label_map: LabelMap) -> dict[str, str]:
     return {label: label if label in targets else label_map.get(label, label) for label in labels}
 
 
+def tag_as_served(tagger: Tagger, sentences: Sequence[Sentence]) -> list[list[ScoredSpan]]:
+    """What *tagger* finds in *sentences* as the server parts them into sentences and words; over ``words`` again."""
+    served = [(row, edges) for row, sentence in enumerate(sentences) for edges in sentence.served]
+    words = [["".join(sentences[row].words[start:end]) for start, end in pairwise(edges)] for row, edges in served]
+    found: list[list[ScoredSpan]] = [[] for _ in sentences]
+    for (row, edges), spans in zip(served, tagger.tag_words(words), strict=True):
+        found[row] += [ScoredSpan(Span(edges[start], edges[end], label), score) for (start, end, label), score in spans]
+    return found
+
+
 def tag_sentences(
     tagger: Tagger, sentences: Sequence[Sentence], compared: LabelMap | None = None, *, name: str = "tagging"
 ) -> list[list[ScoredSpan]]:
-    """What *tagger* finds in the words of *sentences*, under a progress bar with *name* where somebody looks.
+    """What *tagger* finds in *sentences* as it is served, under a progress bar with *name* where somebody looks.
 
     *compared* gives each of the model's labels another, ``"O"`` to leave it out.
     """
@@ -209,10 +220,10 @@ def tag_sentences(
     with tqdm(total=num_words, desc=name, unit="word", unit_scale=True, disable=None, leave=False) as bar:
         for first in range(0, len(sentences), _STEP):
             rows = by_length[first : first + _STEP]
-            words = [sentences[row].words for row in rows]
-            for row, spans in zip(rows, tagger.tag_words(words), strict=True):
+            step = [sentences[row] for row in rows]
+            for row, spans in zip(rows, tag_as_served(tagger, step), strict=True):
                 found[row] = spans
-            bar.update(sum(map(len, words)))
+            bar.update(sum(len(sentence.words) for sentence in step))
     if compared is None:
         return found
     renamed = [[ScoredSpan(span._replace(label=compared[span.label]), score) for span, score in row] for row in found]
@@ -247,6 +258,10 @@ def tag_corpora(
         for sentences in numbered.values():
             sentences[:] = [(line, guise(sentence, random.Random(line))) for line, sentence in sentences]
     if only:
+        for path, sentences in numbered.items():
+            annotated = label_set(sentence for _, sentence in sentences)
+            if annotated and not set(annotated) & set(only):
+                logger.warning("%s: no %s annotated, but %s", path, " or ".join(only), ", ".join(annotated))
         compared = {label: target if target in only else "O" for label, target in compared.items()}
     else:
         for path, sentences in numbered.items():

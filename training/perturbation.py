@@ -24,40 +24,47 @@ Perturbation = Callable[[Sentence, random.Random], Sentence]
 
 def lower(sentence: Sentence, _: random.Random) -> Sentence:
     """*Sentence* in lower case."""
-    return Sentence(tuple(word.lower() for word in sentence.words), sentence.spans)
+    return sentence._replace(words=tuple(word.lower() for word in sentence.words))
 
 
 def upper(sentence: Sentence, _: random.Random) -> Sentence:
     """*Sentence* in capitals."""
-    return Sentence(tuple(word.upper() for word in sentence.words), sentence.spans)
+    return sentence._replace(words=tuple(word.upper() for word in sentence.words))
 
 
 def title(sentence: Sentence, _: random.Random) -> Sentence:
     """*Sentence* as a headline: every word begins with a capital."""
-    return Sentence(tuple(word[:1].upper() + word[1:] for word in sentence.words), sentence.spans)
+    return sentence._replace(words=tuple(word[:1].upper() + word[1:] for word in sentence.words))
 
 
 def spacing(sentence: Sentence, chance: random.Random) -> Sentence:
     """*Sentence* as OCR may leave it: some words cut in two, some run together; never across the edge of an entity.
 
-    >>> spacing(Sentence(("Barack", "Obama", "spoke"), (Span(0, 2, "PER"),)), random.Random(40))
-    Sentence(words=('Barack', 'Oba', 'ma', 'spoke'), spans=(Span(start=0, end=3, label='PER'),))
+    >>> spacing(Sentence(("Barack", "Obama", "spoke"), (Span(0, 2, "PER"),)), random.Random(40))[:2]
+    (('Barack', 'Oba', 'ma', 'spoke'), (Span(start=0, end=3, label='PER'),))
     """
     edges = {edge for span in sentence.spans for edge in (span.start, span.end)}
     words: list[str] = []
     starts: list[int] = []  # where each old word begins among the new ones
+    run_together: set[int] = set()
     for i, word in enumerate(sentence.words):
         starts.append(len(words))
         if words and i not in edges and chance.random() < _JOINED:
             starts[-1] -= 1
             words[-1] += word
+            run_together.add(i)
         elif len(word) > 3 and chance.random() < _CUT:
             cut = chance.randrange(1, len(word))
             words += [word[:cut], word[cut:]]
         else:
             words.append(word)
     starts.append(len(words))
-    return Sentence(tuple(words), tuple(Span(starts[s.start], starts[s.end], s.label) for s in sentence.spans))
+    return Sentence(
+        tuple(words),
+        tuple(Span(starts[s.start], starts[s.end], s.label) for s in sentence.spans),
+        joined=tuple(starts[i] for i in sentence.joined if i not in run_together),
+        ended=tuple(starts[i] for i in sentence.ended if i not in run_together),
+    )
 
 
 #: By the name that the configuration and ``nerserve evaluate --perturb`` know them under.

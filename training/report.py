@@ -139,13 +139,15 @@ def _learning_curve(log: Sequence[Mapping[str, Any]]) -> Plot:
 def _label_scores(evaluation: Evaluation) -> Plot:
     micro = evaluation.micro
     labels = sorted(evaluation.labels.items(), key=lambda item: item[1].f1)
-    (worst, lowest), (best, highest) = labels[0], labels[-1]
-    extremes = f"; {best} has the best F1 ({highest.f1:.1%}), {worst} the weakest ({lowest.f1:.1%})"
+    extremes = ""
+    if len(labels) > 1:
+        (worst, lowest), (best, highest) = labels[0], labels[-1]
+        extremes = f"; {best} has the best F1 ({highest.f1:.1%}), {worst} the weakest ({lowest.f1:.1%})"
     return Plot(
         "labels",
         plots.label_scores(evaluation),
         f"Micro precision {micro.precision:.1%}, recall {micro.recall:.1%} and F1 {micro.f1:.1%}"
-        f" over {micro.gold:,} entities{extremes if len(labels) > 1 else ''}.",
+        f" over {micro.gold:,} entities{extremes}.",
         "All dev corpora together. An entity counts when its exact span and its label are right. The micro average"
         " weighs every entity the same, the macro average every label.",
         _scores({**dict(sorted(evaluation.labels.items())), "micro": micro, "macro": evaluation.macro}),

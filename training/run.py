@@ -37,12 +37,15 @@ from training.evaluation import Evaluation, table
 from training.examples import OR, all_labels
 from training.pretrained import StorageChoice, pack
 from training.report import write_report
-from training.trainer import BEST, Trainer
+from training.trainer import BEST, Trainer, check_names, check_no_run_in
 
 logger = logging.getLogger(__name__)
 
 #: What a run was given, before its first step.
 RUN_FILE = "run.json"
+
+#: Words of a sentence that does not stand in two files by chance.
+_LONG = 5
 
 _LIBRARIES = ("torch", "numpy", "gensim", "nerserve")
 
@@ -90,22 +93,29 @@ def train_bundle(
     names = corpus_names([*train, *dev, *test, *vectors])
     parts = {"train": train, "dev": dev, "test": test}
     corpora = {part: _read(paths, names, label_map) for part, paths in parts.items()}
-    for name, sentences in (*corpora["dev"].items(), *corpora["test"].items()):
-        if open_labels := [label for label in label_set(sentences) if OR in label]:
-            raise CorpusError(f"{name}: expected one label for each entity to score, got {open_labels[0]}")
-    packed = pack(vectors, max_words=max_words, storage=storage)
-    files = {
-        part: [SourceFile(names[path], path, file_digest(path)) for path in paths]
-        for part, paths in {**parts, "vectors": vectors}.items()
-    }
-    model, training = _settings(config, labels=all_labels(_sentences(corpora["train"])), word_dim=packed.dim)
+    files = {part: _sources(paths, names) for part, paths in parts.items()}
+    _check_distinct(files)
+    known = all_labels(_sentences(corpora["train"]))
+    if not known:
+        raise CorpusError("--train: expected entities to learn from, got none")
+    for part in ("dev", "test"):
+        _check_scored(part, corpora, known)
+    model, training = _settings(config, known)
     if seed is not None:
         training = replace(training, seed=seed)
+    bundle_config = BundleConfig(name=out.name, version=version, model=model, training=training)
+    check_names(bundle_config, corpora["train"])
+    if not resume:
+        check_no_run_in(run)
+    # What can be refused cheaply is behind us: large vectors take minutes.
+    packed = pack(vectors, max_words=max_words, storage=storage)
+    files["vectors"] = _sources(vectors, names)
+    model = replace(model, word_dim=packed.dim)
     libraries = {"python": platform.python_version(), **{name: _version(name) for name in _LIBRARIES}}
     machine = {"cpu": _cpu(), "instructions": torch.backends.cpu.get_cpu_capability()}
     with only_run_in(run):
         trainer = Trainer(
-            config=BundleConfig(name=out.name, version=version, model=model, training=training),
+            config=replace(bundle_config, model=model),
             vectors=packed,
             train=corpora["train"],
             dev=corpora["dev"],
@@ -128,7 +138,7 @@ def train_bundle(
         document: dict[str, Any] = {
             "name": out.name,
             "version": version,
-            "started": datetime.now(UTC).isoformat(timespec="seconds"),
+            "started": _started(run) if resume else _now(),
             "arguments": arguments,
             "model": asdict(model),
             "training": asdict(training),
@@ -220,21 +230,72 @@ def _read(paths: Sequence[Path], names: Mapping[Path, str], labels: LabelMap | N
     return {names[path]: read_corpus(path, labels) for path in paths}
 
 
+def _sources(paths: Sequence[Path], names: Mapping[Path, str]) -> list[SourceFile]:
+    return [SourceFile(names[path], path, file_digest(path)) for path in paths]
+
+
+def _check_distinct(files: Mapping[str, Sequence[SourceFile]]) -> None:
+    """Refuse a file that is in two parts: what a model was trained on says nothing of how good it is."""
+    seen: dict[str, tuple[str, Path]] = {}
+    for part, sources in files.items():
+        for file in sources:
+            other_part, other = seen.setdefault(file.digest, (part, file.path))
+            if other_part != part:
+                raise CorpusError(f"--{part} {file.path}: expected another file, got that of --{other_part} {other}")
+
+
+def _check_scored(part: str, corpora: Mapping[str, Mapping[str, Sequence[Sentence]]], known: Sequence[str]) -> None:
+    """Refuse corpora of *part*, dev or test, that scores would say nothing of; point out what they do not say.
+
+    *known* are the labels of the training files.
+    """
+    trained_on = {sentence.words for sentence in _sentences(corpora["train"]) if len(sentence.words) >= _LONG}
+    for name, sentences in corpora[part].items():
+        annotated = label_set(sentences)
+        if open_labels := [label for label in annotated if OR in label]:
+            raise CorpusError(f"{name}: expected one label for each entity to score, got {open_labels[0]}")
+        if unknown := [label for label in annotated if label not in known]:
+            raise CorpusError(
+                f"{name}: expected labels of {', '.join(known)}, as training has them, got {', '.join(unknown)};"
+                " --labels MAP.json maps labels or drops them"
+            )
+        if part == "dev" and not annotated:
+            raise CorpusError(f"{name}: expected entities, which decide which epoch is best, got none")
+        if never := [label for label in known if label not in annotated]:
+            logger.warning(
+                "%s: %s not annotated; the scores leave out what is found of them, nerserve evaluate counts errors",
+                name,
+                ", ".join(never),
+            )
+        long = [sentence.words for sentence in sentences if len(sentence.words) >= _LONG]
+        if repeated := sum(words in trained_on for words in long):
+            logger.warning(
+                "%s: %d of %d sentences of %d words or more also stand in training", name, repeated, len(long), _LONG
+            )
+
+
 def _sentences(corpora: Mapping[str, Sequence[Sentence]]) -> list[Sentence]:
     return [sentence for sentences in corpora.values() for sentence in sentences]
 
 
-def _settings(path: Path | None, *, labels: list[str], word_dim: int) -> tuple[ModelConfig, TrainingConfig]:
-    """The configuration in *path* over the defaults, the model's labels and width as the data has them."""
+def _settings(path: Path | None, labels: Sequence[str]) -> tuple[ModelConfig, TrainingConfig]:
+    """The configuration in *path* over the defaults, for *labels*; ``word_dim`` is still the default's."""
+    try:
+        defaults = asdict(ModelConfig(labels=tuple(labels)))
+    except ConfigError as error:
+        raise CorpusError(f"{error}; in ASCII, a letter first; --labels MAP.json gives labels other names") from error
     try:
         document = json.loads(path.read_bytes()) if path else {}
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
         raise ConfigError(f"{path}: expected JSON: {error}") from error
     if not isinstance(document, dict) or document.keys() - {"model", "training"}:
         raise ConfigError(f"{path}: expected an object with the keys model and training")
-    defaults = {**asdict(ModelConfig(labels=tuple(labels))), "word_dim": word_dim}
+    settings = document.get("model", {})
+    for key, source in (("labels", "the training files, as --labels maps them"), ("word_dim", "the vectors")):
+        if isinstance(settings, dict) and key in settings:
+            raise ConfigError(f"{path}: model.{key}: expected to be left out, it comes from {source}")
     return (
-        model_config(document.get("model", {}), **defaults),
+        model_config(settings, **defaults),
         training_config(document.get("training", {}), **asdict(TrainingConfig())),
     )
 
@@ -244,6 +305,18 @@ def _text(path: Path) -> str:
         return path.read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise RunError(f"{path}: expected a UTF-8 text file: {error}") from error
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def _started(run: Path) -> str:
+    """When the run in the folder *run* was begun, which is now where it was not."""
+    try:
+        return str(json.loads((run / RUN_FILE).read_bytes())["started"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return _now()
 
 
 def _version(library: str) -> str:
@@ -274,7 +347,7 @@ def _vectors_digest(vectors: WordVectors) -> str:
     for part in vectors.subwords:
         digest.update(f"{part.min_n} {part.max_n} {part.left}".encode())
         for array in part.table.arrays:
-            digest.update(array.tobytes())
+            digest.update(np.ascontiguousarray(array).data)
     return f"sha256:{digest.hexdigest()}"
 
 

@@ -6,6 +6,7 @@ One seed's score is luck in part (Reimers and Gurevych 2017, "Reporting Score Di
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from statistics import mean, stdev
@@ -13,6 +14,8 @@ from typing import Any
 
 from handler.bundle import Bundle, check_replaceable
 from training.errors import RunError
+
+logger = logging.getLogger(__name__)
 
 #: Trains with a seed, in a run folder, and writes the bundle to a folder; what ``metrics.json`` says comes back.
 TrainOne = Callable[[int, Path, Path], dict[str, Any]]
@@ -22,12 +25,17 @@ def train_seeds(seeds: Sequence[int], *, train_one: TrainOne, out: Path, run: Pa
     """Train with each of *seeds* in ``RUN/seed-N``, the best on dev to *out*; its metrics, with the means, come back.
 
     Raises:
-        RunError: a file cannot be written.
+        RunError: a seed stands twice, or a file cannot be written.
         TrainingError, NERError: see *train_one*.
     """
     check_replaceable(out)
+    if len(set(seeds)) != len(seeds):
+        raise RunError(f"--seeds: expected different seeds, got {' '.join(map(str, seeds))}")
     folders = {seed: run / f"seed-{seed}" for seed in seeds}
-    metrics = {seed: train_one(seed, folder, folder / out.name) for seed, folder in folders.items()}
+    metrics = {}
+    for number, (seed, folder) in enumerate(folders.items(), 1):
+        logger.info("seed %d, %d of %d", seed, number, len(seeds))
+        metrics[seed] = train_one(seed, folder, folder / out.name)
     shipped = max(seeds, key=lambda seed: metrics[seed]["dev_f1"])
     summary = summarise(metrics)
     document = {**metrics[shipped], "seeds": {"shipped": shipped, **summary}}

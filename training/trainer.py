@@ -17,7 +17,7 @@ import random
 import shutil
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import MappingProxyType
@@ -38,7 +38,7 @@ from handler.vectors import WordVectors
 from training.checkpoint import CHECKPOINT_SECONDS, first_difference, read_state, write_file, write_state
 from training.corpora import Sentence, label_set
 from training.errors import RunError, StoppedError
-from training.evaluation import Evaluation, score_spans
+from training.evaluation import Evaluation, score_spans, tag_as_served
 from training.examples import Annotator, Example, targets
 from training.interrupts import stop_requests
 from training.progress import Display, duration
@@ -132,9 +132,7 @@ class Trainer:
         checkpoint_seconds: float = CHECKPOINT_SECONDS,
     ) -> None:
         self._settings = config.training
-        for key in ("corpus_shares", "unannotated"):
-            if unknown := sorted(getattr(config.training, key).keys() - train.keys()):
-                raise ConfigError(f"training.{key}: expected names among {', '.join(train)}, got {unknown[0]}")
+        check_names(config, train)
         self._dev = dev
         self._run = run
         self._inputs = {**inputs, **_plain(config)}
@@ -174,8 +172,7 @@ class Trainer:
         Raises:
             RunError: the run folder holds another run, which would be lost.
         """
-        if (self._run / _STATE_FILE).exists():
-            raise RunError(f"{self._run}: holds a run already; --resume goes on with it, --run DIR makes another")
+        check_no_run_in(self._run)
         self._has_begun = True
 
     def resume(self) -> Progress:
@@ -323,10 +320,12 @@ class Trainer:
             done = found.setdefault(name, [])
             for start in range(len(done), len(sentences), _DEV_SLICE):
                 started = time.monotonic()
-                words = [sentence.words for sentence in sentences[start : start + _DEV_SLICE]]
-                done += [[(start, end, label) for (start, end, label), _ in spans] for spans in tagger.tag_words(words)]
+                piece = sentences[start : start + _DEV_SLICE]
+                done += [
+                    [(span.start, span.end, span.label) for span, _ in spans] for spans in tag_as_served(tagger, piece)
+                ]
                 self._progress.dev_seconds += time.monotonic() - started
-                self._pause(session, "dev", sum(map(len, words)))
+                self._pause(session, "dev", sum(len(sentence.words) for sentence in piece))
         return {
             name: score_spans(
                 [sentence.spans for sentence in sentences],
@@ -447,6 +446,28 @@ class Trainer:
             self._bundle_with(self._best).save(folder)
         except OSError as error:
             raise RunError(f"{folder}: cannot be written: {error.strerror}") from error
+
+
+def check_names(config: BundleConfig, train: Collection[str]) -> None:
+    """Refuse settings of corpora that are not in *train*, by name, or of labels that the model has not.
+
+    Raises:
+        ConfigError: names the setting and what it names.
+    """
+    for key in ("corpus_shares", "unannotated"):
+        if unknown := sorted(getattr(config.training, key).keys() - set(train)):
+            raise ConfigError(f"training.{key}: expected names among {', '.join(train)}, got {unknown[0]}")
+    Annotator(config.model, config.training.unannotated)
+
+
+def check_no_run_in(folder: Path) -> None:
+    """Refuse a run folder that holds a run, which would be lost.
+
+    Raises:
+        RunError: it does.
+    """
+    if (folder / _STATE_FILE).exists():
+        raise RunError(f"{folder}: holds a run already; --resume goes on with it, --run DIR makes another")
 
 
 def _plain(config: BundleConfig) -> dict[str, str]:

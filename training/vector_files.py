@@ -13,6 +13,7 @@ import mmap
 import pickle
 import struct
 import time
+import zipfile
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -61,7 +62,7 @@ def read_vectors(path: Path) -> Vectors:
     try:
         logger.info("vectors: reading %s, %.0f MB", path, path.stat().st_size / 1e6)
         vectors = _read(path)
-    except (OSError, ValueError, EOFError, KeyError, zlib.error) as error:
+    except (OSError, ValueError, EOFError, KeyError, zlib.error, zipfile.BadZipFile) as error:
         raise VectorFileError(f"{path}: cannot be read as word vectors: {error}") from error
     except MemoryError as error:
         raise VectorFileError(f"{path}: expected enough memory to read it whole: {error}") from error

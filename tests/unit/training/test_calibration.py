@@ -100,10 +100,10 @@ def test_a_prediction_is_correct_when_span_and_label_are():
             Tagged(words, (Span(0, 1, "PER"), Span(2, 3, "LOC")), found),
         ]
     ) == [
-        Prediction(0.5, "PER", 2, True),
-        Prediction(0.6, "LOC", 1, False),
-        Prediction(0.5, "PER", 2, False),
-        Prediction(0.6, "LOC", 1, True),
+        Prediction(0.5, "PER", True),
+        Prediction(0.6, "LOC", False),
+        Prediction(0.5, "PER", False),
+        Prediction(0.6, "LOC", True),
     ]
 
 
@@ -114,7 +114,7 @@ def drawn(count, seed, slope=1.0, offsets=(0.0, 0.0)):
     which = draw.integers(2, size=count)
     correct = draw.random(count) < expit(slope * logit(scores) + np.array(offsets)[which])
     rows = zip(scores.tolist(), which, correct.tolist(), strict=True)
-    return [Prediction(score, LABELS[i], 1, right) for score, i, right in rows]
+    return [Prediction(score, LABELS[i], right) for score, i, right in rows]
 
 
 def scores_of(corpus, calibration):
@@ -202,7 +202,6 @@ a_prediction = st.builds(
     Prediction,
     score=st.integers(0, 10**6).map(lambda millionths: millionths / 10**6),
     label=st.sampled_from(LABELS),
-    length=st.just(1),
     correct=st.booleans(),
 )
 

@@ -3,13 +3,14 @@
 import json
 import unicodedata
 from collections import Counter
-from itertools import accumulate, cycle, islice
+from itertools import accumulate, cycle, islice, pairwise
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from handler.labels import Span
+from handler.tokens import split_sentences
 from training.corpora import (
     Sentence,
     label_set,
@@ -37,6 +38,7 @@ def write(folder, text):
         ("B-PER E-PER S-LOC S-LOC", [Span(0, 2, "PER"), Span(2, 3, "LOC"), Span(3, 4, "LOC")]),
         ("B-PER I-PER I-PER E-PER", [Span(0, 4, "PER")]),
         ("U-PER B-LOC L-LOC I-LOC", [Span(0, 1, "PER"), Span(1, 3, "LOC"), Span(3, 4, "LOC")]),  # BILOU
+        ("B-PER M-PER M-PER E-PER", [Span(0, 4, "PER")]),  # BMES
         ("S-LOC I-LOC U-PER I-PER", [Span(i, i + 1, label) for i, label in enumerate(["LOC", "LOC", "PER", "PER"])]),
         ("O O O O", []),
     ],
@@ -87,6 +89,9 @@ def test_labels_are_mapped_and_dropped(tmp_path):
     [
         ("a\tO\nword\n", "corpus.conll:2: expected a token and a tag, got 1 column"),
         ("\n\na\tX-PER\n", "corpus.conll:3: expected O or a tag such as B-PER, got 'X-PER'"),
+        ("\u3000\tO\n", "corpus.conll:1: expected a token and a tag, got white space for a token"),
+        ('{"text": "Ann", "label": []}\n', "got '[]}'; a file of JSON lines must end in .jsonl"),
+        ('{"text":"Ann","label":[]}\n', "got 1 column(s); a file of JSON lines must end in .jsonl"),
         ("a\tB-\n", "corpus.conll:1: expected O or a tag such as B-PER, got 'B-'"),
         ("a\tO\n\nb\tB-nobody\n", "corpus.conll:3: label 'nobody' is not in the label map"),
         ("a\tO\nb\tB-nobody\n", "corpus.conll:2: label 'nobody' is not in the label map"),
@@ -276,7 +281,7 @@ def test_sentences_know_their_line(tmp_path):
     assert [line for line, _ in numbered_sentences(jsonl)] == [1, 1, 2]
 
 
-def test_no_sentence_ends_within_an_entity(tmp_path):
+def test_no_sentence_ends_within_an_entity(tmp_path, caplog):
     text = "We saw Who? What? Where? on Monday. Good."
     path = write_jsonl(tmp_path, {"text": text, "entities": [[7, 24, "MISC"]]})
 
@@ -285,6 +290,7 @@ def test_no_sentence_ends_within_an_entity(tmp_path):
     assert " ".join(crossed.words) == "We saw Who ? What ? Where ? on Monday ."
     assert crossed.spans == (Span(2, 8, "MISC"),)
     assert last.words == ("Good", ".")
+    assert "1 of 1 entities cannot be found, the first in line 1" in caplog.text
 
 
 def test_a_word_is_split_where_an_entity_begins_or_ends_and_that_is_logged(tmp_path, caplog):
@@ -298,7 +304,7 @@ def test_a_word_is_split_where_an_entity_begins_or_ends_and_that_is_logged(tmp_p
 
     assert sentence.words == ("The", "U.S.", "-led", "anti-", "Nato", "pact", ".")
     assert sentence.spans == (Span(1, 2, "LOC"), Span(4, 5, "ORG"))
-    assert "2 of 3 entities begin or end within a word, the first in line 2" in caplog.text
+    assert "2 of 3 entities cannot be found, the first in line 2" in caplog.text
 
 
 def test_a_dropped_entity_may_overlap_others_and_splits_nothing(tmp_path, caplog):
@@ -387,3 +393,24 @@ def test_character_spans_come_back_as_the_same_slices(tmp_path_factory, texts):
         for sentence in sentences
         for start, end, label in sentence.spans
     ] == [(visible(text[start:end]), label) for text, entities in texts for start, end, label in entities]
+    assert [
+        ["".join(sentence.words[start:end]) for start, end in pairwise(edges)]
+        for sentence in sentences
+        for edges in sentence.served
+    ] == [tokens.words for text, _ in texts for tokens in split_sentences(text)]
+
+
+def test_columns_lose_the_spaces_around_them(tmp_path):
+    (sentence,) = read_conll(write(tmp_path, "Ann \tNNP\tB-PER \n left\tVBD\tO\n"))
+
+    assert sentence == Sentence(("Ann", "left"), (Span(0, 1, "PER"),))
+
+
+def test_words_that_the_server_would_part_are_pointed_out_where_they_are_many(tmp_path, caplog):
+    tweets = "".join(f"w{i}\tO\n" for i in range(30)) + "and/or\tO\n"
+    read_conll(write(tmp_path, tweets))
+    assert caplog.text == ""
+
+    read_conll(write(tmp_path, "rejects\tO\n\nEU NNP I-NP\tI-ORG\nrejects\tO\n"))
+
+    assert "the server parts 50% of the distinct words, the first in line 3" in caplog.text

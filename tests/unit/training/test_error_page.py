@@ -337,6 +337,8 @@ def test_a_page_that_cannot_be_written_is_named(tmp_path, tiny_bundle):
     check_folder(tmp_path / "errors.html")
     with pytest.raises(TrainingError, match=r"missing/errors\.html: expected a file in a folder that exists"):
         check_folder(tmp_path / "missing" / "errors.html")
+    with pytest.raises(TrainingError, match=r"expected a file in a folder that exists"):
+        check_folder(tmp_path)
     with pytest.raises(TrainingError, match=r"cannot be written: Is a directory"):
         write_error_page(tmp_path, Tagger.load(tiny_bundle), [tagged("news.conll", SENTENCES)], 10)
 

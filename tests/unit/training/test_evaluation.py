@@ -1,6 +1,7 @@
 """Scores against conlleval, the port of the shared tasks' own script, against seqeval, and a table made by hand."""
 
 import json
+from pathlib import Path
 from types import SimpleNamespace
 
 import conlleval
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from seqeval.scheme import IOB2
 
 from handler.labels import Span, tags_to_spans
-from handler.tagger import ScoredSpan
+from handler.tagger import ScoredSpan, Tagger
 from training.corpora import Sentence
 from training.errors import CorpusError, TrainingError
 from training.evaluation import (
@@ -266,12 +267,63 @@ def test_one_map_compares_across_label_sets(corpus):
     assert tagged.evaluation.labels == {"LOC": Score(1, 1, 2), "PER": Score(1, 1, 1)}
 
 
+def texts_of(spans, words):
+    return [("".join(words[start:end]), label) for start, end, label in spans]
+
+
+@pytest.mark.parametrize("perturb", [None, "lower", "upper", "title", "spacing"])
+def test_texts_are_scored_as_the_server_reads_them(tmp_path, caplog, perturb):
+    text = (
+        "The Nato-led force and the Paris-based Reuters staff met anti-Obama voters in London. We saw Who? What? too."
+    )
+    names = [("Nato", "ORG"), ("Paris", "LOC"), ("Reuters", "ORG"), ("Obama", "PER"), ("London", "LOC")]
+    entities = [[text.index(name), text.index(name) + len(name), label] for name, label in names]
+    title = text.index("Who? What?")
+    path = tmp_path / "led.jsonl"
+    path.write_text(json.dumps({"text": text, "entities": [*entities, [title, title + len("Who? What?"), "MISC"]]}))
+    tagger = Tagger.load(Path("models/en"))
+
+    (corpus,) = tag_corpora(tagger, [path], perturb=perturb)
+
+    assert "4 of 6 entities cannot be found" in caplog.text
+    scores = corpus.evaluation
+    assert scores.micro.gold == 6
+    assert scores.micro.correct <= 2
+    if perturb is None:
+        served = [(entity.text, entity.label) for entity in tagger.tag([text])[0]]
+        (words, *_), (predicted,) = corpus.sentences[0], corpus.predicted[:1]
+        assert texts_of([span for span, _ in predicted], words) == [
+            (name, label) for name, label in served if name in text[:title]
+        ]
+        assert {("Reuters", "ORG"), ("London", "LOC")} <= set(served)
+        assert scores.micro.correct == 2
+
+
+def test_a_corpus_is_scored_in_another_guise(corpus):
+    labels = {"PER": "PER", "LOC": "LOC", "TIME": "O", "person": "PER", "place": "LOC", "work": "O"}
+
+    (tagged,) = tag_corpora(FakeTagger(), [corpus], labels, perturb="upper")
+
+    assert [sentence.words for sentence in tagged.sentences] == [("ANN", "SEES", "RIGA"), ("GUERNSEY", "IN", "1937")]
+    assert tagged.predicted == [[], []]  # it looks for one capital
+    assert tagged.evaluation.micro == Score(0, 0, 3)
+
+
 def test_only_some_labels_may_be_compared(corpus):
     (tagged,) = tag_corpora(FakeTagger("PER", "LOC", "MISC"), [corpus], only=["PER"])
 
     assert tagged.evaluation.labels == {"PER": Score(1, 1, 1)}
     assert [sentence.spans for sentence in tagged.sentences] == [(Span(0, 1, "PER"),), ()]
     assert tagged.predicted == [[ScoredSpan(Span(0, 1, "PER"), 0.75)], []]
+
+
+def test_a_file_without_the_labels_that_count_is_pointed_out(corpus, caplog):
+    tag_corpora(FakeTagger("PER", "LOC", "MISC"), [corpus], only=["PER", "MISC"])
+    assert caplog.text == ""
+
+    tag_corpora(FakeTagger("PER", "LOC", "MISC"), [corpus], only=["MISC"])
+
+    assert "native.conll: no MISC annotated, but LOC, PER, TIME" in caplog.text
 
 
 def test_a_label_that_the_model_cannot_find_is_named(corpus):

@@ -47,6 +47,30 @@ def test_changes_of_case_keep_the_words_one_by_one(name, sentence):
     assert changed.spans == sentence.spans
 
 
+def test_title_is_a_headline():
+    sentence = Sentence(("van", "Gogh", "élan"), (Span(0, 2, "PER"),))
+
+    assert PERTURBATIONS["title"](sentence, random.Random(0)).words == ("Van", "Gogh", "Élan")
+
+
+@pytest.mark.parametrize("name", sorted(PERTURBATIONS))
+@pytest.mark.parametrize("seed", range(5))
+def test_what_the_server_makes_of_the_words_stays(name, seed):
+    words = ("Nato", "-led", "forces", "saw", "Who", "?", "What", "?")
+    spans = (Span(0, 1, "ORG"), Span(4, 8, "MISC"))
+    sentence = Sentence(
+        words * 40, tuple(Span(8 * i + s, 8 * i + e, label) for i in range(40) for s, e, label in spans)
+    )
+    sentence = sentence._replace(joined=tuple(range(1, 320, 8)), ended=tuple(range(6, 320, 8)))
+
+    changed = PERTURBATIONS[name](sentence, random.Random(seed))
+
+    assert {changed.words[i][:1] for i in changed.joined} == {"-"}
+    assert {changed.words[i][:1].lower() for i in changed.ended} == {"w"}
+    assert len(changed.joined) == 40  # at the edge of an entity: never run together
+    assert len(changed.ended) > 30
+
+
 def test_upper_is_upper():
     sentence = Sentence(("Müller", "wohnt"), (Span(0, 1, "PER"),))
 

@@ -258,8 +258,12 @@ def test_a_run_is_not_begun_over_another_one(finished, tmp_path):
 def test_a_finished_run_writes_its_bundle_again(finished, tmp_path):
     shutil.copytree(finished, tmp_path / "moved")
     shutil.rmtree(tmp_path / "moved" / "toy")
+    given = tmp_path / "moved" / "run" / "run.json"
+    given.write_text(json.dumps({**json.loads(given.read_text()), "started": "2001-02-03T04:05:06+00:00"}))
 
     train_in(tmp_path / "moved")
+
+    assert json.loads(given.read_text())["started"] == "2001-02-03T04:05:06+00:00"  # when it was begun
 
     for path in sorted((finished / "toy").rglob("*")):
         again = tmp_path / "moved" / "toy" / path.relative_to(finished / "toy")

@@ -5,6 +5,7 @@ import statistics
 
 import pytest
 
+from training.errors import RunError
 from training.seeds import summarise, train_seeds
 
 DEV_F1 = {1: 0.5, 2: 0.9, 3: 0.7}
@@ -28,6 +29,11 @@ def trained(tmp_path, make_bundle):
 
     document = train_seeds([1, 2, 3], train_one=train_one, out=tmp_path / "models" / "en", run=tmp_path / "run")
     return document, tmp_path
+
+
+def test_a_seed_that_stands_twice_is_refused(tmp_path):
+    with pytest.raises(RunError, match="--seeds: expected different seeds, got 1 2 1"):
+        train_seeds([1, 2, 1], train_one=None, out=tmp_path / "en", run=tmp_path / "run")
 
 
 def test_the_seed_that_is_best_on_dev_becomes_the_bundle(trained):

@@ -33,7 +33,7 @@ def sentences():
             yield Sentence(("and", name, "in", place), (Span(1, 2, "PER"), Span(3, 4, "LOC")))
 
 
-def new_trainer(run, *, inputs=None, environment=None, threads=1, **settings):
+def new_trainer(run, *, extra=(), inputs=None, environment=None, threads=1, **settings):
     vectors = np.random.default_rng(1).normal(size=(len(WORDS), 8)).astype(np.float32)
     model = ModelConfig(labels=("LOC", "PER"), word_dim=8, char_dim=5, char_filters=6, case_dim=3, hidden_dim=16)
     training = TrainingConfig(
@@ -44,7 +44,7 @@ def new_trainer(run, *, inputs=None, environment=None, threads=1, **settings):
     return Trainer(
         config=BundleConfig(name="toy", version="1.0", model=model, training=training),
         vectors=WordVectors.new(WORDS, vectors, "float16"),
-        train={"news": corpus[:20], "web": corpus[20:]},
+        train={"news": [*corpus[:20], *extra], "web": corpus[20:]},
         dev={"dev": corpus[::3], "people": corpus[1::3]},
         run=run,
         inputs=inputs or {},
@@ -71,6 +71,30 @@ def test_it_learns_and_its_best_epoch_is_a_bundle(tmp_path):
     assert progress.best_f1 > 0.95
     assert evaluate(tagger, list(sentences())).micro.f1 > 0.95
     assert [(e.text, e.label) for e in tagger.tag(["Cleo lives in Oslo."])[0]] == [("Cleo", "PER"), ("Oslo", "LOC")]
+
+
+def test_dev_words_are_tagged_as_the_server_parts_them(tmp_path):
+    def f1(**parts):
+        (tmp_path / str(len(parts))).mkdir()
+        trainer = new_trainer(tmp_path / str(len(parts)), max_epochs=25, dropout=0.2)
+        trainer._dev = {
+            "dev": [Sentence(("and", "Ann", "in", "Rome"), (Span(1, 2, "PER"), Span(3, 4, "LOC")), **parts)]
+        }
+        return trainer.fit().best_f1
+
+    assert f1() == 1
+    assert f1(joined=(2,)) < 1  # "Annin" is no word of its own, and nothing that is found ends behind "Ann"
+
+
+def test_half_an_emoji_in_the_texts_does_not_end_the_run(tmp_path):
+    cut = [Sentence(("Ann", "\ud83d"), (Span(0, 1, "PER"),)) for _ in range(4)]
+    trainer = new_trainer(tmp_path / "run", extra=cut, max_epochs=1)
+
+    trainer.fit()
+
+    chars = Bundle.load(tmp_path / "run" / BEST).chars
+    assert "A" in chars
+    assert "\ud83d" not in chars
 
 
 def test_a_seed_decides_the_weights(tmp_path):
@@ -284,9 +308,10 @@ def test_a_corpus_without_a_label_does_not_unteach_it(tmp_path):
         trainer = new_trainer(run, max_epochs=25, dropout=0.2, corpus_shares={"news": 0.25, "web": 3}, **settings)
         trainer._examples = [  # the web names no places
             trainer._annotator.example(
-                Sentence(words, tuple(s for s in spans if corpus == "news" or s.label == "PER")), corpus
+                sentence._replace(spans=tuple(s for s in sentence.spans if corpus == "news" or s.label == "PER")),
+                corpus,
             )
-            for (words, spans), _, corpus in trainer._examples
+            for sentence, _, corpus in trainer._examples
         ]
         trainer.fit()
         return evaluate(Tagger.load(run / BEST), list(sentences()), {"LOC"}).micro.f1

@@ -44,11 +44,21 @@ def nerserve(folder, *arguments):
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("run")
+    (folder / "train.conll").write_text(CORPUS * 9)
+    (folder / "same.conll").write_text(CORPUS * 9)
+    (folder / "people.conll").write_text(CORPUS.replace("B-place", "O") * 3)
+    (folder / "rain.conll").write_text("It\tO\nrains\tO\n")
+    (folder / "towns.json").write_text(json.dumps(MAP | {"place": "Ört"}))
     (folder / "news.conll").write_text(CORPUS * 8)
     (folder / "map.json").write_text(json.dumps(MAP))
     training = {"max_epochs": 15, "patience": 15, "learning_rate": 0.02, "perturbations": {}}
     config = {"model": {"hidden_dim": 16}, "training": training}
     (folder / "config.json").write_text(json.dumps(config))
+    (folder / "labelled.json").write_text(json.dumps({"model": {"labels": ["PER"]}}))
+    (folder / "wide.json").write_text(json.dumps({"model": {"word_dim": 100}}))
+    (folder / "tweets.json").write_text(json.dumps({"training": {"corpus_shares": {"tweets": 0.5}}}))
+    (folder / "misc.json").write_text(json.dumps({"training": {"unannotated": {"train": ["MISC"]}}}))
+    (folder / "typo.json").write_text(json.dumps({"training": {"epochs": 3}}))
     vectors = gensim.models.KeyedVectors(6)
     words = ["ann", "bob", "oslo", "lives", "met", "in", "on", "."]
     vectors.add_vectors(words, np.random.default_rng(0).normal(size=(len(words), 6)))
@@ -57,8 +67,12 @@ def folder(tmp_path_factory):
 
 
 TRAIN = """
-train --train news.conll --dev news.conll --vectors vectors.txt --labels map.json --config config.json --threads 1
+train --train train.conll --dev news.conll --vectors vectors.txt --labels map.json --config config.json --threads 1
 """.split()
+
+
+#: What must be refused before the vectors, which may take minutes, are looked at.
+CHEAP = [*TRAIN, "--vectors", "none.txt", "--out"]
 
 
 @pytest.fixture(scope="module")
@@ -214,17 +228,45 @@ def test_the_map_in_the_help_of_evaluate_is_one(folder):
         (("evaluate", "models/none", "news.conll"), "config.json: missing"),
         (("open-corpora", "nowhere", "--out", "out"), "nowhere/gmb_kaggle/train.conll"),
         (
-            ("train", "--train", "news.conll", "--dev", "news.conll", "--vectors", "vectors.txt", "--out", "models"),
+            ("train", "--train", "train.conll", "--dev", "news.conll", "--vectors", "vectors.txt", "--out", "models"),
             "models: holds no bundle, and is not replaced by one",
         ),
         (
-            ("train", "--train", "news.conll", "--dev", "news.conll", "--vectors", "none.txt", "--out", "models/x"),
+            ("train", "--train", "train.conll", "--dev", "news.conll", "--vectors", "none.txt", "--out", "models/x"),
             "none.txt: cannot be read as word vectors",
         ),
         ((*TRAIN, "--out", "models/x", "--run", "news.conll/run"), "news.conll/run: cannot be written: Not a dir"),
         ((*TRAIN, "--out", "models/x", "--dev", "news.conll", "news.conll"), "news.conll: given twice"),
         ((*TRAIN, "--out", "models/x", "--card", "none.md"), "none.md: expected a UTF-8 text file"),
-        ((*TRAIN, "--out", "models/news"), "runs/news: holds a run already; --resume goes on with it"),
+        ((*CHEAP, "models/news"), "runs/news: holds a run already; --resume goes on with it"),
+        ((*CHEAP, "models/x", "--config", "typo.json"), "training.epochs: unknown key"),
+        ((*CHEAP, "models/x", "--config", "labelled.json"), "labelled.json: model.labels: expected to be left out"),
+        ((*CHEAP, "models/x", "--config", "wide.json"), "wide.json: model.word_dim: expected to be left out"),
+        ((*CHEAP, "models/x", "--config", "tweets.json"), "corpus_shares: expected names among train, got tweets"),
+        ((*CHEAP, "models/x", "--config", "misc.json"), "unannotated: expected labels among LOC, PER for train, got"),
+        ((*CHEAP, "models/x", "--version", "one"), "config.version: expected N, N.N or N.N.N, got 'one'"),
+        ((*CHEAP, "models/ö"), "config.name: expected letters"),
+        ((*CHEAP, "models/x", "--labels", "towns.json"), "got 'Ört'; in ASCII, a letter first; --labels MAP.json"),
+        ((*CHEAP, "models/x", "--train", "rain.conll"), "--train: expected entities to learn from, got none"),
+        ((*CHEAP, "models/x", "--dev", "rain.conll"), "rain: expected entities, which decide which epoch is best"),
+        (
+            (*CHEAP, "models/x", "--train", "people.conll"),
+            "news: expected labels of PER, as training has them, got LOC; --labels MAP.json maps labels or drops them",
+        ),
+        (
+            (*CHEAP, "models/x", "--train", "people.conll", "--dev", "same.conll", "--test", "news.conll"),
+            "same: expected labels of PER, as training has them, got LOC",
+        ),
+        (
+            (*CHEAP, "models/x", "--dev", "people.conll", "--train", "people.conll", "rain.conll"),
+            "--dev people.conll: expected another file, got that of --train people.conll",
+        ),
+        (
+            (*CHEAP, "models/x", "--test", "same.conll"),
+            "--test same.conll: expected another file, got that of --train train.conll",
+        ),
+        ((*CHEAP, "models/x", "--seeds", "1", "1"), "--seeds: expected different seeds, got 1 1"),
+        (("evaluate", "models/news", "news.conll", "--errors", "."), ".: expected a file in a folder that exists"),
     ],
 )  # fmt: skip
 def test_a_mistake_is_one_line_and_a_failure(folder, trained, capsys, arguments, problem):
@@ -236,6 +278,28 @@ def test_a_mistake_is_one_line_and_a_failure(folder, trained, capsys, arguments,
     torch.set_num_threads(threads)
     assert exit_code == 1
     assert problem in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_what_scores_on_a_dev_file_do_not_say_is_pointed_out(folder, caplog):
+    with contextlib.chdir(folder):
+        assert main([*CHEAP, "models/x", "--dev", "people.conll"]) == 1
+
+    assert "people: LOC not annotated; the scores leave out what is found of them" in caplog.text
+    assert "people: 6 of 6 sentences of 5 words or more also stand in training" in caplog.text
+
+
+@pytest.mark.parametrize("arguments", [(*TRAIN, "--out", "models/x"), ("evaluate", "models/x", "news.conll")])
+def test_what_is_not_installed_is_named_with_what_installs_it(folder, arguments):
+    without = "import sys; sys.modules['tqdm'] = None; from ops.cli import main; sys.exit(main(sys.argv[1:]))"
+
+    command = [sys.executable, "-c", without, *arguments]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1] == (
+        "nerserve: not installed: tqdm; install what training needs with: scripts/install serve web archive train"
+    )
+    assert "Traceback" not in done.stderr
 
 
 @pytest.mark.parametrize(

@@ -333,3 +333,12 @@ def test_a_word_that_stands_twice_in_an_array_is_refused(tmp_path):
 
     with pytest.raises(VectorFileError, match=r"a.npz: row 1: expected another word than in row 0, got 'the'"):
         read_vectors(tmp_path / "a.npz")
+
+
+def test_arrays_that_are_cut_off_are_named(tmp_path):
+    np.savez(tmp_path / "a.npz", vectors=TABLE)
+    (tmp_path / "a.words.txt").write_text("\n".join(WORDS), "utf-8")
+    (tmp_path / "a.npz").write_bytes((tmp_path / "a.npz").read_bytes()[:-40])
+
+    with pytest.raises(VectorFileError, match=r"a\.npz: cannot be read as word vectors: "):
+        read_vectors(tmp_path / "a.npz")
