@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from importlib import import_module, metadata
 from importlib.util import find_spec
 from pathlib import Path
@@ -64,9 +66,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return run(options)
     except OpsError as error:
-        for line in error.details if isinstance(error, StartError) else ():
-            print(f"  | {line}", file=sys.stderr)
-        print(f"nerserve: {error}", file=sys.stderr)
+        with suppress(OSError):  # the terminal may be gone
+            for line in error.details if isinstance(error, StartError) else ():
+                print(f"  | {line}", file=sys.stderr)
+            print(f"nerserve: {error}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
@@ -111,17 +114,29 @@ def add_parsers(subparsers: argparse._SubParsersAction[argparse.ArgumentParser])
         help="directory with an archive NAME.mar for each model (default: %(default)s)",
     )
     parser.add_argument(
-        "--models", default="en", metavar="NAME[,NAME...]", help="models to serve (default: %(default)s)"
+        "--models",
+        default=os.environ.get("NERSERVE_MODELS", "en"),
+        metavar="NAME[,NAME...]",
+        help="models to serve (default: NERSERVE_MODELS, else en)",
     )
-    parser.add_argument("--host", default="127.0.0.1", help="address of the site (default: %(default)s)")
-    parser.add_argument("--port", type=_port, default=8000, help="port of the site (default: %(default)s)")
+    parser.add_argument(
+        "--host",
+        default=os.environ.get("NERSERVE_HOST", "127.0.0.1"),
+        help="address of the site (default: NERSERVE_HOST, else 127.0.0.1)",
+    )
+    parser.add_argument(
+        "--port",
+        type=_port,
+        default=os.environ.get("NERSERVE_PORT", "8000"),
+        help="port of the site (default: NERSERVE_PORT, else 8000)",
+    )
     parser.add_argument("--no-site", action="store_true", help="run TorchServe alone")
     parser.add_argument(
         "--state-dir",
         type=Path,
         default=Path(".nerserve"),
         metavar="DIR",
-        help="logs and scratch files; one for each instance (default: %(default)s)",
+        help="logs and scratch files; a directory of its own for each instance (default: %(default)s)",
     )
     parser.add_argument(
         "--start-timeout",

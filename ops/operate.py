@@ -24,6 +24,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from ops.errors import (
+    BrokenOffError,
     LoadError,
     ManagementUnreachableError,
     NotNowError,
@@ -214,7 +215,7 @@ class Operator:
     def register(self, archive: str, model: str | None, num_workers: int, *, timeout_s: float) -> ModelStatus:
         """Register the file *archive* of the server's store: its status, once *num_workers* workers are ready.
 
-        When they do not get ready it is unregistered again and the error is raised.
+        When they do not get ready, or the check breaks that off, it is unregistered again and the error is raised.
         """
         before = {name: set(self.management.versions(name)) for name in self._names(model)}
         self.management.register(archive, model, num_workers)
@@ -223,7 +224,7 @@ class Operator:
         try:
             self.management.scale(new.name, num_workers, new.version)  # the archive's yaml had the first word
             self.wait_until_ready(new.name, new.version, num_workers, timeout_s)
-        except (LoadError, WaitError):
+        except (LoadError, WaitError, BrokenOffError):
             self.management.scale(new.name, 0, new.version)
             self.management.unregister(new.name, new.version)
             self._say(f"{new.name} {new.version} is unregistered again")

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib.util
 import json
+import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -37,11 +39,14 @@ class Journal:
         self.steps: list[dict[str, Any]] = []
 
     def say(self, text: str) -> None:
-        """Write one step."""
+        """Write one step; where nobody can read it any more, the command goes on, and back where it has to."""
         at_s = time.monotonic() - self._began_s
         self.steps.append({"at_s": round(at_s, 2), "step": text})
-        self._stream.write(f"{at_s:7.1f} s  {text}\n")
-        self._stream.flush()
+        try:
+            self._stream.write(f"{at_s:7.1f} s  {text}\n")
+            self._stream.flush()
+        except OSError:
+            _give_up(self._stream)
 
 
 @dataclass(frozen=True)
@@ -85,7 +90,8 @@ def run(options: argparse.Namespace, out: TextIO, err: TextIO) -> int:
     )
     for url, key_file in _keys_sent(options):
         if is_readable_by_others(url):
-            err.write(f"warning: the key in {key_file} travels unencrypted to {url}\n")
+            with contextlib.suppress(OSError):
+                err.write(f"warning: the key in {key_file} travels unencrypted to {url}\n")
     call: _Call
 
     def check() -> None:
@@ -98,12 +104,13 @@ def run(options: argparse.Namespace, out: TextIO, err: TextIO) -> int:
     except OpsError as error:
         if options.json:
             failure = {"code": type(error).__name__.removesuffix("Error"), "message": str(error)}
-            _write(out, {"error": failure | {"exit_status": error.exit_code}, "steps": journal.steps})
+            with contextlib.suppress(OpsError):  # what went wrong before says more
+                _write(out, _json({"error": failure | {"exit_status": error.exit_code}, "steps": journal.steps}))
         raise
     if options.json:
-        _write(out, result.content | ({"steps": journal.steps} if journal.steps else {}))
+        _write(out, _json(result.content | ({"steps": journal.steps} if journal.steps else {})))
     elif result.text:
-        out.write(result.text + "\n")
+        _write(out, result.text)
     return 0
 
 
@@ -157,8 +164,24 @@ def aligned(rows: Sequence[Sequence[str]]) -> str:
     return "\n".join(line.rstrip() for line in lines)
 
 
-def _write(out: TextIO, content: dict[str, Any]) -> None:
-    out.write(json.dumps(content, indent=2) + "\n")
+def _json(content: dict[str, Any]) -> str:
+    return json.dumps(content, indent=2)
+
+
+def _write(out: TextIO, text: str) -> None:
+    """Print *text*; OpsError when it cannot be, by which time everything has been done."""
+    try:
+        out.write(text + "\n")
+        out.flush()
+    except OSError as error:
+        _give_up(out)
+        raise OpsError(f"the command is done, but its output cannot be written: {error.strerror or error}") from error
+
+
+def _give_up(stream: TextIO) -> None:
+    """Have *stream* lead nowhere: over what it still holds Python would end with status 120, whatever we return."""
+    with contextlib.suppress(OSError), Path(os.devnull).open("wb") as nowhere:
+        os.dup2(nowhere.fileno(), stream.fileno())
 
 
 def _models(call: _Call) -> _Result:

@@ -25,13 +25,13 @@ def check_ports(addresses: Iterable[Address]) -> None:
 
 def _check_port(address: Address) -> None:
     family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
-    with socket.socket(family, socket.SOCK_STREAM) as probe:
-        # As the servers do: connections that still linger from the last run do not make a port busy.
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
+    try:
+        with socket.socket(family, socket.SOCK_STREAM) as probe:  # there may be no IPv6 at all
+            # As the servers do: connections that still linger from the last run do not make a port busy.
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind((address.host, address.port))
-        except OSError as error:
-            raise PortBusyError(_reason(address, error)) from error
+    except OSError as error:
+        raise PortBusyError(_reason(address, error)) from error
 
 
 def _reason(address: Address, error: OSError) -> str:

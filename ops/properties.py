@@ -7,7 +7,7 @@ import ipaddress
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
@@ -67,6 +67,7 @@ class ServerConfig:
 
     Attributes:
         path: The file itself, absolute.
+        text: All of it as it was read; TorchServe gets this at every start, whatever the file says by then.
         inference: Where predictions are asked.
         management: Where models are described and scaled.
         metrics: Where Prometheus scrapes.
@@ -80,6 +81,7 @@ class ServerConfig:
     """
 
     path: Path
+    text: str = field(repr=False)
     inference: Address
     management: Address
     metrics: Address
@@ -111,6 +113,7 @@ class ServerConfig:
         has_tls = has_grpc_tls or any(address.has_tls for address in addresses.values())
         return cls(
             path=path.absolute(),
+            text=text,
             inference=addresses["inference_address"],
             management=addresses["management_address"],
             metrics=addresses["metrics_address"],

@@ -469,7 +469,11 @@ def roll_back(
     if not is_on_standby:
         say(f"{model} {to} has no worker that is ready; {num_workers} load")
         management.scale(model, num_workers, to)
-        operator.wait_until_ready(model, to, num_workers, options.load_timeout_s)
+        try:
+            operator.wait_until_ready(model, to, num_workers, options.load_timeout_s)
+        except (LoadError, WaitError, BrokenOffError):  # TorchServe would start them again and again
+            management.scale(model, statuses[to].min_workers, to)
+            raise
     answer = predictions.ask(options.canary, model, to)
     if not answer.is_fine:
         if not is_on_standby:

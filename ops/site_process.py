@@ -5,7 +5,9 @@ from __future__ import annotations
 import importlib.util
 import logging
 import os
+import shutil
 import sys
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -82,6 +84,7 @@ class Site:
         self._inference_key = inference_key
         self._ca = ca
         self._group: ProcessGroup | None = None
+        self._tmp: Path | None = None
         self._log_start = 0
 
     @property
@@ -97,6 +100,7 @@ class Site:
     def start(self) -> None:
         """Start gunicorn; what is left of an earlier one is ended first."""
         self.kill()
+        self._tmp = Path(tempfile.mkdtemp(prefix="nerserve-site-"))
         self._log_start = self._output.stat().st_size if self._output.exists() else 0
         self._group = ProcessGroup(
             self._command.arguments,
@@ -108,7 +112,10 @@ class Site:
         logger.info("site started, pid %d", self._group.pid)
 
     def _env(self, environ: Mapping[str, str]) -> dict[str, str]:
-        """*environ* with what the site must know; of keys it learns where one of them is, and nothing else."""
+        """*environ* with what the site must know; of keys it learns where one of them is, and nothing else.
+
+        GUNICORN_CMD_ARGS goes: it would win over our configuration.
+        """
         ours = {
             "NERSERVE_INFERENCE_URL": self._inference_url,
             "NERSERVE_INFERENCE_KEY_FILE": self._inference_key,
@@ -117,6 +124,8 @@ class Site:
             MAX_CHARS_VARIABLE: self._max_chars,
             "NERSERVE_HOST": self._address.host,
             "NERSERVE_PORT": self._address.port,
+            "TMPDIR": self._tmp,
+            "GUNICORN_CMD_ARGS": None,
         }
         others = {name: value for name, value in environ.items() if name not in ours}
         return others | {name: str(value) for name, value in ours.items() if value is not None}
@@ -140,9 +149,12 @@ class Site:
             self._group.terminate()
 
     def kill(self) -> None:
-        """End gunicorn and its workers at once."""
+        """End gunicorn and its workers at once, and remove their temporary files, which they leave behind then."""
         if self._group is not None:
             self._group.kill()
+        if self._tmp is not None:
+            shutil.rmtree(self._tmp, ignore_errors=True)
+            self._tmp = None
 
     def last_words(self, num_lines: int = 25) -> list[str]:
         """The end of what the site has written since this start."""

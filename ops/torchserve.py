@@ -6,8 +6,10 @@ not forward signals to, and keeps one pid file for the whole machine.
 
 from __future__ import annotations
 
+import codecs
 import importlib.util
 import json
+import locale
 import logging
 import os
 import shutil
@@ -128,7 +130,7 @@ class TorchServe:
         if self._config.has_token_authorization:
             self._state_dir.key_file.touch(0o600, exist_ok=False)  # TorchServe's own is for all to read at first
             self._guard.remove_at_the_end(self._state_dir.key_file)
-        self._state_dir.settings.write_bytes(with_settings(self._config.path.read_bytes(), self._settings))
+        self._state_dir.settings.write_bytes(with_settings(self._config.text.encode(), self._settings))
         self._log_starts = {path: path.stat().st_size for path in self._log_files() if path.exists()}
         self._class_data = ClassData.of(self._state_dir.path, java=self._java, jar=torchserve_jar())
         self._group = ProcessGroup(
@@ -289,9 +291,12 @@ def java_command(
 def server_env(environ: Mapping[str, str], state_dir: StateDir, max_chars: int) -> dict[str, str]:
     """The environment of TorchServe and its workers: *environ* without what would redirect them, plus our places.
 
-    Every ``TS_`` variable goes: TS_CONFIG_FILE, for one, would win over the ``-f`` of the command line.
+    Every ``TS_`` variable goes: TS_CONFIG_FILE, for one, would win over the ``-f`` of the command line.  Where this
+    process's locale is ASCII (``LC_ALL=C``), Java would not find a path with other characters in it.
     """
     env = {key: value for key, value in environ.items() if key not in _NOT_FOR_WORKERS and not key.startswith("TS_")}
+    if codecs.lookup(locale.getencoding()).name == "ascii":
+        env["LC_ALL"] = "C.UTF-8"
     return env | {
         "LOG_LOCATION": str(state_dir.logs),
         "METRICS_LOCATION": str(state_dir.logs),

@@ -34,7 +34,14 @@ from ops.errors import (
 from ops.group import Guard, adopt_orphans
 from ops.java import Java, find_java
 from ops.keys import USUAL_SHARE, KeyFile, KeyRing
-from ops.limits import MAX_CHARS_VARIABLE, USUAL_REQUEST_BYTES, max_chars_of, max_request_bytes, usual_drain_s
+from ops.limits import (
+    MAX_CHARS_VARIABLE,
+    USUAL_REQUEST_BYTES,
+    max_chars_of,
+    max_request_bytes,
+    max_response_bytes,
+    usual_drain_s,
+)
 from ops.management import ManagementClient
 from ops.ports import check_ports
 from ops.properties import Address, ServerConfig
@@ -47,8 +54,11 @@ logger = logging.getLogger(__name__)
 LOOK_EVERY_S: Final = 0.1
 CANARY_TIMEOUT_S: Final = 10.0
 JVM_GRACE_S: Final = 10.0
-TRACEBACK_S: Final = 0.2
-"""From the first line of a worker's traceback to the last."""
+CALM_LOOKS: Final = 5
+"""Looks in a row that find nothing new in the logs, after which a worker's traceback is there to its last line."""
+
+MOST_LOOKS: Final = 50
+"""Looks for it altogether."""
 
 LAST_BATCHES_S: Final = 1.0
 """For batches that workers have in hand once the queues are empty; nothing tells how many there are."""
@@ -201,12 +211,12 @@ class _Stack:
     def start(self) -> None:
         """Start everything and return once every model answers; StartError or StoppedError when it does not."""
         last_words = self.torchserve.last_words
-        self.torchserve.start()
+        _start("TorchServe", self.torchserve.start)
         if self.keys is not None:
             self.cleanup.enter_context(self.keys.kept())
             self._wait("TorchServe to write its keys", lambda: self.keys is None or self.keys.is_published, last_words)
         if self.site is not None:
-            self.site.start()
+            _start("the site", self.site.start)
         self._wait("TorchServe to start", lambda: self._is_trusted() and self._is_managed(), last_words)
         for model in self.options.models:
             self._wait(f"model {model} to load", partial(self._is_loaded, model), last_words)
@@ -235,8 +245,7 @@ class _Stack:
         if status is not None:
             raise StartError(f"TorchServe ended at once (exit status {status})", self.torchserve.last_words())
         if self.torchserve.load_failed():
-            time.sleep(TRACEBACK_S)
-            raise StartError("a model does not load", self.torchserve.last_words())
+            raise StartError("a model does not load", settled(self.torchserve.last_words))
         if self.site is not None:
             status = self.site.poll()
             if status is not None:
@@ -324,6 +333,26 @@ class _Stack:
             if status.num_ready and ask(self.inference, model, timeout_s=1.0) is Sign.SILENCE:
                 return True
         return False
+
+
+def _start(what: str, start: Callable[[], None]) -> None:
+    """Start *what*; StartError where the system does not let it, on a full disk for instance."""
+    try:
+        start()
+    except OSError as error:
+        raise StartError(f"{what} could not be started: {error}") from error
+
+
+def settled(read: Callable[[], list[str]]) -> list[str]:
+    """The lines that *read* finds once it finds no more; it is called every LOOK_EVERY_S seconds until then."""
+    lines, num_calm = read(), 0
+    for _ in range(MOST_LOOKS):
+        time.sleep(LOOK_EVERY_S)
+        before, lines = lines, read()
+        num_calm = num_calm + 1 if lines == before else 0
+        if num_calm == CALM_LOOKS:
+            break
+    return lines
 
 
 def up(
@@ -498,7 +527,7 @@ def _settings(config: ServerConfig, max_chars: int) -> dict[str, str]:
             f"{config.path}: max_request_size: expected {wanted}, which follows from the {max_chars} characters that "
             f"a text may have, got {config.max_request_bytes}; leave it out, and set {MAX_CHARS_VARIABLE}"
         )
-    settings = {"max_request_size": str(wanted)}
+    settings = {"max_request_size": str(wanted), "max_response_size": str(max_response_bytes(max_chars))}
     if config.metrics_config is not None:  # TorchServe would take a relative path from its working directory
         settings["metrics_config"] = str(config.metrics_config)
     return settings
@@ -506,7 +535,11 @@ def _settings(config: ServerConfig, max_chars: int) -> dict[str, str]:
 
 def _key_files(options: UpOptions, state_dir: StateDir, guard: Guard) -> list[KeyFile]:
     """Where keys are published; none of these files outlives us."""
-    state_dir.inference_key.parent.mkdir(mode=0o700, exist_ok=True)
+    folder = state_dir.inference_key.parent
+    try:
+        folder.mkdir(mode=0o700, exist_ok=True)
+    except OSError as error:
+        raise OpsError(f"no key can be written to {folder}: {error.strerror or error}") from error
     files = [KeyFile(state_dir.inference_key, "inference"), KeyFile(state_dir.management_key, "management")]
     if options.inference_key_file is not None:
         files.append(KeyFile(options.inference_key_file.absolute(), "inference", mode=0o640))
@@ -534,10 +567,20 @@ def _announce(stack: _Stack) -> None:
 
 @contextmanager
 def _locked(state_dir: StateDir) -> Iterator[None]:
-    """Own *state_dir* for a while; StateDirBusyError when another nerserve does."""
+    """Own *state_dir* for a while; StateDirBusyError when another nerserve does.
+
+    Raises OpsError for a directory that has files of others: what is ours there is removed by its name.
+    """
     try:
-        state_dir.create()
+        state_dir.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        names = {path.name for path in state_dir.path.iterdir()} - {state_dir.logs.name}  # a disk of its own, perhaps
+        if names and "lock" not in names:
+            raise OpsError(
+                f"the state directory {state_dir.path} is not empty, and no nerserve has used it before; "
+                "choose an empty or a new one with --state-dir"
+            )
         lock = (state_dir.path / "lock").open("a+")
+        state_dir.create()
     except OSError as error:
         raise OpsError(f"the state directory {state_dir.path} cannot be used: {error.strerror or error}") from error
     with lock:

@@ -3,8 +3,9 @@
 ``python load.py ADDRESS PORT`` runs in a container on the site's own network, where a refused connection is the
 site's own doing: through a published port, Docker's proxy accepts what it then cannot hand on.
 
-Every request is its own connection.  One is *answered* (the whole right reply), *refused* (no connection) or *lost*:
-the connection stood, and what came back was not the whole right reply.
+Every request is its own connection.  One is *answered* (the whole right reply), *turned_away* (429 with Retry-After:
+more requests waited than the site lets wait), *refused* (no connection) or *lost*: the connection stood, and what came
+back was none of these.
 """
 
 from __future__ import annotations
@@ -17,8 +18,9 @@ import threading
 import time
 from typing import Final
 
-NUM_CLIENTS: Final = 40
-"""More than the site has threads (16), so that some requests wait to be accepted when it is told to stop."""
+NUM_CLIENTS: Final = 200
+"""More than the site has threads (92 in each of two processes, see num_threads in web/config.py), and nobody waits
+before asking again: whenever the site is told to stop, some requests wait for their turn, and some to be accepted."""
 
 TIMEOUT_S: Final = 30.0
 LIMIT_S: Final = 120.0
@@ -43,6 +45,8 @@ def ask(address: str, port: int, body: bytes) -> tuple[str, bytes]:
         return "lost", repr(error).encode()
     finally:
         connection.close()
+    if reply.status == 429 and reply.getheader("Retry-After"):
+        return "turned_away", content
     return ("answered" if reply.status == 200 else "lost"), content
 
 
@@ -54,7 +58,7 @@ def main(address: str, port: int) -> None:
         if outcome != "answered":
             raise SystemExit(f"no answer before the stop: {outcome} {content!r}")
         expected.append(content)
-    counts = collections.Counter(answered=0, refused=0, lost=0)
+    counts = collections.Counter(answered=0, turned_away=0, refused=0, lost=0)
     losses: list[str] = []
     began_s = time.monotonic()
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from ops.cli import main
+from ops.cli import main, make_parser
 
 ROOT = Path(__file__).parents[3]
 
@@ -73,6 +73,22 @@ def test_wrong_usage_is_status_2(capsys, arguments, message):
 
     assert caught.value.code == 2
     assert message in capsys.readouterr().err
+
+
+def test_the_site_s_variables_stand_for_the_options_of_up(monkeypatch, capsys):
+    variables = {"NERSERVE_HOST": "127.0.0.2", "NERSERVE_PORT": "9000", "NERSERVE_MODELS": "en,de"}
+    for variable, value in variables.items():
+        monkeypatch.setenv(variable, value)
+
+    set_so = make_parser().parse_args(["up"])
+    given = make_parser().parse_args(["up", "--host", "127.0.0.3", "--port", "9001", "--models", "fr"])
+    monkeypatch.setenv("NERSERVE_PORT", "http")
+    with pytest.raises(SystemExit):
+        make_parser().parse_args(["up"])
+
+    assert (set_so.host, set_so.port, set_so.models) == ("127.0.0.2", 9000, "en,de")
+    assert (given.host, given.port, given.models) == ("127.0.0.3", 9001, "fr")
+    assert "expected a port from 1 to 65535, got 'http'" in capsys.readouterr().err
 
 
 def test_a_missing_config_is_status_2_in_one_line(project, capsys):

@@ -30,7 +30,7 @@ class StubTorchServe:
         self.key_file = key_file
         self.fails = False
         self.num_renewals = {"inference": 0, "management": 0}
-        self.num_refused = 0
+        self.num_refused = self.num_failed = 0
         self.expires_at_s = dict.fromkeys(self.num_renewals, time.time() + LIFE_S)
         self.restart(1)
         self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), self.handler())
@@ -60,6 +60,7 @@ class StubTorchServe:
                 path, key = urlsplit(self.path), self.headers.get("Authorization", "").removeprefix("Bearer ")
                 if path.path == "/token":
                     if key != API_KEY or stub.fails:
+                        stub.num_failed += 1
                         return self.reply(400, {"type": "InvalidKeyException"})
                     stub.renew(parse_qs(path.query)["type"][0])
                     return self.reply(200, None)
@@ -119,7 +120,7 @@ def new_ring(torchserve, files):
 
 
 def wait_until(condition):
-    deadline_s = time.monotonic() + 10
+    deadline_s = time.monotonic() + 60
     while not condition():
         assert time.monotonic() < deadline_s
         time.sleep(0.01)
@@ -213,11 +214,9 @@ def test_keys_are_renewed_when_they_are_due(torchserve, new_ring, files):
 
     with ring.kept():
         wait_until(lambda: min(torchserve.num_renewals.values()) >= 3)
-        wait_until(lambda: files[0].path.read_text() == torchserve.keys["inference"])
-        wait_until(lambda: files[1].path.read_text() == torchserve.keys["management"])
-
-        assert ring.inference() == torchserve.keys["inference"]
-        assert ring.management() == torchserve.keys["management"]
+        torchserve.fails = True  # so that they stay
+        wait_until(lambda: files[0].path.read_text() == ring.inference() == torchserve.keys["inference"])
+        wait_until(lambda: files[1].path.read_text() == ring.management() == torchserve.keys["management"])
 
 
 def test_keys_that_are_not_due_are_left_alone(torchserve, new_ring):
@@ -263,7 +262,7 @@ def test_a_renewal_that_fails_is_tried_again_and_told_once_the_end_is_near(torch
     ring = new_ring()
 
     with caplog.at_level(logging.INFO), ring.kept():
-        time.sleep(1.5)
+        wait_until(lambda: torchserve.num_failed >= 4)  # each key twice
         torchserve.fails = False
         wait_until(lambda: min(torchserve.num_renewals.values()) == 1)
         wait_until(lambda: ring.inference() == "inference-1.1")
@@ -327,19 +326,19 @@ class StaleOnce:
     ],
 )
 def test_a_canary_with_a_key_of_yesterday_is_sent_once_more(torchserve, keys, sign, num_refused):
-    assert ask(InferenceApi(torchserve.url, key=StaleOnce(*keys)), "en", timeout_s=5.0) is sign
+    assert ask(InferenceApi(torchserve.url, key=StaleOnce(*keys)), "en", timeout_s=30) is sign
     assert torchserve.num_refused == num_refused
 
 
 def test_renewals_are_no_refusals_for_whoever_asks_the_ring(torchserve, new_ring):
-    ring = new_ring(renew_every_s=0.05)
+    ring = new_ring(renew_every_s=0.5)
     api = InferenceApi(torchserve.url, key=ring.inference)
-    client = ManagementClient(torchserve.url, key=ring.management)
+    client = ManagementClient(torchserve.url, timeout_s=30, key=ring.management)
     signs = set()
 
     with ring.kept():
-        while min(torchserve.num_renewals.values()) < 5:
-            signs.add(ask(api, "en", timeout_s=5.0))
+        while min(torchserve.num_renewals.values()) < 3:
+            signs.add(ask(api, "en", timeout_s=30))
             client.describe("en")
 
     assert signs == {Sign.ANSWER}

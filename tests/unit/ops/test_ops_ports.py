@@ -1,5 +1,6 @@
 import ipaddress
 import os
+import resource
 import socket
 
 import pytest
@@ -51,6 +52,17 @@ def test_a_port_whose_last_connection_still_lingers_is_free(listener):
 def test_an_address_of_another_machine_is_named():
     with pytest.raises(PortBusyError, match=r"cannot listen on 192\.0\.2\.1:8080 .*inference_address"):
         check_ports([Address("192.0.2.1", 8080, "inference_address")])
+
+
+def test_an_address_family_that_is_not_there_is_named():
+    # As on a kernel without IPv6: the socket itself cannot be made, here because no file may be opened.
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, limits[1]))
+    try:
+        with pytest.raises(PortBusyError, match=r"cannot listen on ::1:8000 .*--port"):
+            check_ports([Address("::1", 8000, "--port")])
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
 
 
 def test_one_port_for_two_is_named(listener):

@@ -4,10 +4,13 @@ import io
 import itertools
 import json
 import os
+import pty
 import re
 import signal
+import sys
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
@@ -22,13 +25,15 @@ from ops.errors import (
     ManagementUnreachableError,
     NotNowError,
     NotRestoredError,
+    OpsError,
     RolledBackError,
     UnknownModelError,
     WaitError,
 )
 from ops.operator_commands import run
 
-QUICK = ["--grace", "0", "--timeout", "5"]
+ROOT = Path(__file__).parents[3]
+QUICK = ["--grace", "0", "--timeout", "60"]
 
 
 class Version:
@@ -45,10 +50,12 @@ class Version:
         self.pids = itertools.count(100)
 
     def described(self):
-        if self.kind != "does not load":
+        if self.kind not in {"does not load", "brings a signal"}:
             pid, status, self.num_ready = 7, "READY", self.num_workers
         else:
             pid, status = next(self.pids), "UNLOADING"
+        if self.kind == "brings a signal" and self.num_workers:
+            os.kill(os.getpid(), signal.SIGINT)
         return {
             "modelName": "en",
             "modelVersion": self.version,
@@ -261,6 +268,57 @@ def test_a_signal_brings_the_old_state_back(fake, nerserve, at):
     assert (fake.default, list(fake.versions), fake.versions["1.0"].num_workers) == ("1.0", ["1.0"], 2)
 
 
+def closed_pipe():
+    reader, writer = os.pipe()
+    os.close(reader)
+    return writer
+
+
+def closed_terminal():
+    terminal, ours = pty.openpty()
+    os.close(terminal)
+    return ours
+
+
+@pytest.mark.parametrize(
+    "descriptor", [closed_pipe, closed_terminal, lambda: os.open("/dev/full", os.O_WRONLY)], ids=["pipe", "tty", "disk"]
+)
+def test_a_bad_version_is_taken_back_where_nobody_can_be_told(fake, descriptor):
+    fake.store["en-1.1.mar"] = ("1.1", "fails as the default")
+    command = ["rollout", "en", "en-1.1.mar", *QUICK, "--management", fake.url, "--inference", fake.url]
+
+    with os.fdopen(descriptor(), "w") as out, pytest.raises(RolledBackError):
+        run(make_parser().parse_args(command), out, io.StringIO())
+
+    assert fake.diary[-1] == "unregister 1.1"
+    assert (fake.default, list(fake.versions), fake.versions["1.0"].num_workers) == ("1.0", ["1.0"], 2)
+
+
+def test_a_terminal_that_goes_away_brings_the_old_state_back(fake):
+    fake.store["en-1.1.mar"] = ("1.1", "fine")
+    command = [sys.executable, "-m", "ops.cli", "rollout", "en", "en-1.1.mar", "--watch", "30", *QUICK]
+    fake.on_default = lambda: os.close(terminal) if fake.default == "1.1" else None
+    pid, terminal = pty.fork()
+    if pid == 0:
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)  # nohup would have it ignored
+        os.chdir(ROOT)
+        os.execv(sys.executable, [*command, "--management", fake.url, "--inference", fake.url])  # noqa: S606
+
+    os.waitpid(pid, 0)
+
+    assert "default 1.1" in fake.diary
+    assert fake.diary[-1] == "unregister 1.1"
+    assert (fake.default, list(fake.versions), fake.versions["1.0"].num_workers) == ("1.0", ["1.0"], 2)
+
+
+@pytest.mark.parametrize("how", [[], ["--json"]])
+def test_output_that_cannot_be_written_is_an_error(fake, how):
+    options = make_parser().parse_args(["models", "--management", fake.url, *how])
+
+    with Path("/dev/full").open("w") as out, pytest.raises(OpsError, match="its output cannot be written: No space"):
+        run(options, out, io.StringIO())
+
+
 def test_what_cannot_be_taken_back_is_told(fake, nerserve):
     fake.store["en-1.1.mar"] = ("1.1", "fails")
     fake.refuse = "unregister 1.1"
@@ -366,7 +424,7 @@ def test_scaling_down_goes_one_worker_at_a_time_when_the_queue_is_empty(fake, ne
 
 
 @pytest.mark.parametrize(
-    ("kind", "timeout", "expected"), [("does not load", "5", LoadError), ("does not load", "0", WaitError)]
+    ("kind", "timeout", "expected"), [("does not load", "60", LoadError), ("does not load", "0", WaitError)]
 )
 def test_workers_that_do_not_come_are_an_error(fake, nerserve, kind, timeout, expected):
     fake.versions["1.0"].kind = kind
@@ -399,6 +457,24 @@ def test_a_version_that_does_not_answer_is_not_gone_back_to(fake, nerserve):
 
     assert fake.default == "1.0"
     assert fake.versions["0.9"].num_workers == 0
+
+
+@pytest.mark.parametrize(
+    ("kind", "timeout", "expected"),
+    [
+        ("does not load", "5", LoadError),
+        ("does not load", "0", WaitError),
+        ("brings a signal", "5", BrokenOffError),
+    ],
+)
+def test_a_rollback_that_fails_leaves_no_workers_that_load_for_ever(fake, nerserve, kind, timeout, expected):
+    fake.versions["0.9"] = Version("0.9", "en-0.9.mar", kind=kind, num_workers=0)
+
+    with pytest.raises(expected):
+        nerserve("rollback", "en", "--to", "0.9", "--timeout", timeout)
+
+    assert fake.diary == ["0.9 2", "0.9 0"]
+    assert fake.default == "1.0"
 
 
 def test_draining_waits_for_the_queue_and_answers_what_comes_last(fake, nerserve):
@@ -457,10 +533,11 @@ def test_the_default_is_only_drained_by_force(fake, nerserve, others, diary):
     assert fake.diary == diary
 
 
-def test_a_registration_whose_workers_do_not_load_is_taken_back(fake, nerserve):
-    fake.store |= {"en-1.1.mar": ("1.1", "does not load"), "en-1.2.mar": ("1.2", "fine")}
+@pytest.mark.parametrize(("kind", "expected"), [("does not load", LoadError), ("brings a signal", BrokenOffError)])
+def test_a_registration_whose_workers_do_not_load_is_taken_back(fake, nerserve, kind, expected):
+    fake.store |= {"en-1.1.mar": ("1.1", kind), "en-1.2.mar": ("1.2", "fine")}
 
-    with pytest.raises(LoadError):
+    with pytest.raises(expected):
         nerserve("register", "en-1.1.mar")
     nerserve("register", "en-1.2.mar", "--name", "en", "--workers", "2")
 

@@ -70,6 +70,16 @@ def test_what_cannot_be_started_is_told_and_tried_again(torchserve, java, guard)
     ]
 
 
+def test_a_restart_has_the_settings_that_everybody_else_goes_by(torchserve, tmp_path):
+    torchserve.start()
+    (tmp_path / "config.properties").write_text("management_address=http://127.0.0.1:9999\n")
+    torchserve.start()
+    during = (tmp_path / "state" / "torchserve.properties").read_text()
+    torchserve.kill()
+
+    assert during == "disable_token_authorization=true\nmax_request_size=7\n"
+
+
 def test_torchserve_reads_the_operators_settings_with_ours_at_the_end(torchserve, tmp_path):
     torchserve.start()
     during = (tmp_path / "state" / "torchserve.properties").read_text()

@@ -1,3 +1,5 @@
+import json
+import os
 import subprocess
 import sys
 import xml.etree.ElementTree as ET
@@ -5,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from ops.java import find_java
 from ops.torchserve import LOG_CONFIG, StateDir, java_command, server_env, torchserve_home
 
 
@@ -65,6 +68,22 @@ def test_workers_get_an_environment_that_misleads_nobody(tmp_path):
         "MKL_NUM_THREADS": "1",
         "NERSERVE_MAX_CHARS": "5000",
     }
+
+
+@pytest.mark.parametrize("name", ["C", "POSIX", "xx_XX.UTF-8"])
+def test_java_finds_paths_of_any_characters_in_any_locale(name):
+    code = (
+        "import json, os, pathlib; from ops.torchserve import StateDir, server_env\n"
+        "print(json.dumps(server_env(os.environ, StateDir(pathlib.Path('/s')), 1)))"
+    )
+    printed = subprocess.run(
+        [sys.executable, "-c", code], env=os.environ | {"LC_ALL": name}, capture_output=True, text=True, check=True
+    ).stdout
+
+    java = [find_java(os.environ).path, "-XshowSettings:properties", "-version"]
+    said = subprocess.run(java, env=json.loads(printed), capture_output=True, text=True, check=True).stderr
+
+    assert "sun.jnu.encoding = UTF-8\n" in said
 
 
 def test_the_state_directory_is_private(tmp_path):
