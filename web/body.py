@@ -70,6 +70,8 @@ def _whole_body(environ: WSGIEnvironment, max_bytes: int) -> bytes:
     if int(length) > max_bytes:
         raise RequestEntityTooLarge
     body: bytes = environ["wsgi.input"].read(int(length))
+    if len(body) < int(length):
+        raise ClientDisconnected
     return body
 
 

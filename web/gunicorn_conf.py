@@ -3,6 +3,7 @@
 import atexit
 import math
 import os
+import resource
 import shutil
 import tempfile
 from typing import Any
@@ -11,6 +12,24 @@ from gunicorn.glogging import Logger
 
 from web.config import WebConfig
 from web.logs import configuration
+
+_MAX_CONNECTIONS = 1_000
+_OTHER_FILES = 64  # that a process has open: logs, listeners, its numbers, and what it reads now and then
+
+
+def _num_connections(settings: WebConfig) -> int:
+    """How many clients a process may have at a time; the limit of open files is raised for them as far as it goes.
+
+    Each takes a file, and another one while a thread works for it. Connections to TorchServe are kept besides.
+    """
+    others = _OTHER_FILES + settings.max_in_flight
+    wanted = others + settings.num_threads + _MAX_CONNECTIONS
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    soft, hard = (wanted if limit == resource.RLIM_INFINITY else min(limit, wanted) for limit in limits)
+    if soft < hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, limits[1]))
+    return max(1, (hard - others) // 2, hard - others - settings.num_threads)
+
 
 settings = WebConfig.from_env()  # a wrong setting stops gunicorn here, before any worker starts
 
@@ -22,6 +41,7 @@ worker_class = "web.worker.DrainingWorker"
 threads = settings.num_threads  # as many as may wait, and some to refuse the others and to say how things are
 timeout = 30  # seconds without a sign of life from a worker's main loop; requests have their own deadline
 graceful_timeout = math.ceil(settings.deadline_s) + 2  # on SIGTERM the slowest call to TorchServe may still end
+worker_connections = _num_connections(settings)  # more wait in the listener's queue
 keepalive = 5  # seconds a browser's connection is kept for the style sheet and the next request
 forwarded_allow_ips = ""  # no header of a client changes what we take for its address or scheme
 control_socket_disable = True  # no socket for commands: what nobody uses nobody can misuse

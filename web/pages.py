@@ -15,7 +15,15 @@ from werkzeug.exceptions import RequestEntityTooLarge
 
 from web.body import BROKEN, broken_body, check_encoding
 from web.client import Caller
-from web.errors import EmptyTextError, RequestError, RequestRejectedError, UpstreamError, WebError
+from web.errors import (
+    EmptyTextError,
+    RequestError,
+    RequestRejectedError,
+    RequestTooLargeError,
+    TextTooLongError,
+    UpstreamError,
+    WebError,
+)
 from web.record import record_of
 from web.render import hues, segments
 from web.reply import TextReply
@@ -33,6 +41,9 @@ MAX_MARKS: Final = 10_000
 
 MAX_ROWS: Final = 1_000
 """Entities in the table of a result: nobody reads more."""
+
+_TEXT_ERRORS: Final = (EmptyTextError, TextTooLongError, RequestTooLargeError, RequestRejectedError)
+"""What another text would mend."""
 
 _EXPLANATIONS: Final = {
     "bad_model_reply": "The model gave an answer that makes no sense. This is our fault, not that of your text.",
@@ -73,7 +84,7 @@ def predict() -> ResponseReturnValue:
     except (RequestError, UpstreamError) as error:
         record.code = error.code
         headers = {} if error.retry_after_s is None else {"Retry-After": str(error.retry_after_s)}
-        return _page(text=text, model=model, error=explain(error)), error.status, headers
+        return _page(text=text, model=model, error=error), error.status, headers
     return _page(text=text, model=model, result=_result(text, reply))
 
 
@@ -92,6 +103,8 @@ def _read_form(service: Service) -> tuple[str, str | None]:
     """
     check_encoding(request.environ)
     request.max_content_length = service.config.max_form_bytes
+    if "HTTP_TRANSFER_ENCODING" not in request.environ:  # then werkzeug sees itself whether all of it came
+        request.environ.pop("wsgi.input_terminated", None)
     try:
         fields = request.form
     except RequestEntityTooLarge as error:
@@ -115,7 +128,7 @@ def _result(text: str, reply: TextReply) -> dict[str, Any]:
 
 
 def _page(
-    *, text: str, model: str | None = None, error: str | None = None, result: dict[str, Any] | None = None
+    *, text: str, model: str | None = None, error: WebError | None = None, result: dict[str, Any] | None = None
 ) -> str:
     config = Service.current().config
     return render_template(
@@ -124,6 +137,7 @@ def _page(
         models=config.models,
         chosen=model,
         max_chars=config.max_chars,
-        error=error,
+        error=None if error is None else explain(error),
+        is_text_wrong=isinstance(error, _TEXT_ERRORS),
         result=result,
     )

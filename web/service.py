@@ -20,9 +20,6 @@ from web.single_flight import SingleFlight
 States: TypeAlias = dict[str, dict[str, Any]]
 """For each model whether it is ready, and its version or what is wrong."""
 
-MAX_TEXTS: Final = 256
-"""Texts in one request, at most; a worker takes no more."""
-
 _EXTENSION: Final = "nerserve"
 
 

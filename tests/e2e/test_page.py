@@ -92,3 +92,40 @@ def test_the_page_works_by_keyboard_alone(page, served):
     page.wait_for_url("**/predict*")
 
     assert len(rows(page)) == len(ENTITIES)
+
+
+WATCH_A_STOP = """async () => {
+  const button = document.getElementById("predict");
+  const state = () => [button.textContent, button.disabled];
+  const pause = () => new Promise((resolve) => setTimeout(resolve, 200));
+  const states = [state()];
+  button.click();
+  await pause();
+  states.push(state());
+  %s;
+  await pause();
+  states.push(state());
+  window.stop();
+  return states;
+}"""
+
+
+@pytest.mark.parametrize("page", [True], ids=["with JavaScript"], indirect=True)
+@pytest.mark.parametrize(
+    "stop",
+    [
+        pytest.param("window.stop()", id="stopped"),
+        pytest.param("window.dispatchEvent(new KeyboardEvent('keydown', {key: 'Escape'}))", id="Escape"),
+        pytest.param("document.getElementById('text').dispatchEvent(new Event('input', {bubbles: true}))", id="typed"),
+    ],
+)
+def test_a_visitor_who_stops_the_browser_can_press_predict_again(page, served, stop):
+    page.goto(served.site)
+    page.get_by_role("textbox").fill(TEXT)
+    asked = []
+    page.route("**/predict", lambda _: asked.append("/predict"))  # no answer comes
+
+    states = page.evaluate(WATCH_A_STOP % stop)
+
+    assert states == [["Predict", False], ["Predicting…", True], ["Predict", False]]
+    assert asked == ["/predict"]

@@ -21,9 +21,16 @@
     button.disabled = true;
     button.textContent = "Predicting…";
   });
-  // The browser may show this very page again when the visitor goes back.
-  window.addEventListener("pageshow", () => {
+  const reset = () => {
     button.disabled = false;
     button.textContent = caption;
+  };
+  // The browser may show this very page again when the visitor goes back.
+  window.addEventListener("pageshow", reset);
+  // Whoever stops the browser from loading the result stays here. Not every browser says so; then a key does.
+  if ("navigation" in window) navigation.addEventListener("navigateerror", reset);
+  window.addEventListener("keydown", (event) => {
+    if (event.key === "Escape") reset();
   });
+  form.addEventListener("input", reset);
 })();
