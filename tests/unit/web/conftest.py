@@ -27,6 +27,7 @@ from web.retries import RetryPolicy
 
 ROOT = Path(web.__file__).parents[1]
 MODEL = {"name": "en", "version": "1.0", "digest": "sha256:" + "0" * 64}
+ONCE = RetryPolicy(retry_ratio=0, retries_per_s=0, longest_reserve_s=0)
 NAMES = {"Barack Obama": "PER", "Hawaii": "LOC", "Oslo": "LOC", "Nobel Committee": "ORG", "東京": "LOC"}
 
 
@@ -114,7 +115,7 @@ def raw_upstream():
                 while not stop.is_set():
                     with contextlib.suppress(TimeoutError):
                         connection, _ = listener.accept()
-                        connection.settimeout(2)
+                        connection.settimeout(60)
                         threading.Thread(target=serve_one, args=(connection, n), daemon=True).start()
                         n += 1
 
@@ -125,6 +126,17 @@ def raw_upstream():
             return f"http://127.0.0.1:{listener.getsockname()[1]}"
 
         yield start
+
+
+@pytest.fixture
+def silent():
+    """What a server plays that takes everything and says nothing until the client hangs up."""
+
+    def play(connection, n):
+        while connection.recv(65536):
+            pass
+
+    return play
 
 
 @pytest.fixture
@@ -160,9 +172,8 @@ def good_reply():
 @pytest.fixture
 def make_client():
     """A client that repeats nothing and always asks, unless the test says otherwise."""
-    once = RetryPolicy(retry_ratio=0, retries_per_s=0, longest_reserve_s=0)
 
-    def make(url, timeout_s=2.0, policy=once, queue_s=60.0, **settings):
+    def make(url, timeout_s=30.0, policy=ONCE, queue_s=60.0, **settings):
         metrics = Metrics()
         admission = Admission(max_in_flight=4, max_queue=0, queue_s=queue_s, metrics=metrics)
         return ModelClient(
@@ -184,10 +195,13 @@ def make_client():
 
 @pytest.fixture
 def make_site():
-    """A test client of the site, as a browser or a program would see it."""
+    """A test client of the site, as a browser or a program would see it; without retries a failure is told at once."""
 
-    def make(url, **settings):
-        return create_app(WebConfig(inference_url=url, **settings)).test_client()
+    def make(url, *, retries=True, **settings):
+        app = create_app(WebConfig(inference_url=url, **settings))
+        if not retries:
+            app.extensions["nerserve"].client._policy = ONCE
+        return app.test_client()
 
     return make
 
@@ -235,10 +249,13 @@ def gunicorn_command_():
 
 @pytest.fixture
 def start_site(tmp_path):
-    """Start the site under gunicorn with settings of the environment; ended when the test is."""
+    """Start the site under gunicorn with settings of the environment; ended when the test is.
+
+    It may open at most *max_files*, or, if that *is_soft*, raise the limit. *app* runs instead of the usual one.
+    """
     with contextlib.ExitStack() as stack:
 
-        def start(url, **environ):
+        def start(url, *, app=None, max_files=None, is_soft=False, **environ):
             with socket.create_server(("127.0.0.1", 0)) as listener:
                 port = listener.getsockname()[1]
             log = tmp_path / f"log-{port}"
@@ -247,15 +264,21 @@ def start_site(tmp_path):
             scratch.mkdir()
             settings = {"NERSERVE_INFERENCE_URL": url, "NERSERVE_PORT": str(port), "NERSERVE_WEB_WORKERS": "1"}
             command = gunicorn_command(**settings | {"TMPDIR": str(scratch)} | environ)
+            if app is not None:
+                command["args"].append(app)
+            if max_files is not None:
+                limit = f"ulimit {'-Sn' if is_soft else '-n'} {max_files}"
+                command["args"] = ["sh", "-c", f'{limit}; exec "$@"', "sh", *command["args"]]
             process = stack.enter_context(subprocess.Popen(**command, stdout=out, stderr=out))
             stack.callback(process.terminate)
             site = Running(f"http://127.0.0.1:{port}", process, log)
-            deadline = time.monotonic() + 20
-            while process.poll() is None and time.monotonic() < deadline:
+            deadline = time.monotonic() + 60
+            while process.poll() is None:  # else it has ended by itself, which some tests want
                 try:
-                    requests.get(f"{site.url}/livez", timeout=1)
+                    requests.get(f"{site.url}/livez", timeout=10)
                     break
                 except requests.RequestException:
+                    assert time.monotonic() < deadline
                     time.sleep(0.05)
             return site
 
@@ -264,10 +287,10 @@ def start_site(tmp_path):
 
 @pytest.fixture
 def wait_until():
-    """Wait until something is so, for 10 seconds at most."""
+    """Wait until something is so, for a minute at most."""
 
     def wait(condition):
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 60
         while not condition():
             assert time.monotonic() < deadline
             time.sleep(0.01)

@@ -1,5 +1,4 @@
 import json
-import time
 
 import pytest
 
@@ -278,7 +277,7 @@ def test_a_failure_of_the_model_has_its_status_and_code(
 ):
     upstream.answer(status, reply)
 
-    shown = post(make_site(upstream.url, timeout_s=0.3), body)
+    shown = post(make_site(upstream.url, retries=False), body)
 
     code, message = error_of(shown)
     assert shown.status_code == shown_status
@@ -288,14 +287,14 @@ def test_a_failure_of_the_model_has_its_status_and_code(
 
 
 def test_nobody_listening_is_unavailable(make_site, dead_url):
-    reply = post(make_site(dead_url, timeout_s=0.3), '{"text": "x"}')
+    reply = post(make_site(dead_url, retries=False), '{"text": "x"}')
 
     assert reply.status_code == 503
     assert error_of(reply) == ("model_unavailable", "There is no connection to the model server.")
 
 
-def test_a_model_that_is_too_slow_is_a_timeout(raw_upstream, make_site):
-    site = make_site(raw_upstream(lambda *_: time.sleep(0.5)), timeout_s=0.1)
+def test_a_model_that_is_too_slow_is_a_timeout(raw_upstream, make_site, silent):
+    site = make_site(raw_upstream(silent), timeout_s=0.1)
 
     reply = post(site, '{"text": "x"}')
 

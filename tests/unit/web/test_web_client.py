@@ -1,6 +1,7 @@
 import json
 import logging
 import struct
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from socket import SO_LINGER, SOL_SOCKET
@@ -220,7 +221,7 @@ def test_a_slow_drip_hits_the_deadline(raw_upstream, make_client, read_request, 
     def play(connection, n):
         read_request(connection)
         connection.sendall(head)
-        for _ in range(100):
+        while True:  # until the client hangs up
             connection.sendall(b"H")
             time.sleep(0.02)
 
@@ -230,33 +231,36 @@ def test_a_slow_drip_hits_the_deadline(raw_upstream, make_client, read_request, 
     with pytest.raises(ModelTimeoutError, match=r"within 0\.3 seconds"):
         client.tag_text("en", "x")
 
-    assert 0.25 < time.monotonic() - started < 1
+    assert 0.25 < time.monotonic() - started < 30
 
 
-def test_silence_hits_the_deadline(raw_upstream, make_client):
-    client = make_client(raw_upstream(lambda *_: time.sleep(1)), timeout_s=0.2)
+def test_silence_hits_the_deadline(raw_upstream, make_client, silent):
+    client = make_client(raw_upstream(silent), timeout_s=0.2)
 
     with pytest.raises(ModelTimeoutError):
         client.tag_text("en", "x")
 
 
-def test_a_probe_has_its_own_deadline(raw_upstream, make_client):
-    client = make_client(raw_upstream(lambda *_: time.sleep(1)), timeout_s=60)
+def test_a_probe_has_its_own_deadline(raw_upstream, make_client, silent):
+    client = make_client(raw_upstream(silent), timeout_s=60)
 
     with pytest.raises(ModelTimeoutError, match=r"within 0\.1 seconds"):
         client.probe("en", "x", timeout_s=0.1)
 
 
 def test_a_timeout_leaves_nothing_behind_for_the_next_call(raw_upstream, make_client, read_request, good_reply):
+    too_late = threading.Event()
+
     def play(connection, n):
         read_request(connection)
         if n == 0:
-            time.sleep(0.4)
+            too_late.wait(60)
         connection.sendall(good_reply)
 
-    client = make_client(raw_upstream(play), timeout_s=0.2)
+    client = make_client(raw_upstream(play))
     with pytest.raises(ModelTimeoutError):
-        client.tag_text("en", "Oslo")
+        client.tag_text("en", "Oslo", caller=Caller(timeout_s=0.2))
+    too_late.set()
 
     assert client.tag_text("en", "x").entities == []
 
@@ -330,7 +334,7 @@ def test_a_new_connection_closed_instead_of_a_reply_is_unavailable(raw_upstream,
 
 
 def test_after_a_kept_connection_was_closed_the_deadline_is_still_the_same(
-    raw_upstream, make_client, read_request, good_reply
+    raw_upstream, make_client, read_request, *, good_reply, silent
 ):
     bodies = []
 
@@ -339,18 +343,18 @@ def test_after_a_kept_connection_was_closed_the_deadline_is_still_the_same(
         if n == 0:
             connection.sendall(good_reply)
             bodies.append(read_request(connection))
-            time.sleep(0.15)
+            time.sleep(1.5)
         else:
-            time.sleep(0.4)
+            silent(connection, n)
 
-    client = make_client(raw_upstream(play), timeout_s=0.3)
+    client = make_client(raw_upstream(play), timeout_s=3)
     client.tag_text("en", "first")
     started = time.monotonic()
 
     with pytest.raises(ModelTimeoutError):
         client.tag_text("en", "second")
 
-    assert time.monotonic() - started < 0.42
+    assert time.monotonic() - started < 1.5 + 3
     assert len(bodies) == 3
 
 
@@ -388,8 +392,8 @@ def test_the_deadline_of_an_attempt_goes_along(upstream, make_client):
     assert before_s + 2 < deadline_s < time.time() + 3.01
 
 
-def test_a_caller_may_have_less_time_but_not_more(raw_upstream, make_client):
-    client = make_client(raw_upstream(lambda *_: time.sleep(1)), timeout_s=0.3)
+def test_a_caller_may_have_less_time_but_not_more(raw_upstream, make_client, silent):
+    client = make_client(raw_upstream(silent), timeout_s=0.3)
 
     for asked_s, told in [(0.1, r"within 0\.1 seconds"), (60, r"within 0\.3 seconds")]:
         with pytest.raises(ModelTimeoutError, match=told):
@@ -444,21 +448,25 @@ def test_any_text_within_the_limit_of_characters_fits_in_that_of_bytes(upstream,
     ]
 
 
-def test_whoever_waits_for_a_turn_in_vain_has_not_bothered_the_model(raw_upstream, make_client, read_request):
+def test_whoever_waits_for_a_turn_in_vain_has_not_bothered_the_model(
+    raw_upstream, make_client, read_request, *, good_reply, wait_until
+):
     attempts = []
+    go_on = threading.Event()
 
     def play(connection, n):
         attempts.append(read_request(connection))
-        time.sleep(0.6)
+        go_on.wait(60)
+        connection.sendall(good_reply)
 
-    client = make_client(raw_upstream(play), timeout_s=0.5, queue_s=0.1)
+    client = make_client(raw_upstream(play), timeout_s=60, queue_s=0.1)
     with ThreadPoolExecutor(4) as pool:
         waiting = [pool.submit(client.tag_text, "en", "x") for _ in range(4)]
-        while len(attempts) < 4:
-            time.sleep(0.01)
+        wait_until(lambda: len(attempts) == 4)
         with pytest.raises(TooManyRequestsError):
             client.tag_text("en", "y")
-        errors = [type(task.exception()) for task in waiting]
+        go_on.set()
+        replies = [task.result().entities for task in waiting]
 
-    assert errors == [ModelTimeoutError] * 4
+    assert replies == [[]] * 4
     assert len(attempts) == 4

@@ -7,6 +7,10 @@ import trustme
 from web.config import SPARE_THREADS, WebConfig
 from web.errors import ConfigError
 
+#: What NERSERVE_MAX_CHARS may say, the same in every part that reads it, and what none of them takes.
+RIGHT = {"": 100_000, " \t": 100_000, "1": 1, " 5000 ": 5_000, "0000007": 7, "1000000": 1_000_000}
+WRONG = ["0", "-1", "+5", "1000001", "00000001", "1e5", "1_000", "5 000", "\u0663", "\uff15", "many", "9" * 5000]
+
 
 @pytest.fixture
 def certificates(tmp_path):
@@ -59,6 +63,17 @@ def test_every_variable_is_read(certificates):
         max_streams=2,
         client_timeout_s=7.0,
     )
+
+
+@pytest.mark.parametrize(("value", "max_chars"), RIGHT.items())
+def test_the_longest_text_may_have_spaces_around_it_and_a_blank_is_as_good_as_none(value, max_chars):
+    assert WebConfig.from_env({"NERSERVE_MAX_CHARS": value}).max_chars == max_chars
+
+
+@pytest.mark.parametrize("value", WRONG)
+def test_what_is_no_longest_text_is_refused_by_its_variable(value):
+    with pytest.raises(ConfigError, match="NERSERVE_MAX_CHARS: expected "):
+        WebConfig.from_env({"NERSERVE_MAX_CHARS": value})
 
 
 def test_the_environment_of_the_process_is_the_default(monkeypatch):

@@ -102,19 +102,19 @@ def test_a_connection_serves_on_after_a_refusal(start_site, raw_upstream, read_r
 
     def play(connection, n):
         asked.append(read_request(connection))
-        go_on.wait(15)
+        go_on.wait(60)
         connection.sendall(good_reply)
 
-    site = start_site(raw_upstream(play), NERSERVE_MAX_IN_FLIGHT="1", NERSERVE_MAX_QUEUE="0")
+    site = start_site(raw_upstream(play), NERSERVE_MAX_IN_FLIGHT="1", NERSERVE_MAX_QUEUE="0", NERSERVE_TIMEOUT_S="60")
     url = f"{site.url}/api/predict"
-    first = threading.Thread(target=requests.post, args=(url,), kwargs={"json": {"text": "first"}, "timeout": 20})
+    first = threading.Thread(target=requests.post, args=(url,), kwargs={"json": {"text": "first"}, "timeout": 90})
     first.start()
     wait_until(lambda: asked)
     with requests.Session() as session:
-        refused = [session.post(url, json={"text": "x" * n}, timeout=5) for n in (1, 20_000, 3)]
+        refused = [session.post(url, json={"text": "x" * n}, timeout=60) for n in (1, 20_000, 3)]
         go_on.set()
         first.join()
-        answered = session.post(url, json={"text": "last"}, timeout=5)
+        answered = session.post(url, json={"text": "last"}, timeout=60)
 
     assert [reply.status_code for reply in refused] == [429] * 3
     assert answered.status_code == 200

@@ -13,18 +13,18 @@ def test_those_who_ask_at_the_same_time_get_one_answer(wait_until):
 
     def compute():
         runs.append(1)
-        go_on.wait(10)
+        go_on.wait(60)
         return len(runs)
 
     with ThreadPoolExecutor(4) as pool:
         first = pool.submit(flight.run, compute)
         wait_until(lambda: runs)
         others = [pool.submit(flight.run, compute) for _ in range(3)]
-        wait_until(lambda: sum(thread.name.startswith("ThreadPool") for thread in threading.enumerate()) >= 4)
+        wait_until(lambda: len(flight._flight._condition._waiters) == 3)
         go_on.set()
 
-        assert first.result() == 1
-        assert all(task.result() <= 2 for task in others)
+        assert [task.result() for task in (first, *others)] == [1] * 4
+    assert runs == [1]
 
 
 def test_whoever_asks_later_gets_an_answer_of_his_own():
