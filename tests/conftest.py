@@ -6,7 +6,8 @@ import signal
 import numpy as np
 import pytest
 import torch
-from playwright.sync_api import sync_playwright
+from hypothesis import HealthCheck, settings
+from playwright.sync_api import expect, sync_playwright
 
 from handler.bundle import Bundle
 from handler.config import BundleConfig, ModelConfig, TrainingConfig
@@ -14,6 +15,11 @@ from handler.vectors import WordVectors
 
 # In the background of a script, Ctrl-C is ignored, and by what is started from there too; some tests press it.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# Where others compute too, one example may take any time; how long code takes is for the benchmarks to say.
+settings.register_profile("nerserve", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("nerserve")
+expect.set_options(timeout=60_000)
 
 WORDS = ["the", "paris", "obama", "0000", "Apple", "apple", ",", "."]
 

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import random
 import re
 import shutil
 import socket
@@ -23,6 +24,12 @@ ROOT = Path(__file__).parents[2]
 READY = "Press Ctrl-C to stop."
 TEXT = "Barack Obama was born in Hawaii."
 
+# Limits for what hangs, on a busy machine; how long things take is measured elsewhere.
+START_TIMEOUT_S = 240
+SITE_TIMEOUT_S = 100
+PATIENCE_S = 180
+ANSWER_S = 60
+
 HANDLER = '''
 import json
 import os
@@ -30,7 +37,10 @@ import time
 
 
 class TinyHandler:
-    """Finds one name; fails to load while there is a file $TINY_BROKEN; sleeps when a text says so."""
+    """Finds one name; fails to load while there is a file $TINY_BROKEN.
+
+    Sleeps when a text says so; then there is a file $TINY_ASLEEP.
+    """
 
     def initialize(self, context):
         if os.path.exists(os.environ["TINY_BROKEN"]):
@@ -42,7 +52,9 @@ class TinyHandler:
 
     def reply(self, i, text, context):
         if text.startswith("sleep "):
-            time.sleep(float(text.split()[1]))
+            seconds = float(text.split()[1])
+            open(os.environ["TINY_ASLEEP"], "w").close()
+            time.sleep(seconds)
         start = text.find("Barack Obama")
         entity = {"text": "Barack Obama", "label": "PER", "start": start, "end": start + 12, "score": 0.99}
         model = {"name": self.name, "version": "1.0", "digest": "sha256:" + "0" * 64}
@@ -73,12 +85,18 @@ def write_archive(path, *, name, version="1.0", handler=HANDLER, model_config=MO
 
 
 def free_ports(count):
-    """Ports of 127.0.0.1 that nobody uses now."""
+    """Ports of 127.0.0.1 that nobody uses now, and that the system does not give to somebody who names none."""
+    first, last = map(int, Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split())
+    others = [port for port in range(10_240, 65_536) if not first <= port <= last]
+    ports = []
     with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [one.getsockname()[1] for one in sockets]
+        for port in random.SystemRandom().sample(others, len(others)):
+            with contextlib.suppress(OSError):
+                stack.enter_context(socket.socket()).bind(("127.0.0.1", port))
+                ports.append(port)
+            if len(ports) == count:
+                return ports
+    raise AssertionError(f"{count} ports outside of {first} to {last} are not free")
 
 
 class Ports(NamedTuple):
@@ -113,7 +131,7 @@ def grpc_ping(channel, key=None):
     ping = channel.unary_unary("/org.pytorch.serve.grpc.inference.InferenceAPIsService/Ping")
     metadata = [("authorization", f"Bearer {key}")] if key is not None else []
     try:
-        reply = ping(b"", metadata=metadata, timeout=5)
+        reply = ping(b"", metadata=metadata, timeout=ANSWER_S)
     except grpc.RpcError as error:
         return error.code()
     assert b"Healthy" in reply
@@ -135,6 +153,7 @@ class Up:
         self.state_dir = state_dir or directory / "state"
         self.model_store = directory / "model-store"
         self.broken = directory / "broken"
+        self.asleep = directory / "asleep"
         self.output = directory / "output"
         self.mark = str(uuid.uuid4())
         ports = write_config(directory, settings)
@@ -147,12 +166,18 @@ class Up:
 
     def start(self, *arguments):
         environment = {key: value for key, value in os.environ.items() if not key.startswith("NERSERVE_")}
+        environment |= {
+            "NERSERVE_TIMEOUT_S": str(SITE_TIMEOUT_S),
+            "TEST_MARK": self.mark,
+            "TINY_BROKEN": str(self.broken),
+            "TINY_ASLEEP": str(self.asleep),
+        }
         command = [sys.executable, "-m", "ops.cli", "up", *self.options(), *arguments]
         with self.output.open("wb") as output:
             self.process = subprocess.Popen(
                 command,
                 cwd=ROOT,
-                env=environment | {"TEST_MARK": self.mark, "TINY_BROKEN": str(self.broken)},
+                env=environment,
                 stdout=output,
                 stderr=subprocess.STDOUT,
             )
@@ -164,6 +189,8 @@ class Up:
             "--model-store": self.model_store,
             "--state-dir": self.state_dir,
             "--port": self.site_port,
+            "--start-timeout": START_TIMEOUT_S,
+            "--drain-timeout": SITE_TIMEOUT_S + 10,
         }
         return [str(word) for option in options.items() for word in option]
 
@@ -194,27 +221,36 @@ class Up:
 
     @property
     def worker(self):
-        described = requests.get(f"{self.management}/models/en", timeout=5).json()
+        described = requests.get(f"{self.management}/models/en", timeout=ANSWER_S).json()
         return psutil.Process(described[0]["workers"][0]["pid"])
 
-    def predict(self, text=TEXT, timeout_s=2):
+    def predict(self, text=TEXT, timeout_s=ANSWER_S):
         return requests.post(f"{self.inference}/predictions/en", json={"text": text}, timeout=timeout_s)
 
-    def seconds_until(self, answers):
-        """How long it takes until *answers* is true; a refused or silent connection counts as false."""
-        began_s = time.monotonic()
+    def wait_until(self, answers):
+        """Return once *answers* is true; no connection, no reply in time and no worker yet count as false."""
+        deadline_s = time.monotonic() + PATIENCE_S
         while True:
-            with contextlib.suppress(requests.RequestException, psutil.Error):
+            with contextlib.suppress(requests.RequestException, psutil.Error, LookupError, ValueError):
                 if answers():
-                    return time.monotonic() - began_s
-            assert time.monotonic() - began_s < 60, self.text
+                    return
+            assert time.monotonic() < deadline_s, self.text
             time.sleep(0.1)
 
     def model_answers(self):
-        return self.predict().status_code == 200
+        return self.predict(timeout_s=2).status_code == 200
 
     def site_answers(self):
         return requests.get(f"{self.site}/readyz", timeout=5).status_code == 200
+
+    def site_is_asking(self):
+        """Whether one request to the site is with TorchServe."""
+        numbers = requests.get(f"{self.site}/metrics", timeout=ANSWER_S).text
+        return "\nnerserve_upstream_in_flight 1.0\n" in numbers
+
+    def ends(self):
+        """What ended and was started again, in order: "TorchServe" or "the site", and how."""
+        return re.findall(r"(?m)^\d\d:\d\d:\d\d (TorchServe|the site) ended \((.+)\); restarting it", self.text)
 
     def left_behind(self):
         """All processes that carry our mark: whatever this ``up`` started, directly or not."""
@@ -225,10 +261,18 @@ class Up:
                     left.append(one)
         return left
 
-    def seconds_until_nothing_is_left(self):
-        return self.seconds_until(lambda: not self.left_behind())
+    def commands(self):
+        """The command lines of all these processes."""
+        commands = []
+        for one in self.left_behind():
+            with contextlib.suppress(psutil.Error):
+                commands.append(str(one.cmdline()))
+        return commands
+
+    def wait_until_nothing_is_left(self):
+        self.wait_until(lambda: not self.left_behind())
 
     def end(self):
         self.process.kill()
         self.process.wait()
-        self.seconds_until_nothing_is_left()
+        self.wait_until_nothing_is_left()

@@ -44,7 +44,7 @@ def test_a_command_of_the_guide_prints_what_it_says(served, tmp_path, command, o
     }
 
     done = subprocess.run(
-        ["bash", "-c", command], env=environment, capture_output=True, text=True, check=False, timeout=120
+        ["bash", "-c", command], env=environment, capture_output=True, text=True, check=False, timeout=250
     )
 
     shown = done.stdout + done.stderr

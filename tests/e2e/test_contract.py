@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 import requests
 
+pytestmark = pytest.mark.timeout(1200)
+
 CONFIG = """
 [checks]
 negative_data_rejection.expected-statuses = ["400", "403", "404", "405", "413", "415", "422"]
@@ -83,7 +85,7 @@ def run(folder, document, url, *options, max_examples=40):
     (folder / "schemathesis.toml").write_text(CONFIG)
     command = [
         *(Path(sys.executable).parent / "schemathesis", "--no-color", "--config-file", folder / "schemathesis.toml"),
-        *("run", folder / "document.json", "--url", url, "--request-timeout", "30", "--workers", "1"),
+        *("run", folder / "document.json", "--url", url, "--request-timeout", "120", "--workers", "1"),
         *("--phases", "examples,coverage,fuzzing", "--max-examples", str(max_examples), "--generation-deterministic"),
         *("--continue-on-failure", "--suppress-health-check", "all", *options),
     ]
@@ -93,7 +95,7 @@ def run(folder, document, url, *options, max_examples=40):
         cwd=folder,
         capture_output=True,
         text=True,
-        timeout=280,
+        timeout=1000,
         check=False,
     )
     report = "\n".join(line[:500] for line in done.stdout.splitlines())
@@ -111,12 +113,12 @@ def check(*arguments, **settings):
 
 @pytest.fixture
 def site_document(served):
-    return with_facts(requests.get(f"{served.site}/openapi.json", timeout=10).json())
+    return with_facts(requests.get(f"{served.site}/openapi.json", timeout=60).json())
 
 
 @pytest.fixture
 def inference_document(served):
-    return with_facts(requests.get(f"{served.site}/openapi-inference.json", timeout=10).json())
+    return with_facts(requests.get(f"{served.site}/openapi-inference.json", timeout=60).json())
 
 
 def pids(served):
@@ -148,7 +150,7 @@ def test_the_inference_port_refuses_what_its_document_does_not_allow(served, inf
 
 def test_the_documents_served_are_those_of_the_repository(served):
     for address, name in (("/openapi.json", "site.json"), ("/openapi-inference.json", "inference.json")):
-        assert requests.get(served.site + address, timeout=10).content == Path("docs/openapi", name).read_bytes()
+        assert requests.get(served.site + address, timeout=60).content == Path("docs/openapi", name).read_bytes()
 
 
 def test_the_tester_finds_what_is_wrong(served, site_document, tmp_path):

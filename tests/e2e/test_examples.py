@@ -28,7 +28,7 @@ def run(*command, expect=0, given=None, **environment):
         input=given,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=250,
         check=False,
     )
     assert done.returncode == expect, done.stderr
@@ -129,7 +129,7 @@ def test_the_stream_answers_a_line_before_the_next_is_sent(served):
             answer = json.loads(process.stdout.readline())
             assert [entity["text"] for entity in answer["entities"]] == [text]
         process.stdin.close()
-        assert process.wait(timeout=60) == 0
+        assert process.wait(timeout=180) == 0
 
 
 def test_the_stream_takes_options(served):
@@ -222,7 +222,7 @@ def test_it_does_not_ask_again_when_that_is_worth_nothing(scripted, language, st
 
 def samples(served):
     """The samples of the page of documentation by their headings."""
-    html = requests.get(f"{served.site}/docs", timeout=10).text
+    html = requests.get(f"{served.site}/docs", timeout=60).text
     start = html.index('id="start"')
     part = html[start : html.index('id="start-answer"')]
     return {

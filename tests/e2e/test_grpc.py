@@ -110,7 +110,7 @@ def test_a_failure_of_a_worker_comes_with_the_status_ok_and_its_code(predict, pa
 )
 def test_what_reaches_no_model_is_internal(stub, api, request_, details):
     with pytest.raises(grpc.RpcError) as failed:
-        stub.Predictions(api[0].PredictionsRequest(**request_), timeout=10)
+        stub.Predictions(api[0].PredictionsRequest(**request_), timeout=60)
 
     assert failed.value.code() is grpc.StatusCode.INTERNAL
     assert details in failed.value.details()
@@ -121,7 +121,7 @@ def test_a_message_above_the_limit_is_refused_and_the_server_goes_on(served, stu
     request = api[0].PredictionsRequest(model_name="en", input={"text": b"a" * 1_200_000})
 
     with pytest.raises(grpc.RpcError) as failed:
-        stub.Predictions(request, timeout=10)
+        stub.Predictions(request, timeout=60)
 
     assert failed.value.code() in {grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.CANCELLED}
     assert predict(text=TEXT.encode())["entities"]
@@ -175,7 +175,7 @@ def test_many_calls_at_once_have_the_answers_that_each_has_alone(predict):
 def test_ping_says_that_the_server_runs(stub):
     empty = importlib.import_module("google.protobuf.empty_pb2").Empty()
 
-    assert json.loads(stub.Ping(empty, timeout=10).health) == {"status": "Healthy"}
+    assert json.loads(stub.Ping(empty, timeout=60).health) == {"status": "Healthy"}
 
 
 def test_the_vendored_files_say_whose_they_are():

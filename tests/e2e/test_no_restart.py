@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from tests.e2e.instance import Up, is_there
+from tests.e2e.instance import PATIENCE_S, Up, is_there
 
 
 @pytest.fixture
@@ -18,16 +18,16 @@ def up(tmp_path):
 def test_a_worker_is_waited_for_and_a_dead_jvm_ends_everything(up):
     worker = up.worker
     worker.kill()
-    recovery_s = up.seconds_until(lambda: up.worker != worker and up.site_answers())
+    up.wait_until(lambda: up.worker != worker and up.site_answers())
     told_before = up.text
 
     up.jvm.kill()
-    status = up.process.wait(timeout=20)
+    status = up.process.wait(timeout=PATIENCE_S)
 
-    assert recovery_s < 15  # TorchServe's own doing
     assert status == 12
     told = up.text.removeprefix(told_before)
     assert re.fullmatch(
+        r"(\d\d:\d\d:\d\d model en (has no worker that is ready; TorchServe restarts it|is ready again)\n)*"
         r"\d\d:\d\d:\d\d TorchServe ended \(killed by signal 9\); ending everything, as --no-restart says\nStopped\.\n",
         told,
     )

@@ -15,9 +15,10 @@ import psutil
 import pytest
 import requests
 
-from tests.e2e.instance import ROOT, write_archive, write_config
+from tests.e2e.instance import ANSWER_S, PATIENCE_S, ROOT, START_TIMEOUT_S, write_archive, write_config
 
 TEXT = "Barack Obama was born in Hawaii."
+GRACE_S = "3"  # above what a worker may have a request in its hand for, which no queue shows
 RIGHT = [{"text": "Barack Obama", "label": "PER", "start": 0, "end": 12, "score": 0.99}]
 
 HANDLER = '''
@@ -49,6 +50,7 @@ class TinyHandler:
         self.num_rows += 1
         context.set_response_content_type(i, "application/json")
         if text.startswith("sleep "):
+            open(os.environ["TINY_ASLEEP"], "w").close()
             time.sleep(float(text.split()[1]))
         if KIND == "fails" or (KIND == "fails later" and self.num_rows > 20):
             context.set_response_status(500, "tiny_failure", i)
@@ -65,6 +67,17 @@ class TinyHandler:
 '''
 
 
+def wait_until(is_there):
+    """Return once *is_there* is true; no reply in time counts as false."""
+    deadline_s = time.monotonic() + PATIENCE_S
+    while True:
+        with contextlib.suppress(requests.RequestException, LookupError):
+            if is_there():
+                return
+        assert time.monotonic() < deadline_s
+        time.sleep(0.05)
+
+
 def write_release(path, version, kind="fine"):
     """An archive at *path* of model ``en`` with a tiny handler of that *kind* in it."""
     handler, bundle_config = HANDLER.replace("@KIND@", kind), json.dumps({"version": version})
@@ -77,6 +90,7 @@ class Stream:
 
     def __init__(self, url, num_clients=3):
         self._url = url
+        self.timeout_s = ANSWER_S
         self._done = threading.Event()
         self._threads = [threading.Thread(target=self._ask) for _ in range(num_clients)]
         self.right, self.lost, self.wrong = collections.Counter(), collections.Counter(), []
@@ -95,7 +109,7 @@ class Stream:
     def _ask(self):
         while not self._done.is_set():
             try:
-                response = requests.post(self._url, json={"text": TEXT}, timeout=5)
+                response = requests.post(self._url, json={"text": TEXT}, timeout=self.timeout_s)
             except requests.RequestException as error:
                 self.lost[type(error).__name__] += 1
                 continue
@@ -120,8 +134,14 @@ class Server:
         self.environment |= {
             "NERSERVE_MANAGEMENT_URL": self.management,
             "NERSERVE_INFERENCE_URL": self.inference,
+            "TINY_ASLEEP": str(directory / "asleep"),
         }
-        options = {"config": directory / "config.properties", "model-store": self.store, "state-dir": directory / "s"}
+        options = {
+            "config": directory / "config.properties",
+            "model-store": self.store,
+            "state-dir": directory / "s",
+            "start-timeout": START_TIMEOUT_S,
+        }
         self.output = directory / "output"
         with self.output.open("wb") as output:
             command = ["up", "--no-site", *(f"--{name}={value}" for name, value in options.items())]
@@ -136,7 +156,7 @@ class Server:
     def run(self, *arguments):
         """Exit status and output of one command."""
         process = self.start(*arguments)
-        text, _ = process.communicate(timeout=80)
+        text, _ = process.communicate(timeout=400)
         sys.stdout.write(text)
         return process.returncode, text
 
@@ -144,7 +164,7 @@ class Server:
         return self.run(*self.rollout_command(archive, *arguments))
 
     def rollout_command(self, archive, *arguments):
-        quick = ("--no-canary", "--model-store", self.store, "--watch", "2", "--grace", "0.5")
+        quick = ("--no-canary", "--model-store", self.store, "--watch", "2", "--grace", GRACE_S)
         return ("rollout", "en", archive, *quick, *arguments)
 
     def archive(self, version, kind="fine"):
@@ -157,11 +177,11 @@ class Server:
 
     def versions(self):
         """Number of ready workers of every version."""
-        described = requests.get(f"{self.management}/models/en/all", timeout=5).json()
+        described = requests.get(f"{self.management}/models/en/all", timeout=ANSWER_S).json()
         return {one["modelVersion"]: [w["status"] for w in one["workers"]].count("READY") for one in described}
 
     def default(self):
-        return requests.get(f"{self.management}/models/en", timeout=5).json()[0]["modelVersion"]
+        return requests.get(f"{self.management}/models/en", timeout=ANSWER_S).json()[0]["modelVersion"]
 
     def stored(self):
         return sorted(path.name for path in self.store.iterdir())
@@ -171,14 +191,19 @@ class Server:
         for path in self.store.iterdir():
             path.unlink()
         write_release(self.store / "en.mar", "1.0")
-        if "1.0" not in self.versions():
-            requests.post(f"{self.management}/models", params={"url": "en.mar"}, timeout=20)
-        requests.put(f"{self.management}/models/en/1.0", params={"min_worker": 1, "max_worker": 1}, timeout=20)
-        requests.put(f"{self.management}/models/en/1.0/set-default", timeout=20)
-        for version in self.versions().keys() - {"1.0"}:
-            requests.delete(f"{self.management}/models/en/{version}", timeout=20)
-        while self.versions() != {"1.0": 1}:
-            time.sleep(0.05)
+        models = f"{self.management}/models"
+        for _ in range(PATIENCE_S):  # TorchServe may refuse what comes while a worker is busy, or still loads
+            if "1.0" not in self.versions():
+                requests.post(models, params={"url": "en.mar"}, timeout=ANSWER_S)
+            requests.put(f"{models}/en/1.0", params={"min_worker": 1, "max_worker": 1}, timeout=ANSWER_S)
+            requests.put(f"{models}/en/1.0/set-default", timeout=ANSWER_S)
+            for version in self.versions().keys() - {"1.0"}:
+                requests.delete(f"{models}/en/{version}", timeout=ANSWER_S)
+            for _ in range(20):
+                if (self.versions(), self.default()) == ({"1.0": 1}, "1.0"):
+                    return
+                time.sleep(0.05)
+        raise AssertionError(f"{self.versions()} do not become one worker of 1.0")
 
 
 @pytest.fixture(scope="module")
@@ -189,7 +214,7 @@ def running(tmp_path_factory):
         time.sleep(0.05)
     yield server
     server.process.terminate()
-    assert server.process.wait(timeout=60) == 0, server.output.read_text()
+    assert server.process.wait(timeout=180) == 0, server.output.read_text()
 
 
 @pytest.fixture
@@ -205,17 +230,18 @@ def stream(server):
 
 
 def test_workers_come_and_go_while_requests_do(server, stream):
+    stream.timeout_s = 20  # some are never answered
     with stream:
         up, _ = server.run("scale", "en", "--workers", "3")
         grown = server.versions()
         down, _ = server.run("scale", "en", "--workers", "1")
 
     # Each of the two workers that went may have had a batch of four: TorchServe answers 500 to one that the worker has
-    # in hand, and nothing at all to one that it was still collecting for it.
+    # in hand, 507 if it first hears that the process is gone, and nothing to one that it was still collecting for it.
     assert (up, down) == (0, 0)
     assert (grown, server.versions()) == ({"1.0": 3}, {"1.0": 1})
     assert stream.wrong == []
-    assert stream.lost.keys() <= {500, "ReadTimeout"}
+    assert stream.lost.keys() <= {500, 507, "ReadTimeout"}
     assert stream.lost.total() <= 8
 
 
@@ -224,7 +250,7 @@ def test_a_rollout_and_a_rollback_lose_nothing(server, stream):
         there, text = server.rollout(server.archive("1.1"))
         rolled_out, stored = (server.default(), server.versions()), server.stored()
         current = hashlib.sha256((server.store / "en.mar").read_bytes()).hexdigest()
-        back, _ = server.run("rollback", "en", "--model-store", server.store, "--grace", "0.5")
+        back, _ = server.run("rollback", "en", "--model-store", server.store, "--grace", GRACE_S)
 
     assert (there, back) == (0, 0), text
     assert rolled_out == ("1.1", {"1.0": 1, "1.1": 1})
@@ -242,7 +268,7 @@ def test_two_workers_are_replaced_by_two_and_a_stopped_version_is_loaded_again(s
         there, _ = server.rollout(server.archive("1.2"), "--old", "stopped")
         rolled_out = server.versions()
         unnamed, refusal = server.run("rollback", "en")
-        back, _ = server.run("rollback", "en", "--to", "1.0", "--old", "removed", "--grace", "0.5")
+        back, _ = server.run("rollback", "en", "--to", "1.0", "--old", "removed", "--grace", GRACE_S)
 
     assert (there, unnamed, back) == (0, 7, 0)
     assert "choose one of 1.0 with --to VERSION" in refusal
@@ -274,7 +300,7 @@ def test_a_bad_version_is_taken_back_before_anybody_gets_its_answers(server, str
 
 def test_a_version_that_fails_once_it_is_the_default_is_taken_back(server, stream):
     with stream:
-        status, text = server.rollout(server.archive("2.1", "fails later"), "--watch", "5")
+        status, text = server.rollout(server.archive("2.1", "fails later"), "--watch", "20")
         lost_until_then = stream.lost.total()
         time.sleep(0.5)
 
@@ -289,10 +315,9 @@ def test_a_version_that_fails_once_it_is_the_default_is_taken_back(server, strea
 def test_a_rollout_that_is_broken_off_leaves_the_old_state(server, stream):
     with stream:
         process = server.start(*server.rollout_command(server.archive("1.3"), "--watch", "60"))
-        while server.default() != "1.3":
-            time.sleep(0.05)
+        wait_until(lambda: process.poll() is not None or server.default() == "1.3")
         process.send_signal(signal.SIGTERM)
-        text, _ = process.communicate(timeout=60)
+        text, _ = process.communicate(timeout=180)
 
     assert process.returncode == 128 + signal.SIGTERM, text
     assert text.splitlines()[-1] == "nerserve: broken off by signal 15; en is served by 1.0 as before"
@@ -326,38 +351,36 @@ def test_what_would_hurt_is_refused_and_dry_runs_change_nothing(server):
 
 
 def test_a_drained_model_answers_what_it_had_accepted_and_then_refuses(server, stream):
+    stream.timeout_s = 30  # some may never be answered
     with stream:
-        time.sleep(0.3)
-        status, _ = server.run("drain", "en", "--force", "--grace", "0.3")
-        was_lost = stream.lost[500]
-        time.sleep(1)
+        wait_until(lambda: stream.right["1.0"])
+        status, text = server.run("drain", "en", "--force", "--grace", "0.3", "--timeout", "150")
+        wait_until(lambda: stream.lost[503])
 
-    # One request in each client's hand may be lost with the worker: dropped with 500 or, when it arrives in the very
-    # instant that the worker goes, never answered by TorchServe. Those in the queue do not hang; later ones get 503.
+    # One request in each client's hand may be lost with the worker: dropped with 500 or 507 or, when it arrives in the
+    # very instant that the worker goes, never answered by TorchServe. Those in the queue do not hang: when there are
+    # any, the worker comes back for them, and goes once more. Later ones get 503.
+    num_goings = 1 + text.count("gets a worker again")
     assert status == 0
-    assert was_lost <= 3
     assert stream.wrong == []
-    assert stream.lost.keys() <= {500, 503, "ReadTimeout"}
-    assert was_lost + stream.lost["ReadTimeout"] <= 3
-    assert stream.lost[503] > 0
-    assert stream.right["1.0"] > 0
+    assert stream.lost.keys() <= {500, 503, 507, "ReadTimeout"}
+    assert stream.lost[500] + stream.lost[507] + stream.lost["ReadTimeout"] <= 3 * num_goings
     assert server.versions() == {"1.0": 0}
     assert json.loads(server.run("models", "--json")[1])["models"][0]["versions"][0]["num_ready"] == 0
 
 
 def test_a_drained_version_has_answered_what_it_had_in_hand(server):
-    requests.post(f"{server.management}/models", params={"url": server.put_in_store("1.4")}, timeout=20)
-    while server.versions() != {"1.0": 1, "1.4": 1}:
-        time.sleep(0.05)
+    requests.post(f"{server.management}/models", params={"url": server.put_in_store("1.4")}, timeout=ANSWER_S)
+    wait_until(lambda: server.versions() == {"1.0": 1, "1.4": 1})
     url = f"{server.inference}/predictions/en/1.4"
     answered = []
     thread = threading.Thread(
-        target=lambda: answered.append(requests.post(url, json={"text": "sleep 1"}, timeout=20).status_code)
+        target=lambda: answered.append(requests.post(url, json={"text": "sleep 1"}, timeout=ANSWER_S).status_code)
     )
     thread.start()
-    time.sleep(0.3)
+    wait_until((server.directory / "asleep").exists)
 
-    status, _ = server.run("drain", "en", "1.4", "--grace", "1.5")
+    status, _ = server.run("drain", "en", "1.4", "--grace", "5")
     thread.join()
 
     assert (status, answered) == (0, [200])
@@ -370,7 +393,7 @@ def test_a_drained_version_has_answered_what_it_had_in_hand(server):
 def test_only_the_stores_files_are_registered(server, url):
     outside = server.archive("3.0")
 
-    response = requests.post(f"{server.management}/models", params={"url": url.format(outside)}, timeout=20)
+    response = requests.post(f"{server.management}/models", params={"url": url.format(outside)}, timeout=ANSWER_S)
 
     assert response.status_code == 404
     assert server.versions() == {"1.0": 1}
@@ -383,11 +406,13 @@ def test_a_restart_serves_what_was_rolled_out(server):
 
     jvm.kill()
     jvm.wait()
-    version = None
-    while version is None:
-        with contextlib.suppress(requests.RequestException, KeyError):
-            reply = requests.post(f"{server.inference}/predictions/en", json={"text": TEXT}, timeout=5).json()
-            version = reply["model"]["version"]
-        time.sleep(0.1)
+    versions = []
 
-    assert (status, version) == (0, "1.5")
+    def is_answered():
+        reply = requests.post(f"{server.inference}/predictions/en", json={"text": TEXT}, timeout=5).json()
+        versions.append(reply["model"]["version"])
+        return True
+
+    wait_until(is_answered)
+
+    assert (status, versions) == (0, ["1.5"])

@@ -1,4 +1,4 @@
-"""The shipped model under ``kill -9``: right answers again within the promised time, without a human."""
+"""The shipped model under ``kill -9``: right answers again, without a human."""
 
 import contextlib
 import time
@@ -6,46 +6,55 @@ import time
 import pytest
 import requests
 
+from tests.e2e.instance import PATIENCE_S
+
 TEXT = "Barack Obama was born in Hawaii."
 
 
+def kill(process):
+    process.kill()
+    process.wait(PATIENCE_S)
+
+
 def kill_one_worker(served):
-    served.workers()[0].kill()
+    kill(served.workers()[0])
 
 
 def kill_all_workers(served):
     for worker in served.workers():
-        worker.kill()
+        kill(worker)
 
 
 def kill_java(served):
-    served.java().kill()
+    kill(served.java())
 
 
-def seconds_until_right(url, timeout_s=60):
-    began = time.monotonic()
-    while time.monotonic() - began < timeout_s:
+def wait_until_right(url):
+    deadline_s = time.monotonic() + PATIENCE_S
+    while time.monotonic() < deadline_s:
         with contextlib.suppress(requests.RequestException):
             reply = requests.post(url, json={"text": TEXT}, timeout=2)
             if reply.status_code == 200:
                 found = [(entity["text"], entity["label"]) for entity in reply.json()["entities"]]
                 assert found == [("Barack Obama", "PER"), ("Hawaii", "LOC")]
-                return time.monotonic() - began
+                return
         time.sleep(0.1)
-    raise AssertionError(f"no answer within {timeout_s} s")
+    raise AssertionError(f"no answer within {PATIENCE_S} s")
 
 
 @pytest.mark.parametrize(
-    ("kill", "within_s"),
-    [(kill_one_worker, 10), (kill_all_workers, 10), (kill_java, 40)],
+    ("break_it", "keeps_java"),
+    [(kill_one_worker, True), (kill_all_workers, True), (kill_java, False)],
     ids=["one worker", "all workers", "java"],
 )
-def test_what_is_killed_answers_again(served, kill, within_s):
-    deadline = time.monotonic() + 60
-    while len(served.workers()) < 2 and time.monotonic() < deadline:
-        time.sleep(0.2)
+def test_what_is_killed_answers_again(served, break_it, keeps_java):
+    served.wait_for_workers(2)
+    java, workers = served.java(), served.workers()
 
-    kill(served)
+    break_it(served)
 
-    assert seconds_until_right(f"{served.inference}/predictions/en") < within_s
-    assert seconds_until_right(f"{served.site}/api/predict") < within_s
+    wait_until_right(f"{served.inference}/predictions/en")
+    wait_until_right(f"{served.site}/api/predict")
+    served.wait_for_workers(2)
+    assert (served.java() == java) == keeps_java
+    assert set(served.workers()) != set(workers)

@@ -2,6 +2,7 @@
 
 import contextlib
 import ctypes
+import errno
 import os
 import re
 import signal
@@ -15,7 +16,7 @@ from pathlib import Path
 import pytest
 import requests
 
-from tests.e2e.instance import ROOT, TEXT, Up, is_there
+from tests.e2e.instance import ANSWER_S, HANDLER, PATIENCE_S, ROOT, TEXT, Up, is_there, write_archive
 
 
 @pytest.fixture
@@ -48,8 +49,8 @@ def running(tmp_path_factory):
 @pytest.fixture
 def up(running):
     """The running one, whole again after whatever the test before did to it."""
-    running.seconds_until(running.model_answers)
-    running.seconds_until(running.site_answers)
+    running.wait_until(running.model_answers)
+    running.wait_until(running.site_answers)
     return running
 
 
@@ -62,11 +63,11 @@ def test_up_says_where_everything_is_once_everything_answers(up):
     assert f"Management  {up.management}/models\n" in printed
     assert f"Metrics     {up.metrics}/metrics\n" in printed
     assert up.predict().json()["entities"][0]["text"] == "Barack Obama"
-    assert requests.get(f"{up.metrics}/metrics", timeout=5).text.startswith("# HELP")
+    assert requests.get(f"{up.metrics}/metrics", timeout=ANSWER_S).text.startswith("# HELP")
 
 
 def test_the_site_has_the_model_behind_it(up):
-    reply = requests.post(f"{up.site}/api/predict", json={"text": TEXT}, timeout=5)
+    reply = requests.post(f"{up.site}/api/predict", json={"text": TEXT}, timeout=ANSWER_S)
 
     assert reply.status_code == 200, reply.text
     assert reply.json()["entities"][0]["label"] == "PER"
@@ -85,14 +86,16 @@ def test_a_worker_does_not_see_the_checkout_or_secrets(new_up, monkeypatch):
 
 
 def test_no_text_of_a_request_is_in_any_log(up):
-    secret = f"text-{uuid.uuid4()}"
+    secret, end = f"text-{uuid.uuid4()}", f"end-{uuid.uuid4()}"
     up.predict(secret)
     up.predict(f"sleep nonsense {secret}")  # the handler fails
-    requests.post(f"{up.inference}/predictions/en", data=secret, timeout=5)  # not even JSON
-    requests.post(f"{up.inference}/predictions/en", params={"data": secret}, timeout=5)
-    requests.get(f"{up.inference}/predictions/en", params={"data": f"%zz{secret}"}, timeout=5)
-    requests.post(f"{up.site}/api/predict", json={"text": secret}, timeout=5)
-    requests.post(f"{up.site}/predict", data={"text": secret}, timeout=5)
+    requests.post(f"{up.inference}/predictions/en", data=secret, timeout=ANSWER_S)  # not even JSON
+    requests.post(f"{up.inference}/predictions/en", params={"data": secret}, timeout=ANSWER_S)
+    requests.get(f"{up.inference}/predictions/en", params={"data": f"%zz{secret}"}, timeout=ANSWER_S)
+    requests.post(f"{up.site}/api/predict", json={"text": secret}, timeout=ANSWER_S)
+    requests.post(f"{up.site}/predict", data={"text": secret}, timeout=ANSWER_S)
+    up.predict(f"sleep {end}")  # what the worker printed until then comes before this word of its traceback
+    up.wait_until(lambda: end in (up.state_dir / "logs" / "model_log.log").read_text())
 
     logs = {path.name: path.read_text() for path in (up.state_dir / "logs").iterdir()}
 
@@ -101,39 +104,36 @@ def test_no_text_of_a_request_is_in_any_log(up):
     assert [name for name, text in logs.items() if secret in text] == []
 
 
-@pytest.mark.parametrize("killed", ["worker", "jvm", "gunicorn"])
-def test_what_is_killed_comes_back(up, killed):
-    process = getattr(up, killed)
-    bound_s = {"worker": 10, "jvm": 40, "gunicorn": 10}[killed]
+@pytest.mark.parametrize(("killed", "ended"), [("worker", []), ("jvm", ["TorchServe"]), ("gunicorn", ["the site"])])
+def test_what_is_killed_comes_back(up, killed, ended):
+    process, others, ends = getattr(up, killed), {up.jvm, up.gunicorn}, up.ends()
+    ends += [(name, "killed by signal 9") for name in ended]
 
     process.kill()
-    elapsed_s = up.seconds_until(lambda: getattr(up, killed) not in {None, process} and up.site_answers())
+    up.wait_until(lambda: up.ends() == ends and getattr(up, killed) not in {None, process} and up.site_answers())
+    up.wait_until(up.model_answers)
 
-    assert elapsed_s < bound_s
-    assert up.model_answers()
+    assert up.ends() == ends
+    assert others - {process} <= {up.jvm, up.gunicorn}
     assert up.process.poll() is None
 
 
 def test_a_killed_jvm_leaves_no_worker_and_is_reported(up):
-    worker, told = up.worker, up.text.count("TorchServe ended (killed by signal 9)")
+    worker, ends = up.worker, up.ends()
 
     up.jvm.kill()
-    up.seconds_until(lambda: not is_there(worker))
-    up.seconds_until(up.model_answers)
+    up.wait_until(lambda: not is_there(worker))
+    up.wait_until(up.model_answers)
 
-    told_now = re.findall(
-        r"^\d\d:\d\d:\d\d TorchServe ended \(killed by signal 9\); restarting it", up.text, re.MULTILINE
-    )
-    assert len(told_now) == told + 1
+    assert up.ends() == [*ends, ("TorchServe", "killed by signal 9")]
 
 
 def test_a_stopped_jvm_is_replaced(up):
     jvm = up.jvm
 
     jvm.suspend()
-    elapsed_s = up.seconds_until(up.model_answers)
+    up.wait_until(up.model_answers)
 
-    assert elapsed_s < 30
     assert not is_there(jvm)
     assert re.search(rf"TorchServe \(pid {jvm.pid}\) has been stopped for \d+ s; ending it", up.text)
 
@@ -145,14 +145,15 @@ def hold_like_a_debugger(pid):
 
     def hold():
         for thread in Path(f"/proc/{pid}/task").iterdir():
-            assert libc.ptrace(attach, int(thread.name), None, None) == 0, os.strerror(ctypes.get_errno())
+            if libc.ptrace(attach, int(thread.name), None, None) != 0:
+                assert ctypes.get_errno() == errno.ESRCH, os.strerror(ctypes.get_errno())  # it has just ended
         is_held.set()
         with contextlib.suppress(ChildProcessError):
             while True:  # until all have ended: a debugger hears of that before anybody else
                 os.waitpid(-1, wait_for_all | wait_for_mine)
 
     threading.Thread(target=hold, daemon=True).start()
-    assert is_held.wait(10)
+    assert is_held.wait(60)
 
 
 def test_a_jvm_that_runs_and_does_not_reply_is_replaced(up):
@@ -160,9 +161,8 @@ def test_a_jvm_that_runs_and_does_not_reply_is_replaced(up):
     time.sleep(1)  # the supervisor has heard of it too: one that never replied is given longer
 
     hold_like_a_debugger(jvm.pid)
-    elapsed_s = up.seconds_until(up.model_answers)
+    up.wait_until(up.model_answers)
 
-    assert elapsed_s < 40
     assert not is_there(jvm)
     assert "TorchServe has not replied for" in up.text
 
@@ -171,9 +171,8 @@ def test_a_stopped_worker_is_replaced(up):
     worker, jvm = up.worker, up.jvm
 
     worker.suspend()
-    elapsed_s = up.seconds_until(lambda: up.worker != worker and up.model_answers())
+    up.wait_until(lambda: up.worker != worker and up.model_answers())
 
-    assert elapsed_s < 19  # responseTimeout, after which TorchServe would see to it
     assert not is_there(worker)
     assert up.jvm == jvm
     assert re.search(rf"a worker of model en \(pid {worker.pid}\) has been stopped for \d+ s; ending it", up.text)
@@ -183,9 +182,8 @@ def test_a_stopped_worker_of_the_site_is_replaced(up):
     before = up.gunicorn.children()
 
     before[0].suspend()
-    elapsed_s = up.seconds_until(lambda: not is_there(before[0]) and len(up.gunicorn.children()) == len(before))
+    up.wait_until(lambda: not is_there(before[0]) and len(up.gunicorn.children()) == len(before))
 
-    assert elapsed_s < 20  # gunicorn itself waits for 30 s
     assert re.search(rf"a worker of the site \(pid {before[0].pid}\) has been stopped for \d+ s; ending it", up.text)
     assert up.site_answers()
 
@@ -193,12 +191,15 @@ def test_a_stopped_worker_of_the_site_is_replaced(up):
 def test_a_model_that_torchserve_has_given_up_is_revived(up):
     up.broken.touch()
     up.worker.kill()
-    time.sleep(8)  # longer than maxRetryTimeoutInSec of the archive: TorchServe tries no more
+    # TorchServe tries for the archive's maxRetryTimeoutInSec, after pauses of 3 s at most, and then no more.
+    num_looks = 0  # in a row that saw no worker
+    while num_looks < 30:
+        num_looks = 0 if any("model_service_worker" in command for command in up.commands()) else num_looks + 1
+        time.sleep(0.2)
     up.broken.unlink()
 
-    elapsed_s = up.seconds_until(up.model_answers)
+    up.wait_until(up.model_answers)
 
-    assert elapsed_s < 40
     assert "model en has had no worker that is ready" in up.text
 
 
@@ -209,15 +210,14 @@ def test_nothing_is_registered_from_elsewhere(new_up):
     outside.write_bytes(mar_bytes)
 
     statuses = [
-        requests.post(f"{up.management}/{what}", params={"url": url}, timeout=10).status_code
+        requests.post(f"{up.management}/{what}", params={"url": url}, timeout=ANSWER_S).status_code
         for what in ("models", "workflows")
         for url in ("http://127.0.0.1:9/x.mar", "https://127.0.0.1:9/x.mar", outside.as_uri())
     ]
 
     assert [status for status in statuses if not 400 <= status < 500] == []
-    assert [model["modelName"] for model in requests.get(f"{up.management}/models", timeout=5).json()["models"]] == [
-        "en"
-    ]
+    registered = requests.get(f"{up.management}/models", timeout=ANSWER_S).json()["models"]
+    assert [model["modelName"] for model in registered] == ["en"]
     assert sorted(path.name for path in up.model_store.iterdir()) == ["en.mar"]
 
 
@@ -226,11 +226,12 @@ def test_stopping_answers_what_was_accepted_and_leaves_nothing(new_up, tmp_path)
     up = new_up(state_dir=tmp_path / ("long-" * 20)).start().wait_until_ready()
 
     with ThreadPoolExecutor() as pool:
-        accepted = pool.submit(requests.post, f"{up.site}/api/predict", json={"text": "sleep 3"}, timeout=30)
-        direct = pool.submit(up.predict, "sleep 3", timeout_s=30)
-        time.sleep(1)
+        direct = pool.submit(up.predict, "sleep 5")
+        up.wait_until(up.asleep.exists)
+        accepted = pool.submit(requests.post, f"{up.site}/api/predict", json={"text": TEXT}, timeout=ANSWER_S)
+        up.wait_until(up.site_is_asking)
         up.process.send_signal(signal.SIGTERM)
-        status = up.process.wait(timeout=40)
+        status = up.process.wait(timeout=PATIENCE_S)
 
     assert accepted.result().status_code == 200
     assert direct.result().status_code == 200
@@ -245,16 +246,19 @@ def test_a_second_signal_hurries(new_up):
     up = new_up().start().wait_until_ready()
 
     with ThreadPoolExecutor() as pool:
-        pool.submit(requests.post, f"{up.site}/api/predict", json={"text": "sleep 9"}, timeout=30)
-        time.sleep(1)
+        direct = pool.submit(up.predict, "sleep 15")
+        up.wait_until(up.asleep.exists)
+        pool.submit(requests.post, f"{up.site}/api/predict", json={"text": TEXT}, timeout=ANSWER_S)
+        up.wait_until(up.site_is_asking)
         up.process.send_signal(signal.SIGINT)
         time.sleep(1)
         was_waiting = up.process.poll() is None
         up.process.send_signal(signal.SIGINT)
-        status = up.process.wait(timeout=5)
+        status = up.process.wait(timeout=PATIENCE_S)
 
     assert was_waiting
     assert status == 0
+    assert isinstance(direct.exception(), requests.ConnectionError)  # a stop that waited had it answered
     assert up.left_behind() == []
 
 
@@ -264,24 +268,29 @@ def test_kill_9_of_up_itself_leaves_nothing(new_up):
 
     up.process.kill()
 
-    assert up.seconds_until_nothing_is_left() < 10
+    up.wait_until_nothing_is_left()
 
 
 def test_kill_9_while_a_worker_starts_leaves_nothing(new_up):
     up = new_up().start("--no-site")
-    up.seconds_until(lambda: any("model_service_worker" in str(one.cmdline()) for one in up.left_behind()))
+    up.wait_until(lambda: any("model_service_worker" in command for command in up.commands()))
 
     up.process.kill()
 
-    assert up.seconds_until_nothing_is_left() < 10
+    up.wait_until_nothing_is_left()
 
 
 def test_sigterm_while_it_starts_stops_it(new_up):
-    up = new_up().start()
-    up.seconds_until(lambda: "Waiting for" in up.text)
+    up = new_up()
+    loads = "def initialize(self, context):\n"
+    assert loads in HANDLER
+    slow = HANDLER.replace(loads, f"{loads}        time.sleep(15)\n")
+    write_archive(up.model_store / "en.mar", name="en", handler=slow)
+    up.start()
+    up.wait_until(lambda: "Waiting for" in up.text)
 
     up.process.send_signal(signal.SIGTERM)
-    status = up.process.wait(timeout=20)
+    status = up.process.wait(timeout=PATIENCE_S)
 
     assert status == 128 + signal.SIGTERM
     assert up.left_behind() == []
@@ -292,11 +301,9 @@ def test_a_model_that_does_not_load_is_told_with_its_traceback(new_up):
     up = new_up()
     up.broken.touch()
 
-    began_s = time.monotonic()
-    status = up.start().process.wait(timeout=60)
+    status = up.start().process.wait(timeout=PATIENCE_S)  # less than the time that it may take to start
 
     assert status == 1
-    assert time.monotonic() - began_s < 40  # not the two minutes that loading may take
     assert "RuntimeError: the tiny model does not load" in up.text
     assert up.text.endswith("nerserve: a model does not load\n")
     assert up.left_behind() == []
@@ -305,7 +312,7 @@ def test_a_model_that_does_not_load_is_told_with_its_traceback(new_up):
 def test_a_port_that_is_taken_is_named(new_up):
     up = new_up()
     with socket.create_server(("127.0.0.1", up.site_port)):
-        status = up.start().process.wait(timeout=20)
+        status = up.start().process.wait(timeout=PATIENCE_S)
 
     assert status == 3
     assert len(up.text.splitlines()) == 1
@@ -316,7 +323,7 @@ def test_a_port_that_is_taken_is_named(new_up):
 def test_a_state_directory_serves_one_at_a_time(up, new_up):
     second = new_up(state_dir=up.state_dir)
 
-    status = second.start().process.wait(timeout=20)
+    status = second.start().process.wait(timeout=PATIENCE_S)
 
     assert status == 3
     assert len(second.text.splitlines()) == 1
@@ -332,7 +339,7 @@ def test_a_bad_archive_is_named(new_up, damage):
     if damage != "missing":
         path.write_bytes(b"hello" if damage == "not a zip" else data[: len(data) // 2])
 
-    status = up.start().process.wait(timeout=20)
+    status = up.start().process.wait(timeout=PATIENCE_S)
 
     assert status == 5
     assert len(up.text.splitlines()) == 1

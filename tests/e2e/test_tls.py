@@ -12,7 +12,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from trustme import KeyType
 
-from tests.e2e.instance import TEXT, Up, grpc_ping
+from tests.e2e.instance import ANSWER_S, PATIENCE_S, TEXT, Up, grpc_ping
 
 
 class TLSUp(Up):
@@ -34,7 +34,7 @@ class TLSUp(Up):
     def inference_key(self):
         return (self.state_dir / "keys" / "inference.key").read_text().strip()
 
-    def predict(self, text=TEXT, timeout_s=2):
+    def predict(self, text=TEXT, timeout_s=ANSWER_S):
         return requests.post(f"{self.inference}/predictions/en", json={"text": text}, timeout=timeout_s, verify=self.ca)
 
 
@@ -97,17 +97,19 @@ def test_inference_over_tls_with_a_certificate_of_an_authority(new_up, authority
 
     assert up.predict().json()["entities"][0]["text"] == "Barack Obama"
     with pytest.raises(requests.exceptions.SSLError):
-        requests.post(f"{up.inference}/predictions/en", json={"text": TEXT}, timeout=5)  # the usual authorities
-    plain = requests.post(f"{up.inference.replace('https:', 'http:')}/predictions/en", json={"text": TEXT}, timeout=5)
+        requests.post(f"{up.inference}/predictions/en", json={"text": TEXT}, timeout=ANSWER_S)  # the usual authorities
+    plain = requests.post(
+        f"{up.inference.replace('https:', 'http:')}/predictions/en", json={"text": TEXT}, timeout=ANSWER_S
+    )
     assert (plain.status_code, "entities" in plain.text) == (403, False)
-    reply = requests.post(f"{up.site}/api/predict", json={"text": TEXT}, timeout=5)
+    reply = requests.post(f"{up.site}/api/predict", json={"text": TEXT}, timeout=ANSWER_S)
     assert reply.status_code == 200, reply.text
     assert up.gunicorn.environ()["NERSERVE_CA_FILE"] == str(ca_file)
     assert f"Inference   {up.inference}/predictions/en\n" in up.text
-    assert requests.get(f"{up.management}/models/en", timeout=5).ok  # http, as it says
+    assert requests.get(f"{up.management}/models/en", timeout=ANSWER_S).ok  # http, as it says
 
     up.process.send_signal(signal.SIGTERM)
-    assert up.process.wait(timeout=40) == 0
+    assert up.process.wait(timeout=PATIENCE_S) == 0
 
 
 def test_every_port_over_tls_with_a_certificate_that_signed_itself_and_tokens(new_up, authority):
@@ -116,14 +118,14 @@ def test_every_port_over_tls_with_a_certificate_that_signed_itself_and_tokens(ne
     up = new_up(certificate, https=("inference", "management", "metrics"), settings=settings)
     up.start("--renew-keys-every", "1").wait_until_ready()
 
-    assert requests.post(f"{up.site}/api/predict", json={"text": TEXT}, timeout=5).status_code == 200
+    assert requests.post(f"{up.site}/api/predict", json={"text": TEXT}, timeout=ANSWER_S).status_code == 200
     assert up.predict().json()["type"] == "InvalidKeyException"
     management_key = up.state_dir / "keys" / "management.key"
     first = management_key.read_text()
-    up.seconds_until(lambda: management_key.read_text() != first)  # so it was renewed over TLS
-    assert requests.get(f"{up.metrics}/metrics", verify=up.ca, timeout=5).ok
+    up.wait_until(lambda: management_key.read_text() != first)  # so it was renewed over TLS
+    assert requests.get(f"{up.metrics}/metrics", verify=up.ca, timeout=ANSWER_S).ok
     with grpc.secure_channel(up.grpc, grpc.ssl_channel_credentials(Path(up.ca).read_bytes())) as channel:
-        up.seconds_until(lambda: grpc_ping(channel, up.inference_key()) is grpc.StatusCode.OK)
+        up.wait_until(lambda: grpc_ping(channel, up.inference_key()) is grpc.StatusCode.OK)
         assert grpc_ping(channel) is grpc.StatusCode.PERMISSION_DENIED
     with grpc.insecure_channel(up.grpc) as channel:
         assert grpc_ping(channel, up.inference_key()) is grpc.StatusCode.UNAVAILABLE
@@ -145,7 +147,7 @@ def test_a_certificate_that_no_client_would_accept_is_named_at_once(
     options = ["--ca", str(ca_file)] if trusts_it else []  # without it, the certificate must have signed itself
     up = new_up(ca.issue_cert(name, key_type=KeyType.RSA), https=[https]).start("--no-site", *options)
 
-    status = up.process.wait(timeout=30)
+    status = up.process.wait(timeout=PATIENCE_S)
 
     trusted = re.escape(str(ca_file if trusts_it else Path(up.ca)))
     assert status == 1
