@@ -37,7 +37,7 @@ _STATUSES: Final = {
     502: "The model answered off the contract.",
     503: "The model cannot answer at the moment.",
     504: "The time was up.",
-    507: "The worker ran out of memory and was started again.",
+    507: "The worker ran out of memory, or was killed, and was started again.",
 }
 
 _HEADERS: Final[dict[str, Json]] = {

@@ -17,13 +17,6 @@ from archive.build import build_mar
 from tests.e2e.instance import ANSWER_S, PATIENCE_S, SITE_TIMEOUT_S, START_TIMEOUT_S, write_config
 
 
-def pytest_collection_modifyitems(items):
-    """Give the tests here enough time for the servers that they start first, on a busy machine, too."""
-    for item in items:
-        if item.path.parent == Path(__file__).parent and item.get_closest_marker("timeout") is None:
-            item.add_marker(pytest.mark.timeout(900))
-
-
 class Served(NamedTuple):
     """Where a running nerserve answers: URLs, and for gRPC host and port."""
 

@@ -164,13 +164,14 @@ class Up:
         self.grpc = f"127.0.0.1:{ports.grpc}"
         write_archive(self.model_store / "en.mar", name="en", model_config=QUICKLY_GIVEN_UP)
 
-    def start(self, *arguments):
+    def start(self, *arguments, **variables):
         environment = {key: value for key, value in os.environ.items() if not key.startswith("NERSERVE_")}
         environment |= {
             "NERSERVE_TIMEOUT_S": str(SITE_TIMEOUT_S),
             "TEST_MARK": self.mark,
             "TINY_BROKEN": str(self.broken),
             "TINY_ASLEEP": str(self.asleep),
+            **variables,
         }
         command = [sys.executable, "-m", "ops.cli", "up", *self.options(), *arguments]
         with self.output.open("wb") as output:

@@ -20,9 +20,7 @@ def raised(tmp_path_factory):
     up = Up(tmp_path_factory.mktemp("raised"))
     (up.model_store / "en.mar").unlink()
     build_mar(Path("models/en"), up.model_store)
-    with pytest.MonkeyPatch.context() as environment:
-        environment.setenv("NERSERVE_MAX_CHARS", "5000")
-        up.start("--max-chars", str(RAISED))
+    up.start("--max-chars", str(RAISED), NERSERVE_MAX_CHARS="5000")
     try:
         yield up.wait_until_ready()
     finally:

@@ -206,7 +206,7 @@ def server(tmp_path_factory):
         yield Server(corpus, inference, f"http://127.0.0.1:{site}/api/predict")
     finally:
         process.send_signal(signal.SIGTERM)
-        status = process.wait(timeout=60)
+        status = process.wait(timeout=180)
     assert status == 0, f"nerserve up ended with {status}:\n{output.read_text('utf-8')}"
 
 
