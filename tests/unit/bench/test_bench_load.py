@@ -59,7 +59,9 @@ def is_silent(connection, received):
 
 
 def read_request(stream, received):
-    lines = [line.strip() for line in iter(stream.readline, b"\r\n") if line]
+    lines = []
+    while line := stream.readline().strip():  # nothing at the end of the head, and of the connection
+        lines.append(line)
     if not lines:
         return False
     (length,) = (int(line.split()[1]) for line in lines if line.lower().startswith(b"content-length:"))
@@ -92,6 +94,7 @@ class Server:
                 connection.shutdown(socket.SHUT_RDWR)
 
     def close(self):
+        self._socket.shutdown(socket.SHUT_RDWR)  # wakes the thread that accepts
         self._socket.close()
 
 
