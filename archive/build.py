@@ -87,9 +87,10 @@ def _files(bundle: Path, config: BundleConfig, model_config: Path) -> dict[str, 
     """All entries of the archive but the ones in MAR-INF."""
     prose = [name for name in ("metrics.json", "MODEL_CARD.md") if (bundle / name).is_file()]
     files = {f"{mar.BUNDLE}/{name}": (bundle / name).read_bytes() for name in (CONFIG_FILE, *config.digests, *prose)}
-    for path in sorted(_HANDLER.glob("*.py")):
+    for path in sorted(_HANDLER.rglob("*.py")):
         # TorchServe imports the entry point from the root of the archive; a second copy could be imported by mistake.
-        entry = path.name if path.name == mar.ENTRY_POINT else f"{_HANDLER.name}/{path.name}"
+        entry = path.relative_to(_HANDLER.parent).as_posix()
+        entry = mar.ENTRY_POINT if path == _HANDLER / mar.ENTRY_POINT else entry
         files[entry] = path.read_bytes()
     files[mar.MODEL_CONFIG] = model_config.read_bytes()
     return files

@@ -23,11 +23,11 @@ from archive.build import build_mar
 from bench import ROOT
 from bench.serving import free_ports, model_config, running, write_config
 from bench.settings import BUNDLE, Settings
-from ops.group import Guard
-from ops.java import find_java
-from ops.limits import max_chars_of, max_request_bytes, max_response_bytes
-from ops.properties import ServerConfig
-from ops.torchserve import StateDir, TorchServe
+from ops.process.group import Guard
+from ops.process.java import find_java
+from ops.process.limits import max_chars_of, max_request_bytes, max_response_bytes
+from ops.process.properties import ServerConfig
+from ops.process.torchserve import StateDir, TorchServe
 from ops.up import JVM_GRACE_S
 
 START_TIMEOUT_S: Final = 120.0

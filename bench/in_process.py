@@ -19,8 +19,8 @@ from bench.rounds import Spread, interleaved, ratio
 from bench.settings import BUNDLE, Settings
 from bench.texts import SHAPES
 from handler.bundle import Bundle
-from handler.network import MAX_ROWS, MAX_TOKENS, Network
-from handler.packing import Packing
+from handler.network.inference import MAX_ROWS, MAX_TOKENS, Network
+from handler.network.packing import Packing
 from handler.tagger import Tagger
 from handler.tokens import split_sentences, tokenize
 

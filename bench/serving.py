@@ -23,7 +23,7 @@ from archive.build import build_mar
 from bench import ROOT
 from handler.tagger import Tagger
 
-NERSERVE: Final = (sys.executable, "-m", "ops.cli")
+NERSERVE: Final = (sys.executable, "-m", "nerserve.cli")
 
 
 @dataclass(frozen=True)

@@ -40,10 +40,10 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence, pad_sequence
 
 from handler.config import BundleConfig, ModelConfig, TrainingConfig
-from handler.crf import LinearChainCRF
 from handler.errors import NERError
-from handler.features import CASES, case_of
 from handler.labels import Span, spans_to_tags, tag_rules, tag_set
+from handler.network.crf import LinearChainCRF
+from handler.network.features import CASES, case_of
 from handler.vectors import WordVectors
 from training.corpora import Sentence, label_set, read_corpus
 from training.errors import TrainingError
@@ -113,7 +113,7 @@ class PlainBatch(NamedTuple):
 
 
 class PlainTagger(nn.Module):
-    """The network of ``handler/model.py`` without its economies: each token is looked up and convolved anew."""
+    """The network of ``handler/network/model.py`` without its economies: each token is looked up and convolved anew."""
 
     def __init__(self, *, vectors: Tensor, freezes_vectors: bool, num_chars: int, tags: Sequence[str]) -> None:
         super().__init__()

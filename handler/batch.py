@@ -11,10 +11,10 @@ from typing import Final, NamedTuple
 from handler.entities import Entity, TaggedText, TokenWeight
 from handler.errors import DeadlineExceededError, OverloadedError, RequestError
 from handler.limits import EXPLAINED_CHAR_COST, Limits
-from handler.network import NotWantedError
-from handler.replies import Replies, refusal_reply
-from handler.request_headers import RequestHeaders
-from handler.requests import Refusal, Request, read_request
+from handler.network.inference import NotWantedError
+from handler.protocol.headers import RequestHeaders
+from handler.protocol.replies import Replies, refusal_reply
+from handler.protocol.requests import Refusal, Request, read_request
 from handler.tagger import Tagger
 
 #: The parts of one request as TorchServe hands them over, and its headers.

@@ -28,9 +28,9 @@ import torch
 from handler.config import BundleConfig, ModelConfig
 from handler.digests import CONFIG_FILE, VOCAB_FILE, WEIGHTS_FILE, check_digests, file_digest, files_of
 from handler.errors import BundleError
-from handler.features import CASES, FeatureEncoder
 from handler.labels import tag_rules, tag_set
-from handler.model import BiLSTMCRF
+from handler.network.features import CASES, FeatureEncoder
+from handler.network.model import BiLSTMCRF
 from handler.vectors import WordVectors
 
 

@@ -18,7 +18,7 @@ import torch
 from handler.batch import BatchWorker
 from handler.limits import Limits
 from handler.observation import Observer
-from handler.request_headers import read_headers
+from handler.protocol.headers import read_headers
 from handler.tagger import Tagger
 
 _WARM_UP = "Barack Obama was born in Hawaii and worked for the United Nations in New York."

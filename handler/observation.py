@@ -20,7 +20,7 @@ from itertools import accumulate
 from typing import Any, Final
 
 from handler.batch import Answer, AnsweredBatch
-from handler.request_headers import RequestHeaders
+from handler.protocol.headers import RequestHeaders
 from handler.strict_json import quoted, to_json
 
 logger = logging.getLogger(__name__)

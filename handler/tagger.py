@@ -14,13 +14,13 @@ import numpy as np
 
 from handler.bundle import Bundle, tags_of
 from handler.calibration import SCORE_DIGITS, calibrated, log_odds
-from handler.decoding import SpanDecoder
 from handler.entities import Entity, TaggedText, TokenWeight
-from handler.features import ERASED
 from handler.labels import Span
 from handler.limits import check_explained_sentence
-from handler.network import MAX_ROWS, MAX_TOKENS, Network, NotWantedError
-from handler.packing import Packing
+from handler.network.decoding import SpanDecoder
+from handler.network.features import ERASED
+from handler.network.inference import MAX_ROWS, MAX_TOKENS, Network, NotWantedError
+from handler.network.packing import Packing
 from handler.tokens import split_sentences
 
 #: Decimals of a token's weight, in units of log-odds.

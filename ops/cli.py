@@ -1,39 +1,18 @@
-"""The command ``nerserve``: its own subcommand ``up``, and those of the other packages."""
+"""``nerserve up`` and the operator's commands, as the command line has them."""
 
 from __future__ import annotations
 
 import argparse
 import logging
 import os
-import signal
 import sys
-from collections.abc import Callable, Sequence
-from contextlib import suppress
-from importlib import import_module, metadata
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import archive.cli
-import training.cli
-from ops import operator_cli
-from ops.errors import OpsError, StartError
+from ops.operate import cli as operate_cli
 
 if TYPE_CHECKING:
     from ops.up import UpOptions
-
-_EPILOG = """\
-examples:
-  nerserve up                          serve model-store/en.mar, with the site, on this machine only
-  nerserve up --models en,de           two models; the first is the site's default
-  nerserve up --no-site                TorchServe alone
-  nerserve models                      what is served, with how many workers
-  nerserve scale en --workers 4        more or fewer workers, while requests come
-  nerserve COMMAND --help              more on one command
-
-default ports, all on 127.0.0.1:
-  8000 site    8080 inference    7070 gRPC    8081 management    8082 metrics
-"""
 
 _UP_EPILOG = """\
 examples:
@@ -59,43 +38,9 @@ exit status:
 """
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command of *arguments*, by default the process's; returns the exit status."""
-    options = make_parser().parse_args(arguments)
-    run: Callable[[argparse.Namespace], int] = options.run
-    try:
-        return run(options)
-    except OpsError as error:
-        with suppress(OSError):  # the terminal may be gone
-            for line in error.details if isinstance(error, StartError) else ():
-                print(f"  | {line}", file=sys.stderr)
-            print(f"nerserve: {error}", file=sys.stderr)
-        return error.exit_code
-    except KeyboardInterrupt:
-        return 128 + signal.SIGINT
-
-
-def make_parser() -> argparse.ArgumentParser:
-    """The parser with every subcommand; whoever runs the parsed command calls its ``run``."""
-    parser = argparse.ArgumentParser(
-        prog="nerserve",
-        description="Serve a BiLSTM-CRF named-entity recogniser with TorchServe and a small site.",
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--version", action="version", version=f"nerserve {_version()}")
-    subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    add_parsers(subparsers)
-    operator_cli.add_parsers(subparsers, _run_operator)
-    archive.cli.add_parsers(subparsers)
-    training.cli.add_parsers(subparsers)
-    if find_spec("bench"):  # the images are without
-        import_module("bench.cli").add_parsers(subparsers)
-    return parser
-
-
 def add_parsers(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Register ``up``."""
+    """Register ``up`` and the operator's commands."""
+    operate_cli.add_parsers(subparsers, _run_operator)
     parser = subparsers.add_parser(
         "up",
         help="serve models with TorchServe, and the site in front",
@@ -140,14 +85,14 @@ def add_parsers(subparsers: argparse._SubParsersAction[argparse.ArgumentParser])
     )
     parser.add_argument(
         "--start-timeout",
-        type=operator_cli.seconds_of,
+        type=operate_cli.seconds_of,
         default=120.0,
         metavar="S",
         help="seconds until everything must answer (default: %(default)g)",
     )
     parser.add_argument(
         "--drain-timeout",
-        type=operator_cli.seconds_of,
+        type=operate_cli.seconds_of,
         metavar="S",
         help="seconds that accepted requests get to be answered when stopping (default: 30, or --max-chars / 5000)",
     )
@@ -171,7 +116,7 @@ def add_parsers(subparsers: argparse._SubParsersAction[argparse.ArgumentParser])
     )
     parser.add_argument(
         "--renew-keys-every",
-        type=operator_cli.seconds_of,
+        type=operate_cli.seconds_of,
         metavar="S",
         help="with tokens on: seconds until a key is replaced (default: 60 %% of token_expiration_min)",
     )
@@ -188,7 +133,7 @@ def _run_up(parser: argparse.ArgumentParser, options: argparse.Namespace) -> int
     """``nerserve up``; its imports wait until here, so that ``--help`` is instant."""
     from archive.errors import ArchiveError
     from archive.verify import check_mar
-    from ops.site_process import gunicorn_command
+    from ops.process.site import gunicorn_command
     from ops.up import checked_with, up
 
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
@@ -203,7 +148,7 @@ def _run_up(parser: argparse.ArgumentParser, options: argparse.Namespace) -> int
 
 def _run_operator(options: argparse.Namespace) -> int:
     """One of the operators' commands; the imports wait until here, as above."""
-    from ops.operator_commands import run
+    from ops.operate.commands import run
 
     return run(options, sys.stdout, sys.stderr)
 
@@ -236,14 +181,3 @@ def _port(text: str) -> int:
     if not text.isascii() or not text.isdigit() or not 0 < int(text) < 65_536:
         raise argparse.ArgumentTypeError(f"expected a port from 1 to 65535, got {text!r}")
     return int(text)
-
-
-def _version() -> str:
-    try:
-        return metadata.version("nerserve")
-    except metadata.PackageNotFoundError:
-        return "(not installed)"
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -17,8 +17,6 @@ from pathlib import Path
 from types import FrameType
 from typing import Final, TextIO
 
-from ops import tls
-from ops.canary import Canaries, InferenceApi, Sign, ask, no_key
 from ops.errors import (
     BadArchiveError,
     ConfigFileError,
@@ -31,10 +29,11 @@ from ops.errors import (
     StoppedError,
     UnknownModelError,
 )
-from ops.group import Guard, adopt_orphans
-from ops.java import Java, find_java
-from ops.keys import USUAL_SHARE, KeyFile, KeyRing
-from ops.limits import (
+from ops.process import tls
+from ops.process.group import Guard, adopt_orphans
+from ops.process.java import Java, find_java
+from ops.process.keys import USUAL_SHARE, KeyFile, KeyRing
+from ops.process.limits import (
     MAX_CHARS_VARIABLE,
     USUAL_REQUEST_BYTES,
     max_chars_of,
@@ -42,12 +41,13 @@ from ops.limits import (
     max_response_bytes,
     usual_drain_s,
 )
-from ops.management import ManagementClient
-from ops.ports import check_ports
-from ops.properties import Address, ServerConfig
-from ops.site_process import Site, SiteCommand
-from ops.supervisor import Supervisor
-from ops.torchserve import StateDir, TorchServe
+from ops.process.ports import check_ports
+from ops.process.properties import Address, ServerConfig
+from ops.process.site import Site, SiteCommand
+from ops.process.torchserve import StateDir, TorchServe
+from ops.supervise.supervisor import Supervisor
+from ops.torchserve_api.canary import Canaries, InferenceApi, Sign, ask, no_key
+from ops.torchserve_api.management import ManagementClient
 
 logger = logging.getLogger(__name__)
 

@@ -30,9 +30,9 @@ from torch.utils import deterministic
 from handler.bundle import Bundle
 from handler.config import BundleConfig
 from handler.errors import ConfigError
-from handler.features import FeatureEncoder, char_vocabulary
 from handler.labels import Span
-from handler.model import BiLSTMCRF
+from handler.network.features import FeatureEncoder, char_vocabulary
+from handler.network.model import BiLSTMCRF
 from handler.tagger import Tagger
 from handler.vectors import WordVectors
 from training.checkpoint import CHECKPOINT_SECONDS, first_difference, read_state, write_file, write_state

@@ -12,15 +12,15 @@ from flask.typing import ResponseReturnValue
 
 from web import strict_json
 from web.body import check_encoding, media_type, read_text
-from web.client import Caller
-from web.contract import MAX_TEXTS
 from web.errors import MalformedRequestError, RequestTooLargeError, TextTooLongError, UnsupportedMediaTypeError
 from web.offsets import in_unit
 from web.options import NAMES, Options, from_query
 from web.record import RequestRecord, record_of
-from web.reply import RowError, TextReply, TextsReply
+from web.reference.contract import MAX_TEXTS
 from web.service import Service
-from web.stream import stream_response
+from web.stream.response import stream_response
+from web.upstream.client import Caller
+from web.upstream.reply import RowError, TextReply, TextsReply
 
 blueprint = Blueprint("api", __name__, url_prefix="/api")
 

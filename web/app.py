@@ -12,11 +12,12 @@ from flask.json.provider import DefaultJSONProvider
 from flask.typing import ResponseReturnValue
 from werkzeug.exceptions import HTTPException
 
-from web import api, docs, health, pages
+from web import api, health, pages
 from web.access import AccessLog
 from web.config import WebConfig
 from web.errors import WebError
 from web.record import record_of
+from web.reference import docs
 from web.render import displayable, percent
 from web.service import Service
 from web.shedding import Shedding

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Final
 
-from web.reply import Entity
+from web.upstream.reply import Entity
 
 
 def _utf16_units(text: str) -> int:

@@ -14,7 +14,6 @@ from flask.typing import ResponseReturnValue
 from werkzeug.exceptions import RequestEntityTooLarge
 
 from web.body import BROKEN, broken_body, check_encoding
-from web.client import Caller
 from web.errors import (
     EmptyTextError,
     RequestError,
@@ -26,8 +25,9 @@ from web.errors import (
 )
 from web.record import record_of
 from web.render import hues, segments
-from web.reply import TextReply
 from web.service import Service
+from web.upstream.client import Caller
+from web.upstream.reply import TextReply
 
 blueprint = Blueprint("pages", __name__)
 

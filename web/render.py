@@ -7,7 +7,7 @@ import zlib
 from collections.abc import Iterable, Iterator
 from typing import Final, NamedTuple
 
-from web.reply import Entity
+from web.upstream.reply import Entity
 
 NUM_HUES: Final = 8
 """How many colours ``site.css`` has, as the classes ``hue-0`` and up."""
@@ -33,7 +33,7 @@ class Segment(NamedTuple):
 def segments(text: str, entities: Iterable[Entity]) -> Iterator[Segment]:
     """Cut *text* where *entities* begin and end; the pieces joined are the text again, and none is empty.
 
-    Entities are in order and do not overlap, as :mod:`web.reply` has checked.
+    Entities are in order and do not overlap, as :mod:`web.upstream.reply` has checked.
 
     >>> list(segments("In Rome.", [Entity("Rome", "LOC", 3, 7, 0.9)]))
     [Segment(text='In ', label=''), Segment(text='Rome', label='LOC'), Segment(text='.', label='')]

@@ -9,13 +9,13 @@ from typing import Any, Final, TypeAlias, cast
 
 from flask import Flask, current_app
 
-from web.admission import Admission
-from web.client import ModelClient
 from web.config import WebConfig
 from web.errors import RequestTooLargeError, TextTooLongError, UnknownModelError
-from web.keys import KeyFile
 from web.metrics import Metrics
 from web.single_flight import SingleFlight
+from web.upstream.admission import Admission
+from web.upstream.client import ModelClient
+from web.upstream.keys import KeyFile
 
 States: TypeAlias = dict[str, dict[str, Any]]
 """For each model whether it is ready, and its version or what is wrong."""

@@ -7,10 +7,10 @@ import re
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Final
 
-from web.admission import Admission
 from web.body import media_type
 from web.errors import TooManyRequestsError
 from web.record import record_of
+from web.upstream.admission import Admission
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from handler.bundle import Bundle, tags_of
-from handler.features import case_of, normalize
 from handler.labels import tag_rules, tags_to_spans
+from handler.network.features import case_of, normalize
 from handler.tokens import split_sentences
 from handler.vectors import back_off
 

@@ -3,8 +3,8 @@
 import pytest
 
 from handler.limits import Limits
-from handler.request_headers import RequestHeaders
-from handler.requests import Refusal, Request, read_request
+from handler.protocol.headers import RequestHeaders
+from handler.protocol.requests import Refusal, Request, read_request
 from web.body import check_encoding, media_type
 from web.errors import UnsupportedMediaTypeError
 

@@ -13,7 +13,7 @@ import psutil
 import pytest
 import requests
 
-from ops.java import find_java
+from ops.process.java import find_java
 
 pytestmark = pytest.mark.timeout(1500)
 

@@ -23,7 +23,7 @@ class Refuse:
 
 sys.meta_path.insert(0, Refuse())
 sys.path.insert(0, {root!r})
-import web.app, web.gunicorn_conf
+import web.app, web.server.gunicorn_conf
 app = web.app.create_app()
 print(app.test_client().get("/livez").json, sorted(set(sys.modules) & {forbidden!r}))
 """

@@ -173,7 +173,7 @@ class Up:
             "TINY_ASLEEP": str(self.asleep),
             **variables,
         }
-        command = [sys.executable, "-m", "ops.cli", "up", *self.options(), *arguments]
+        command = [sys.executable, "-m", "nerserve.cli", "up", *self.options(), *arguments]
         with self.output.open("wb") as output:
             self.process = subprocess.Popen(
                 command,

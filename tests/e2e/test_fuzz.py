@@ -20,7 +20,7 @@ import requests
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 
-from web import contract
+from web.reference import contract
 
 NUM_REQUESTS = int(os.environ.get("NERSERVE_FUZZ_REQUESTS", "400"))
 SEED = int(os.environ.get("NERSERVE_FUZZ_SEED", "0"))

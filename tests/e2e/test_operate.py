@@ -148,7 +148,7 @@ class Server:
             self.process = self.start(*command, stdout=output)
 
     def start(self, *arguments, stdout=subprocess.PIPE):
-        command = [sys.executable, "-m", "ops.cli", *map(str, arguments)]
+        command = [sys.executable, "-m", "nerserve.cli", *map(str, arguments)]
         return subprocess.Popen(
             command, cwd=ROOT, env=self.environment, stdout=stdout, stderr=subprocess.STDOUT, text=True
         )

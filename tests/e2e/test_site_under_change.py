@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import requests
 
-from ops.management import ManagementClient
+from ops.torchserve_api.management import ManagementClient
 
 TEXT = "Barack Obama was born in Hawaii and worked for the United Nations in New York."
 ENTITIES = [

@@ -18,7 +18,7 @@ from archive.errors import ArchiveError
 from archive.verify import check_mar, verify_mar
 from handler.digests import file_digest
 from handler.limits import LARGEST_MAX_CHARS, Limits
-from ops import model_store
+from ops.operate import model_store
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +37,7 @@ def test_an_archive_holds_all_that_serving_needs_and_nothing_else(built, tiny_bu
         names = set(archive.namelist())
 
     bundle = {f"bundle/{path.relative_to(tiny_bundle)}" for path in tiny_bundle.rglob("*") if path.is_file()}
-    package = {f"handler/{path.name}" for path in Path("handler").glob("*.py")} - {"handler/ner_handler.py"}
+    package = {str(path) for path in Path("handler").rglob("*.py")} - {"handler/ner_handler.py"}
     assert package
     assert names == bundle | package | {"ner_handler.py", "model-config.yaml", mar.MANIFEST, mar.DIGESTS}
 

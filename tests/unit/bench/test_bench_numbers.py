@@ -31,7 +31,7 @@ HARD = [
 
 
 def nerserve(*arguments, env=None):
-    command = [sys.executable, "-m", "ops.cli", *arguments]
+    command = [sys.executable, "-m", "nerserve.cli", *arguments]
     return subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=120, check=False)
 
 
@@ -204,7 +204,9 @@ def test_wrong_usage_is_told(arguments):
 
 
 def test_the_parser_imports_nothing_heavy():
-    code = "import ops.cli, sys; ops.cli.make_parser(); print({'numpy', 'torch', 'psutil'} & set(sys.modules))"
+    code = (
+        "import nerserve.cli, sys; nerserve.cli.make_parser(); print({'numpy', 'torch', 'psutil'} & set(sys.modules))"
+    )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
 
     assert done.stdout.strip() == "set()"

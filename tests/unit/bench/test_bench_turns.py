@@ -93,7 +93,7 @@ def answer_of(url):
 
 
 def bench(*arguments, **more):
-    command = [sys.executable, "-m", "ops.cli", "bench", *map(str, arguments)]
+    command = [sys.executable, "-m", "nerserve.cli", "bench", *map(str, arguments)]
     return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **more)
 
 

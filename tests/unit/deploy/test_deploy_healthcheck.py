@@ -116,6 +116,6 @@ def test_a_wrong_word_is_a_usage_error(healthcheck):
 
 
 def test_it_asks_the_sentence_that_everything_else_asks(healthcheck):
-    from ops.canary import CANARY_TEXT
+    from ops.torchserve_api.canary import CANARY_TEXT
 
     assert json.loads(healthcheck.CANARY) == {"text": CANARY_TEXT}

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from ops.properties import ServerConfig, parse_properties
+from ops.process.properties import ServerConfig, parse_properties
 
 ROOT = Path(__file__).parents[3]
 SERVE = ROOT / "deploy" / "serve.properties"

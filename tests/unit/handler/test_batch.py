@@ -8,7 +8,7 @@ import pytest
 
 from handler.batch import BatchWorker
 from handler.limits import Limits
-from handler.request_headers import RequestHeaders
+from handler.protocol.headers import RequestHeaders
 from handler.tagger import Tagger
 from handler.vectors import WordVectors
 

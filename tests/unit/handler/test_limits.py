@@ -6,8 +6,8 @@ import pytest
 
 from handler.errors import BundleError
 from handler.limits import Limits
-from ops.limits import max_response_bytes
-from ops.properties import parse_properties
+from ops.process.limits import max_response_bytes
+from ops.process.properties import parse_properties
 
 #: What NERSERVE_MAX_CHARS may say, the same in every part that reads it, and what none of them takes.
 RIGHT = {"": 100_000, " \t": 100_000, "1": 1, " 5000 ": 5_000, "0000007": 7, "1000000": 1_000_000}

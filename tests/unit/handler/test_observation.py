@@ -15,7 +15,7 @@ from handler import observation
 from handler.batch import BatchWorker
 from handler.limits import Limits
 from handler.observation import Observer
-from handler.request_headers import RequestHeaders
+from handler.protocol.headers import RequestHeaders
 from handler.tagger import Tagger
 
 MODEL = {"name": "tiny", "version": "1.0", "digest": "sha256:abc123"}

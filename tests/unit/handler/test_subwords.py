@@ -15,7 +15,7 @@ from handler.bundle import Bundle
 from handler.config import BundleConfig, ModelConfig, TrainingConfig
 from handler.digests import file_digest
 from handler.errors import BundleError
-from handler.features import normalize
+from handler.network.features import normalize
 from handler.subwords import MAX_CHARS, Subwords, ngram_buckets
 from handler.tables import VectorTable
 from handler.vectors import WordVectors, back_off

@@ -9,15 +9,15 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from handler import network
 from handler import tagger as tagger_module
 from handler.bundle import tags_of
 from handler.calibration import calibrated, log_odds
 from handler.config import Calibration
 from handler.errors import TextTooLongError
-from handler.features import BEGIN, CASES, END, UNKNOWN
 from handler.labels import Span, tags_to_spans
 from handler.limits import MAX_EXPLAINED_TOKENS
+from handler.network import inference as network
+from handler.network.features import BEGIN, CASES, END, UNKNOWN
 from handler.tagger import Tagger
 
 TEXTS = [

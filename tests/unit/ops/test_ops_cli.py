@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from ops.cli import main, make_parser
+from nerserve.cli import main, make_parser
 
 ROOT = Path(__file__).parents[3]
 
@@ -42,7 +42,7 @@ def test_help_of_up_says_what_each_exit_status_means(capsys):
 def test_help_imports_nothing_heavy():
     code = (
         "import sys, ops.cli\n"
-        "try: ops.cli.main(['--help'])\n"
+        "try: nerserve.cli.main(['--help'])\n"
         "except SystemExit: print(sorted({'torch', 'gensim', 'numpy', 'ts', 'requests', 'flask'} & set(sys.modules)))"
     )
 
@@ -183,7 +183,7 @@ def test_no_java_is_status_4_in_one_line(project):
     environment = {"PATH": "", "JAVA_HOME": "/nowhere", "PYTHONPATH": f"{project}{os.pathsep}{ROOT}"}
 
     result = subprocess.run(
-        [sys.executable, "-m", "ops.cli", "up"], env=environment, capture_output=True, text=True, check=False
+        [sys.executable, "-m", "nerserve.cli", "up"], env=environment, capture_output=True, text=True, check=False
     )
 
     assert result.returncode == 4

@@ -45,7 +45,7 @@ def up(tmp_path):
         with (tmp_path / "config.properties").open("a") as config:
             config.write(settings)
         ended = subprocess.run(
-            [sys.executable, "-m", "ops.cli", "up", "--no-site", "--state-dir", state_dir],
+            [sys.executable, "-m", "nerserve.cli", "up", "--no-site", "--state-dir", state_dir],
             cwd=tmp_path,
             env={name: value for name, value in os.environ.items() if not name.startswith("NERSERVE_")}
             | {"PYTHONPATH": str(ROOT)},

@@ -133,7 +133,7 @@ def command(tmp_path):
     """``nerserve train`` on files in *tmp_path*, without ``--out``."""
     write_files(tmp_path, num_sentences=900)
     return [
-        *(sys.executable, "-m", "ops.cli", "train", "--train", "train.conll", "--dev", "dev.conll"),
+        *(sys.executable, "-m", "nerserve.cli", "train", "--train", "train.conll", "--dev", "dev.conll"),
         *("--vectors", "v.npz", "--config", "config.json", "--threads", "1", "--checkpoint-seconds", "0.1"),
     ]
 

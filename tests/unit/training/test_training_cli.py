@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 import torch
 
-from ops.cli import main, make_parser
+from nerserve.cli import main, make_parser
 
 CORPUS = """\
 Ann\tB-person
@@ -37,7 +37,7 @@ MAP = {"person": "PER", "place": "LOC", "day": "O"}
 
 
 def nerserve(folder, *arguments):
-    command = [sys.executable, "-m", "ops.cli", *map(str, arguments)]
+    command = [sys.executable, "-m", "nerserve.cli", *map(str, arguments)]
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
 
 
@@ -122,7 +122,7 @@ def test_train_logs_a_line_an_epoch_where_nobody_looks(folder, trained):
 def test_train_shows_a_bar_in_80_columns_and_a_seed_gives_the_same_bytes(folder, trained):
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
-    command = [sys.executable, "-m", "ops.cli", *TRAIN, "--out", "models/again", "--seed", "0"]
+    command = [sys.executable, "-m", "nerserve.cli", *TRAIN, "--out", "models/again", "--seed", "0"]
     with subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL, stderr=theirs) as process:
         os.close(theirs)
         shown = b""
@@ -290,7 +290,7 @@ def test_what_scores_on_a_dev_file_do_not_say_is_pointed_out(folder, caplog):
 
 @pytest.mark.parametrize("arguments", [(*TRAIN, "--out", "models/x"), ("evaluate", "models/x", "news.conll")])
 def test_what_is_not_installed_is_named_with_what_installs_it(folder, arguments):
-    without = "import sys; sys.modules['tqdm'] = None; from ops.cli import main; sys.exit(main(sys.argv[1:]))"
+    without = "import sys; sys.modules['tqdm'] = None; from nerserve.cli import main; sys.exit(main(sys.argv[1:]))"
 
     command = [sys.executable, "-c", without, *arguments]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)

@@ -18,12 +18,12 @@ import pytest
 import requests
 
 import web
-from web.admission import Admission
 from web.app import create_app
-from web.client import ModelClient
 from web.config import WebConfig
 from web.metrics import Metrics
-from web.retries import RetryPolicy
+from web.upstream.admission import Admission
+from web.upstream.client import ModelClient
+from web.upstream.retries import RetryPolicy
 
 ROOT = Path(web.__file__).parents[1]
 MODEL = {"name": "en", "version": "1.0", "digest": "sha256:" + "0" * 64}
@@ -235,7 +235,7 @@ class Running:
 def gunicorn_command(**environ):
     """Arguments of Popen for gunicorn with our settings, as an operator starts it."""
     return {
-        "args": [sys.executable, "-m", "gunicorn", "-c", "web/gunicorn_conf.py"],
+        "args": [sys.executable, "-m", "gunicorn", "-c", "web/server/gunicorn_conf.py"],
         "cwd": ROOT,
         "env": {name: value for name, value in os.environ.items() if not name.startswith("NERSERVE_")} | environ,
         "text": True,

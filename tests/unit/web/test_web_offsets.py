@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from web.offsets import UNITS, in_unit
-from web.reply import Entity
+from web.upstream.reply import Entity
 
 ANY = st.text(st.characters() | st.sampled_from("aé東😀\ud800\udfff"), max_size=40)
 

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from web.render import NUM_HUES, Segment, displayable, hues, percent, segments
-from web.reply import Entity
+from web.upstream.reply import Entity
 
 
 @st.composite

@@ -1,0 +1,1 @@
+"""The BiLSTM-CRF: model, training's CRF, features, fast inference and decoding."""

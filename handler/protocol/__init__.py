@@ -1,0 +1,1 @@
+"""The wire of the inference API: requests, headers, replies, and KServe's protocols."""

@@ -1,0 +1,1 @@
+"""The command ``nerserve``, and what Python programs import."""

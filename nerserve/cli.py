@@ -1,0 +1,78 @@
+"""The command ``nerserve``: the one module that knows all packages; each registers its own subcommands."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from importlib import import_module, metadata
+from importlib.util import find_spec
+from typing import TYPE_CHECKING
+
+import archive.cli
+import ops.cli
+import training.cli
+from ops.errors import OpsError, StartError
+
+if TYPE_CHECKING:
+    pass
+
+_EPILOG = """\
+examples:
+  nerserve up                          serve model-store/en.mar, with the site, on this machine only
+  nerserve up --models en,de           two models; the first is the site's default
+  nerserve up --no-site                TorchServe alone
+  nerserve models                      what is served, with how many workers
+  nerserve scale en --workers 4        more or fewer workers, while requests come
+  nerserve COMMAND --help              more on one command
+
+default ports, all on 127.0.0.1:
+  8000 site    8080 inference    7070 gRPC    8081 management    8082 metrics
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command of *arguments*, by default the process's; returns the exit status."""
+    options = make_parser().parse_args(arguments)
+    run: Callable[[argparse.Namespace], int] = options.run
+    try:
+        return run(options)
+    except OpsError as error:
+        with suppress(OSError):  # the terminal may be gone
+            for line in error.details if isinstance(error, StartError) else ():
+                print(f"  | {line}", file=sys.stderr)
+            print(f"nerserve: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """The parser with every subcommand; whoever runs the parsed command calls its ``run``."""
+    parser = argparse.ArgumentParser(
+        prog="nerserve",
+        description="Serve a BiLSTM-CRF named-entity recogniser with TorchServe and a small site.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"nerserve {_version()}")
+    subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    ops.cli.add_parsers(subparsers)
+    archive.cli.add_parsers(subparsers)
+    training.cli.add_parsers(subparsers)
+    if find_spec("bench"):  # the images are without
+        import_module("bench.cli").add_parsers(subparsers)
+    return parser
+
+
+def _version() -> str:
+    try:
+        return metadata.version("nerserve")
+    except metadata.PackageNotFoundError:
+        return "(not installed)"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""The operator's commands: scale, roll out, roll back, compare."""

@@ -1,0 +1,1 @@
+"""TorchServe and the site as processes: java, ports, TLS, settings, keys, process groups."""

@@ -1,0 +1,177 @@
+"""A child process together with all that it starts: one process group, ended as a whole."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import logging
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+from ops.process import guard
+
+logger = logging.getLogger(__name__)
+
+KILL_WAIT_S: Final = 5.0
+LOG_MAX_BYTES: Final = 5_000_000
+_PR_SET_CHILD_SUBREAPER: Final = 36  # <linux/prctl.h>
+
+
+def adopt_orphans() -> None:
+    """Become the parent of what our children leave behind, so that it is reaped the moment it ends (Linux only).
+
+    Otherwise a dead worker stays in the process table until some process 1 looks, seconds later or never.
+    """
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+class Guard:
+    """The process of ``guard.py``, which kills the groups and removes the files it watches should this one go."""
+
+    def __init__(self) -> None:
+        self._groups: set[int] = set()
+        self._files: set[str] = set()
+        self._process = self._start()
+
+    def watch(self, group: int) -> None:
+        """Have *group* killed when this process is gone."""
+        self._groups.add(group)
+        self._tell(f"+{group}")
+
+    def forget(self, group: int) -> None:
+        """Stop watching *group*; its number may be another's soon."""
+        self._groups.discard(group)
+        self._tell(f"-{group}")
+
+    def remove_at_the_end(self, path: Path) -> None:
+        """Have the file at *path*, which is absolute, removed when this process is gone, should it still be there."""
+        if "\n" not in str(path):  # such a name has no place in a line
+            self._files.add(str(path))
+            self._tell(str(path))
+
+    def close(self) -> None:
+        """End the guard; what it still watches is killed or removed."""
+        try:
+            self._process.communicate(timeout=KILL_WAIT_S)
+        except (BrokenPipeError, subprocess.TimeoutExpired):
+            self._process.kill()
+            self._process.wait()
+
+    @property
+    def pid(self) -> int:
+        """The guard's process id."""
+        return self._process.pid
+
+    def check(self) -> None:
+        """Start another guard if somebody ended this one."""
+        if self._process.poll() is not None:
+            logger.warning("the guard is gone; starting another")
+            self._process = self._start()
+            for line in [*(f"+{group}" for group in self._groups), *self._files]:
+                self._tell(line)
+
+    def _tell(self, line: str) -> None:
+        stdin = self._process.stdin
+        if stdin is not None and not stdin.closed:
+            with contextlib.suppress(BrokenPipeError):  # check() starts another, which is told everything
+                stdin.write(f"{line}\n".encode(errors="surrogateescape"))
+
+    @staticmethod
+    def _start() -> subprocess.Popen[bytes]:
+        return subprocess.Popen(
+            [sys.executable, "-I", "-S", guard.__file__],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            bufsize=0,
+            start_new_session=True,
+        )
+
+
+class ProcessGroup:
+    """A running command with a session of its own: a Ctrl-C in the terminal is ours alone to handle."""
+
+    def __init__(
+        self, command: Sequence[str], *, env: Mapping[str, str], cwd: Path, output: Path, guard: Guard
+    ) -> None:
+        self._guard = guard
+        self._output = output
+        with output.open("ab") as log:
+            self._process = subprocess.Popen(
+                command,
+                env=env,
+                cwd=cwd,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        self._is_whole = True
+        guard.watch(self.pid)
+
+    @property
+    def pid(self) -> int:
+        """The process id of the command, which is the group's number as well."""
+        return self._process.pid
+
+    def poll(self) -> int | None:
+        """The exit status of the command, or None while it runs; once it has ended, the rest of its group is killed."""
+        status = self._process.poll()
+        if status is not None:
+            self.kill()
+        else:
+            cap_log(self._output)
+        return status
+
+    def terminate(self) -> None:
+        """Ask the command, and only it, to end."""
+        if self._process.poll() is None:
+            self._process.terminate()
+
+    def kill(self) -> None:
+        """End the whole group at once, and return when nothing of it is left."""
+        if not self._is_whole:
+            return
+        self._is_whole = False
+        deadline_s = time.monotonic() + KILL_WAIT_S
+        while self._kill_once():
+            if time.monotonic() > deadline_s:
+                logger.error("process group %d does not end", self.pid)
+                break
+            time.sleep(0.02)
+        self._guard.forget(self.pid)
+
+    def _kill_once(self) -> bool:
+        """Kill and reap what there is of the group; whether there was anything."""
+        try:
+            os.killpg(self.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            return False
+        if self._process.poll() is not None:
+            # The command was the parent of the others; now we are, see adopt_orphans().
+            with contextlib.suppress(ChildProcessError):
+                os.waitpid(-self.pid, os.WNOHANG)
+        return True
+
+
+def cap_log(path: Path, max_bytes: int = LOG_MAX_BYTES) -> None:
+    """Move the contents of *path* to ``NAME.1`` once they exceed *max_bytes*; whoever appends to it can go on.
+
+    What cannot be kept, on a full disk for instance, is lost.
+    """
+    try:
+        if not path.exists() or path.stat().st_size <= max_bytes:
+            return
+        try:
+            shutil.copyfile(path, path.with_name(f"{path.name}.1"))
+        finally:
+            os.truncate(path, 0)
+    except OSError as error:
+        logger.warning("%s: not kept: %s", path.name, error.strerror)

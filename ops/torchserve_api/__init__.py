@@ -1,0 +1,1 @@
+"""Clients of TorchServe's management and inference APIs."""

@@ -1,0 +1,283 @@
+"""Every request form to texts and options, and every way to get it wrong."""
+
+import json
+
+import pytest
+
+from handler.limits import Limits
+from handler.options import Options
+from handler.protocol.headers import RequestHeaders
+from handler.protocol.requests import Refusal, Request, read_request
+
+LABELS = ("LOC", "PER")
+JSON = RequestHeaders(content_type="application/json")
+FORM = RequestHeaders(content_type="application/x-www-form-urlencoded")
+MULTIPART = RequestHeaders(content_type="multipart/form-data; boundary=x")
+
+
+LIMITS = Limits(200)
+
+
+def read(row, headers=JSON, limits=LIMITS):
+    return read_request(row, headers, limits, LABELS)
+
+
+def body(document):
+    return {"body": json.dumps(document).encode()}
+
+
+def tensor(*texts, **changes):
+    return {"name": "text", "shape": [len(texts)], "datatype": "BYTES", "data": list(texts), **changes}
+
+
+def refused(answer):
+    assert isinstance(answer, Refusal)
+    return answer.error.status, answer.error.code
+
+
+@pytest.mark.parametrize(
+    ("row", "headers", "form", "texts"),
+    [
+        ({"body": b"Paris"}, RequestHeaders(), "text", ["Paris"]),
+        ({"body": b"Paris"}, RequestHeaders(content_encoding=" Identity "), "text", ["Paris"]),
+        ({"body": b"Paris", "model_name": b"en"}, RequestHeaders(), "text", ["Paris"]),
+        ({"data": b"Paris"}, RequestHeaders(), "text", ["Paris"]),
+        (body({"text": "Paris"}), JSON, "text", ["Paris"]),
+        (body({"texts": ["Paris", ""]}), JSON, "texts", ["Paris", ""]),
+        (body({"instances": ["Paris", {"text": "Rome"}]}), JSON, "instances", ["Paris", "Rome"]),
+        (body({"inputs": [tensor("Paris", "Rome")]}), JSON, "inputs", ["Paris", "Rome"]),
+        ({"text": "é".encode()}, RequestHeaders(), "text", ["é"]),
+        ({"text": b"Paris"}, FORM, "text", ["Paris"]),
+        ({"text": b'{"text": "as it is"}'}, MULTIPART, "text", ['{"text": "as it is"}']),
+        ({"json": b'{"text": "Paris"}'}, MULTIPART, "text", ["Paris"]),
+        ({"json": b'{"instances": ["Paris"]}'}, RequestHeaders(), "instances", ["Paris"]),
+        ({"json": {"texts": ["Paris"]}}, RequestHeaders(), "texts", ["Paris"]),
+    ],
+)
+def test_every_form_is_understood(row, headers, form, texts):
+    request = read(row, headers)
+
+    assert isinstance(request, Request)
+    assert (request.form, request.texts, request.errors, request.options) == (form, texts, {}, Options())
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {},
+        {"other": b"Paris"},
+        {"json": b'{"text": "a"}', "text": b"a"},
+        {"text": b"a", "labels": b"PER"},
+    ],
+)
+@pytest.mark.parametrize("headers", [RequestHeaders(), FORM, MULTIPART])
+def test_other_parts_are_refused(row, headers):
+    assert refused(read(row, headers)) == (415, "unsupported_media_type")
+
+
+@pytest.mark.parametrize("name", ["body", "data"])
+@pytest.mark.parametrize("content", [b"Paris", b'{"text": "Paris"}'])
+def test_over_grpc_no_part_is_a_body_of_no_type(name, content):
+    assert refused(read({name: content}, RequestHeaders(is_grpc=True))) == (415, "unsupported_media_type")
+
+
+@pytest.mark.parametrize("name", ["text", "json"])
+def test_over_grpc_the_part_says_what_it_is(name):
+    request = read({name: b'{"text": "Paris"}'}, RequestHeaders(is_grpc=True))
+
+    assert request.texts == [{"text": '{"text": "Paris"}', "json": "Paris"}[name]]
+
+
+def test_a_form_with_a_field_named_body_is_no_body():
+    assert refused(read({"body": b"Paris"}, FORM)) == (415, "unsupported_media_type")
+
+
+@pytest.mark.parametrize("name", ["body", "data"])
+def test_an_empty_body_of_no_type_is_no_text(name):
+    assert refused(read({name: b""}, RequestHeaders())) == (415, "unsupported_media_type")
+    assert read({name: b""}, RequestHeaders(content_type="text/plain")).texts == [""]
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "br", "identity, gzip"])
+def test_a_compressed_body_is_refused(encoding):
+    headers = RequestHeaders(content_encoding=encoding)
+
+    assert refused(read({"body": b"Paris"}, headers)) == (415, "unsupported_media_type")
+
+
+@pytest.mark.parametrize("form", ["text", "texts", "instances"])
+def test_options_stand_beside_the_text(form):
+    text = "Paris" if form == "text" else ["Paris"]
+
+    request = read(body({form: text, "labels": ["PER", "PER"], "threshold": 1, "offsets": "utf8"}))
+
+    assert request.options == Options(frozenset({"PER"}), 1.0, "utf8")
+
+
+def test_options_of_a_tensor_are_its_parameters():
+    request = read(body({"inputs": [tensor("a")], "parameters": {"labels": "PER, LOC", "threshold": 0.5}, "id": "7"}))
+
+    assert (request.options, request.id) == (Options(frozenset({"LOC", "PER"}), 0.5), "7")
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"labels": []},
+        {"labels": "PER"},
+        {"labels": ["per"]},
+        {"labels": ["PER", 1]},
+        {"labels": [["PER"]]},
+        {"labels": None},
+        {"threshold": -0.1},
+        {"threshold": 1.1},
+        {"threshold": "0.5"},
+        {"threshold": True},
+        {"threshold": None},
+        {"offsets": "bytes"},
+        {"offsets": 8},
+        {"offsets": None},
+        {"offsets": ["utf8"]},
+    ],
+)
+def test_a_wrong_option_is_named(options):
+    answer = read(body({"texts": ["Paris"], **options}))
+
+    assert refused(answer) == (422, "invalid_option")
+    assert str(answer.error).startswith(f"{next(iter(options))}: expected")
+
+
+@pytest.mark.parametrize("labels", [["PER"], "", "PER,", "PER LOC", 3])
+def test_a_tensor_takes_labels_joined_by_commas_alone(labels):
+    answer = read(body({"inputs": [tensor("a")], "parameters": {"labels": labels}}))
+
+    assert (*refused(answer), answer.form) == (422, "invalid_option", "inputs")
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        b'{"text": "a", "text": "b"}',
+        b'{"texts": [{"a": 1, "a": 2}]}',
+        b'{"text": "a", "threshold": NaN}',
+        b'{"text": "a", "threshold": Infinity}',
+        b'{"text": "a", "threshold": -Infinity}',
+        b'{"text": "a", "threshold": 1e999}',
+        b'{"text": "a", "threshold": ' + b"9" * 5000 + b"}",
+        b'{"text": "a", "labels": ' + b"[" * 100_000 + b"]" * 100_000 + b"}",
+        b'\xef\xbb\xbf{"text": "a"}',
+        b'{"text": "a"} {}',
+        b'{"text": "a", "model": "en"}',
+        b'{"text": "a", "Labels": ["PER"]}',
+        b'{"texts": {"0": "a"}}',
+        b'{"instances": "a"}',
+        b'{"instances": ["a"], "texts": ["a"]}',
+        b"",
+    ],
+    ids=lambda document: repr(document[:40]),
+)
+def test_json_is_read_strictly(document):
+    assert refused(read({"body": document})) == (400, "malformed_request")
+
+
+@pytest.mark.parametrize("data", [["a", "b", "c", "d"], [["a", "b"], ["c", "d"]]])
+def test_a_tensor_is_flat_or_nested(data):
+    assert read(body({"inputs": [tensor(shape=[2, 2], data=data)]})).texts == ["a", "b", "c", "d"]
+
+
+def test_a_tensor_may_be_nested_deeper():
+    assert read(body({"inputs": [tensor(shape=[1, 2, 1], data=[[["a"], ["b"]]])]})).texts == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        {"inputs": []},
+        {"inputs": "a"},
+        {"inputs": ["a"]},
+        {"inputs": [tensor("a"), tensor("b")]},
+        {"inputs": [tensor("a")], "model_name": "en"},
+        {"inputs": [tensor("a")], "id": 7},
+        {"inputs": [tensor("a")], "parameters": []},
+        {"inputs": [tensor("a")], "parameters": {"binary_data_output": True}},
+        {"inputs": [tensor("a")], "outputs": [{"name": "labels"}]},
+        {"inputs": [tensor("a")], "outputs": [{"name": "entities", "parameters": {"classification": 2}}]},
+        {"inputs": [tensor("a")], "outputs": ["entities"]},
+        {"inputs": [tensor("a")], "outputs": {}},
+        {"inputs": [tensor("a", extra=1)]},
+        {"inputs": [{"name": "text", "shape": [1], "datatype": "BYTES"}]},
+        {"inputs": [tensor("a", name=1)]},
+        {"inputs": [tensor("a", datatype="FP32")]},
+        {"inputs": [tensor("a", parameters={"content_type": "base64"})]},
+        {"inputs": [tensor("a", shape=[])]},
+        {"inputs": [tensor("a", shape=[1] * 9)]},
+        {"inputs": [tensor("a", shape=["1"])]},
+        {"inputs": [tensor("a", shape=[True])]},
+        {"inputs": [tensor("a", shape=[-1])]},
+        {"inputs": [tensor("a", shape=[2])]},
+        {"inputs": [tensor("a", shape=[2**63])]},
+        {"inputs": [tensor("a", data="a")]},
+        {"inputs": [tensor("a", shape=[1, 2], data=[["a"]])]},
+        {"inputs": [tensor("a", shape=[2, 1], data=[["a"], "b"])]},
+    ],
+    ids=lambda document: repr(document)[:90],
+)
+def test_a_tensor_request_is_read_strictly(document):
+    answer = read(body(document))
+
+    assert (*refused(answer), answer.form) == (400, "malformed_request", "inputs")
+
+
+def test_what_clients_of_the_protocol_send_along_is_understood():
+    document = {
+        "id": "42",
+        "inputs": [tensor("a", parameters={"content_type": "str"})],
+        "outputs": [{"name": "entities", "parameters": {}}],
+        "parameters": {},
+    }
+
+    assert read(body(document)).texts == ["a"]
+
+
+@pytest.mark.parametrize("form", ["texts", "instances"])
+def test_a_bad_text_has_its_error_in_its_place(form):
+    request = read(body({form: ["a", 7, "b" * 201, None, {"txt": "a"}]}))
+
+    assert request.texts == ["a", "", "", "", ""]
+    assert {i: error.code for i, error in request.errors.items()} == {
+        1: "malformed_request", 2: "text_too_long", 3: "malformed_request", 4: "malformed_request",
+    }  # fmt: skip
+
+
+def test_the_characters_of_all_texts_together_are_bounded():
+    half = "a" * 100
+
+    assert read(body({"texts": [half, half]})).num_chars == 200
+    answer = read(body({"texts": [half, half, "a"]}))
+    assert refused(answer) == (413, "request_too_large")
+    assert str(answer.error) == "expected at most 200 characters in a request, got 201"
+
+
+def test_the_number_of_texts_is_bounded():
+    assert len(read(body({"texts": [""] * 256})).texts) == 256
+    answer = read(body({"instances": [""] * 257}))
+    assert refused(answer) == (413, "request_too_large")
+    assert "256" in str(answer.error)
+
+
+def test_a_text_that_is_too_long_is_told_the_limit():
+    answer = read({"body": b"a" * 201}, RequestHeaders())
+
+    assert refused(answer) == (413, "text_too_long")
+    assert str(answer.error) == "expected at most 200 characters in a text, got 201"
+
+
+def test_less_may_be_explained_than_tagged():
+    headers = RequestHeaders(explain=True)
+
+    assert read({"body": b"a" * 2000}, headers, Limits()).num_chars == 2000
+    assert read({"body": b"a" * 2001}, RequestHeaders(), Limits()).num_chars == 2001
+    answer = read({"body": b"a" * 2001}, headers, Limits())
+    assert refused(answer) == (413, "text_too_long")
+    assert str(answer.error) == "expected at most 2000 characters in a text to be explained, got 2001"
+    assert refused(read({"body": b"a" * 201}, headers)) == (413, "text_too_long")

@@ -1,0 +1,71 @@
+"""Class data as a real JVM leaves it and takes it."""
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from ops.process.class_data import ClassData
+from ops.process.java import find_java
+from ops.process.torchserve import torchserve_jar
+
+
+@pytest.fixture(scope="module")
+def java():
+    return find_java(os.environ).path
+
+
+@pytest.fixture
+def jar(tmp_path):
+    return shutil.copy(torchserve_jar(), tmp_path / "server.jar")
+
+
+def run(java, jar, options):
+    """What a JVM with *options* prints that shows TorchServe's help, which ends with 1."""
+    command = [java, *options, "-cp", str(jar), "org.pytorch.serve.ModelServer", "--help"]
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60).stdout
+
+
+def test_a_jvm_maps_what_the_one_before_has_left(java, jar, tmp_path):
+    first = ClassData.of(tmp_path, java=java, jar=Path(jar))
+    said = run(java, jar, first.jvm_options())
+    first.keep()
+
+    options = ClassData.of(tmp_path, java=java, jar=Path(jar)).jvm_options()
+
+    loaded = run(java, jar, [*options, "-Xlog:class+load"])
+    assert "org.pytorch.serve.ModelServer source: shared objects file (top)" in loaded
+    assert "--model-store" in said
+    assert run(java, jar, options) == said
+
+
+def test_what_a_killed_jvm_has_left_is_not_taken(java, jar, tmp_path):
+    data = ClassData.of(tmp_path, java=java, jar=Path(jar))
+    data.new.write_bytes(b"half")
+
+    again = ClassData.of(tmp_path, java=java, jar=Path(jar))
+
+    assert not data.new.exists()
+    assert any(option.startswith("-XX:ArchiveClassesAtExit=") for option in again.jvm_options())
+
+
+def test_class_data_of_another_jar_is_removed(java, jar, tmp_path):
+    old = ClassData.of(tmp_path, java=java, jar=Path(jar))
+    run(java, jar, old.jvm_options())
+    old.keep()
+    assert old.file.exists()
+    os.utime(jar, (0, 0))
+
+    new = ClassData.of(tmp_path, java=java, jar=Path(jar))
+
+    assert not old.file.exists()
+    assert new.file != old.file
+
+
+def test_nothing_is_left_in_a_directory_in_memory():
+    shared_memory = Path("/dev/shm")  # noqa: S108  nothing is written there
+
+    assert shared_memory.is_dir()
+    assert ClassData(shared_memory / "classes-1.jsa").jvm_options() == []

@@ -1,0 +1,89 @@
+import time
+
+import pytest
+
+from ops.process.group import Guard
+from ops.process.properties import ServerConfig
+from ops.process.torchserve import StateDir, TorchServe
+from ops.supervise.supervisor import Supervisor
+from ops.torchserve_api.canary import Canaries, InferenceApi
+from ops.torchserve_api.management import ManagementClient
+
+NOBODY = "http://127.0.0.1:9"
+
+
+@pytest.fixture
+def guard():
+    guard = Guard()
+    yield guard
+    guard.close()
+
+
+@pytest.fixture
+def java(tmp_path):
+    """A program that ends at once, in the place of Java."""
+    java = tmp_path / "java"
+    java.write_text("#!/bin/sh\nexit 3\n")
+    java.chmod(0o700)
+    return java
+
+
+@pytest.fixture
+def torchserve(tmp_path, java, guard):
+    (tmp_path / "config.properties").write_text("disable_token_authorization=true\n")
+    return TorchServe(
+        java=java,
+        config=ServerConfig.load(tmp_path / "config.properties"),
+        model_store=tmp_path,
+        models=("en",),
+        state_dir=StateDir(tmp_path / "state"),
+        guard=guard,
+        settings={"max_request_size": "7"},
+        max_chars=5,
+    )
+
+
+def test_what_cannot_be_started_is_told_and_tried_again(torchserve, java, guard):
+    torchserve.start()
+    while torchserve.poll() is None:
+        time.sleep(0.01)
+    java.unlink()
+    told = []
+    supervisor = Supervisor(
+        torchserve=torchserve,
+        site=None,
+        management=ManagementClient(NOBODY),
+        canaries=Canaries(InferenceApi(NOBODY), timeout_s=1.0),
+        models=("en",),
+        guard=guard,
+        tell=told.append,
+    )
+
+    given_up = supervisor.run(lambda: len(told) >= 4)
+
+    assert given_up is None
+    assert told[:4] == [
+        "TorchServe ended (exit status 3); restarting it now",
+        "TorchServe could not be started: No such file or directory",
+        "TorchServe ended (exit status 3); restarting it in 1 s",
+        "TorchServe could not be started: No such file or directory",
+    ]
+
+
+def test_a_restart_has_the_settings_that_everybody_else_goes_by(torchserve, tmp_path):
+    torchserve.start()
+    (tmp_path / "config.properties").write_text("management_address=http://127.0.0.1:9999\n")
+    torchserve.start()
+    during = (tmp_path / "state" / "torchserve.properties").read_text()
+    torchserve.kill()
+
+    assert during == "disable_token_authorization=true\nmax_request_size=7\n"
+
+
+def test_torchserve_reads_the_operators_settings_with_ours_at_the_end(torchserve, tmp_path):
+    torchserve.start()
+    during = (tmp_path / "state" / "torchserve.properties").read_text()
+    torchserve.kill()
+
+    assert during == "disable_token_authorization=true\nmax_request_size=7\n"
+    assert not (tmp_path / "state" / "torchserve.properties").exists()

@@ -1,0 +1,244 @@
+"""The two OpenAPI documents: valid, complete, the same as in docs/openapi, and true to both tiers' code."""
+
+import json
+import re
+from pathlib import Path
+
+import jsonschema
+import pytest
+from openapi_spec_validator import OpenAPIV31SpecValidator, validate
+
+import handler.errors
+import handler.limits
+import web.errors
+from web.config import WebConfig
+from web.reference import contract, openapi
+from web.reference.contract import Limits
+from web.reference.schemas import ref
+
+DEFAULT = Limits.of(WebConfig())
+MAKERS = {"site": openapi.site_document, "inference": openapi.inference_document}
+FILES = {"site": openapi.SITE_FILE, "inference": openapi.INFERENCE_FILE}
+ADDRESSES = {"site": "/openapi.json", "inference": "/openapi-inference.json"}
+JSON_ONLY = "application/json"
+FORM_ONLY = {"empty_text"}  # a page answers it, no address of the API
+
+tiers = pytest.mark.parametrize("tier", list(MAKERS))
+
+
+def operations(document):
+    return {
+        f"{method} {path}": operation
+        for path, item in document["paths"].items()
+        for method, operation in item.items()
+        if method != "parameters"
+    }
+
+
+def media_types(document):
+    """(place, media type, its object) of every body and answer."""
+    answers = document["components"]["responses"]
+    holders = [(name, answer) for name, answer in answers.items()]
+    for name, operation in operations(document).items():
+        holders.append((name, operation.get("requestBody", {})))
+        holders += [(f"{name} {status}", answer) for status, answer in operation["responses"].items()]
+    return [
+        (place, media_type, content)
+        for place, holder in holders
+        for media_type, content in holder.get("content", {}).items()
+    ]
+
+
+def examples_of(content):
+    named = {name: example["value"] for name, example in content.get("examples", {}).items()}
+    return named | ({"example": content["example"]} if "example" in content else {})
+
+
+def check(document, schema, value):
+    """Raise unless *value* is as *schema*, which refers to the schemas of *document*."""
+    whole = {**schema, "components": document["components"]}
+    jsonschema.Draft202012Validator(whole).validate(value)
+
+
+@tiers
+@pytest.mark.parametrize("limits", [DEFAULT, Limits(1, 1_048_576), Limits(1_000_000, 10_485_760)])
+@pytest.mark.parametrize("models", [("en",), ("en-social", "en")])
+def test_the_document_is_valid_openapi_3_1(tier, limits, models):
+    document = MAKERS[tier](limits, models)
+
+    validate(document, cls=OpenAPIV31SpecValidator)
+
+    assert document["openapi"].startswith("3.1.")
+
+
+@tiers
+def test_the_file_is_what_the_source_makes(tier):
+    """``python -m web.reference.openapi docs/openapi`` writes the files anew."""
+    document = MAKERS[tier](DEFAULT, WebConfig().models)
+
+    assert Path("docs/openapi", FILES[tier]).read_text(encoding="utf-8") == openapi.to_text(document)
+
+
+@tiers
+def test_the_command_writes_both_files(tier, tmp_path):
+    openapi.main([str(tmp_path / "new" / "folder")])
+
+    written = (tmp_path / "new" / "folder" / FILES[tier]).read_bytes()
+    assert written == Path("docs/openapi", FILES[tier]).read_bytes()
+
+
+@tiers
+def test_a_running_site_serves_it_with_its_own_limits_and_models(make_site, dead_url, tier):
+    site = make_site(dead_url, max_chars=200_000, models=("de", "en"))
+
+    reply = site.get(ADDRESSES[tier])
+
+    assert reply.status_code == 200
+    assert reply.mimetype == JSON_ONLY
+    text = reply.json["components"]["schemas"]["TextRequest"]["properties"]["text"]
+    texts = reply.json["components"]["schemas"]["TextsRequest"]["properties"]["texts"]
+    assert (text["maxLength"], texts["maxItems"], texts["items"]["maxLength"]) == (200_000, 256, 200_000)
+    assert "2,097,152 bytes" in reply.text
+    assert '"de"' in reply.text
+
+
+@tiers
+def test_every_example_is_as_its_schema_says(tier):
+    document = MAKERS[tier](DEFAULT, ("en", "de"))
+    checked = 0
+
+    for _, media_type, content in media_types(document):
+        for value in examples_of(content).values():
+            if media_type == JSON_ONLY:
+                check(document, content["schema"], value)
+                checked += 1
+
+    assert checked > 20
+
+
+def test_every_line_of_the_streams_is_as_its_schema_says():
+    document = openapi.site_document(DEFAULT, ("en",))
+    asked = [json.loads(line) for line in contract.LINES.splitlines()]
+    answered = [json.loads(line) for line in contract.ANSWER_LINES.splitlines()]
+
+    check(document, ref("Line"), asked[0])
+    with pytest.raises(jsonschema.ValidationError):
+        check(document, ref("Line"), asked[1])
+    for line in answered:
+        check(document, ref("AnswerLine"), line)
+    assert [line["line"] for line in answered] == [1, 2]
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {},
+        {"text": 1},
+        {"text": "x", "texts": ["x"]},
+        {"text": "x", "other": 1},
+        {"text": "x" * 100_001},
+        {"texts": "x"},
+        {"texts": ["x"] * 257},
+        {"text": "x", "labels": []},
+        {"text": "x", "threshold": 1.5},
+        {"text": "x", "offsets": "utf32"},
+    ],
+)
+@tiers
+def test_the_schema_of_a_request_refuses_what_the_server_refuses(tier, wrong):
+    document = MAKERS[tier](DEFAULT, ("en",))
+    path = {"site": "/api/predict", "inference": "/predictions/{model}"}[tier]
+    schema = document["paths"][path]["post"]["requestBody"]["content"][JSON_ONLY]["schema"]
+
+    with pytest.raises(jsonschema.ValidationError):
+        check(document, schema, wrong)
+
+
+@tiers
+def test_every_failure_has_an_example_and_every_operation_names_what_it_can_answer(tier):
+    document = MAKERS[tier](DEFAULT, ("en",))
+    shown = {
+        (int(name.removeprefix("Failure")), value["error"]["code"])
+        for name, answer in document["components"]["responses"].items()
+        for value in examples_of(answer["content"][JSON_ONLY]).values()
+        if "error" in value and isinstance(value["error"], dict)
+    }
+    expected = {(one.status, one.code) for one in contract.FAILURES if tier in one.tiers} - {(400, "empty_text")}
+
+    assert shown - {(400, "empty_text")} == expected
+    for name, operation in operations(document).items():
+        if name.startswith("post"):
+            usual = {"200", "400", "404", "413", "415", "422", "500", "503", "504"}
+            assert usual <= operation["responses"].keys()
+
+
+def error_classes(module, base):
+    """(status, code) of every class of an error tree that goes on the wire."""
+    found, open_ = set(), [base]
+    while open_:
+        one = open_.pop()
+        open_ += one.__subclasses__()
+        if one.__module__ == module.__name__:
+            found.add((one.status, one.code))
+    return found
+
+
+def test_the_failures_are_those_of_the_site():
+    raised = error_classes(web.errors, web.errors.WebError)
+    by_http = {(404, "not_found"), (405, "method_not_allowed")}  # web/app.py makes them of what Flask raises
+
+    assert {(one.status, one.code) for one in contract.FAILURES if "site" in one.tiers} == raised | by_http
+
+
+def test_the_failures_are_those_of_the_worker():
+    raised = error_classes(handler.errors, handler.errors.RequestError) - {(400, "bad_request")}  # its abstract base
+    listed = {(one.status, one.code) for one in contract.FAILURES if "inference" in one.tiers}
+
+    assert listed == raised
+
+
+def test_the_failures_worth_repeating_are_those_that_the_site_says_so_of():
+    raised = {
+        (one.status, one.code)
+        for one in (web.errors.TooManyRequestsError, web.errors.ModelUnavailableError, web.errors.OverloadedError)
+        if one.retry_after_s
+    }
+
+    assert {(one.status, one.code) for one in contract.FAILURES if one.retry_after_s} == raised
+
+
+def test_the_limits_are_those_of_the_worker():
+    assert contract.MAX_TEXTS == handler.limits.MAX_TEXTS
+    assert DEFAULT.max_chars == handler.limits.DEFAULT_MAX_CHARS
+    assert contract.MAX_EXPLAINED_CHARS == handler.limits.MAX_EXPLAINED_CHARS
+    assert contract.MAX_EXPLAINED_TOKENS == handler.limits.MAX_EXPLAINED_TOKENS
+
+
+def test_the_statuses_and_codes_are_those_of_the_decision():
+    decision = Path("docs/decisions/0012-serving-contract.md").read_text(encoding="utf-8")
+    table = decision.split("| status | code |")[1].split("\n\n")[0]
+    decided = {
+        (int(status), code)
+        for status, codes in re.findall(r"^\| (\d{3}) \| ([^|]*) \|", table, re.MULTILINE)
+        for code in re.sub(r"\([^)]*\)", "", codes).replace(",", " ").replace(";", " ").split()
+    }
+
+    assert decided <= {(one.status, one.code) for one in contract.FAILURES}
+    assert len(decided) > 10
+
+
+@tiers
+def test_every_answer_of_the_site_has_its_headers(tier):
+    document = MAKERS[tier](DEFAULT, ("en",))
+    answers = [
+        answer
+        for operation in operations(document).values()
+        for answer in operation["responses"].values()
+        if "$ref" not in answer
+    ] + list(document["components"]["responses"].values())
+
+    names = [set(answer.get("headers", {})) for answer in answers]
+    assert all("X-Request-Id" in one for one in names) == (tier == "site")
+    for status in (429, 503):
+        found = document["components"]["responses"].get(f"Failure{status}", {"headers": {"Retry-After": 0}})
+        assert "Retry-After" in found["headers"]

@@ -1,0 +1,1 @@
+"""The API described: OpenAPI documents and the page ``/docs``."""

@@ -1,0 +1,86 @@
+"""How gunicorn runs the site: ``gunicorn -c web/server/gunicorn_conf.py`` from the root of the checkout."""
+
+import atexit
+import math
+import os
+import resource
+import shutil
+import tempfile
+from typing import Any
+
+from gunicorn.glogging import Logger
+
+from web.config import WebConfig
+from web.server.logs import configuration
+
+_MAX_CONNECTIONS = 1_000
+_OTHER_FILES = 64  # that a process has open: logs, listeners, its numbers, and what it reads now and then
+
+
+def _num_connections(settings: WebConfig) -> int:
+    """How many clients a process may have at a time; the limit of open files is raised for them as far as it goes.
+
+    Each takes a file, and another one while a thread works for it. Connections to TorchServe are kept besides.
+    """
+    others = _OTHER_FILES + settings.max_in_flight
+    wanted = others + settings.num_threads + _MAX_CONNECTIONS
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    soft, hard = (wanted if limit == resource.RLIM_INFINITY else min(limit, wanted) for limit in limits)
+    if soft < hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, limits[1]))
+    return max(1, (hard - others) // 2, hard - others - settings.num_threads)
+
+
+settings = WebConfig.from_env()  # a wrong setting stops gunicorn here, before any worker starts
+
+wsgi_app = "web.app:create_app()"
+bind = settings.bind  # loopback unless an operator says otherwise: there is no log-in and no TLS here
+workers = settings.num_workers  # for the time spent in Python itself; more do not make TorchServe faster
+# Threads: a request mostly waits for TorchServe, and a waiting thread costs little. Its class: web/server/worker.py.
+worker_class = "web.server.worker.DrainingWorker"
+threads = settings.num_threads  # as many as may wait, and some to refuse the others and to say how things are
+timeout = 30  # seconds without a sign of life from a worker's main loop; requests have their own deadline
+graceful_timeout = math.ceil(settings.deadline_s) + 2  # on SIGTERM the slowest call to TorchServe may still end
+worker_connections = _num_connections(settings)  # more wait in the listener's queue
+keepalive = 5  # seconds a browser's connection is kept for the style sheet and the next request
+forwarded_allow_ips = ""  # no header of a client changes what we take for its address or scheme
+control_socket_disable = True  # no socket for commands: what nobody uses nobody can misuse
+errorlog = "-"  # stderr, where a container's log is read
+accesslog = None  # web.access writes a line for each request
+logconfig_dict = configuration()
+
+
+class _Events(Logger):
+    """gunicorn's log without its lines for requests, which it would put together, for nobody, with every answer."""
+
+    access_log_enabled = False
+
+
+logger_class = _Events
+
+_MULTIPROC_DIR = "PROMETHEUS_MULTIPROC_DIR"  # prometheus_client reads it when it is imported, in a worker
+
+
+def on_starting(_server: Any) -> None:
+    """Make the directory in which the processes put their numbers together; it goes when this process ends."""
+    directory = os.environ[_MULTIPROC_DIR] = tempfile.mkdtemp(prefix="nerserve-metrics-")
+    atexit.register(_remove, directory, os.getpid())
+
+
+def post_worker_init(worker: Any) -> None:
+    """Compile the templates of the pages that everybody sees, so that the first visitor need not wait for that."""
+    for name in ("form.html", "error.html"):
+        worker.wsgi.jinja_env.get_template(name)
+
+
+def child_exit(_server: Any, worker: Any) -> None:
+    """Forget what a worker that ended had in flight; what it had counted stays."""
+    from prometheus_client.multiprocess import mark_process_dead  # noqa: PLC0415  (not before the directory is there)
+
+    mark_process_dead(worker.pid)  # type: ignore[no-untyped-call]
+
+
+def _remove(directory: str, owner: int) -> None:
+    """Remove *directory*, unless this is a worker, which ends in the same way as its master, the *owner*."""
+    if os.getpid() == owner:
+        shutil.rmtree(directory, ignore_errors=True)

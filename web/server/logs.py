@@ -1,0 +1,59 @@
+"""Log records as JSON, an object a line: what happened, when, and to which request."""
+
+from __future__ import annotations
+
+import json
+import logging
+from datetime import UTC, datetime
+from typing import Any, Final
+
+FIELDS: Final = "request_id method path status bytes seconds model texts characters attempts error".split()
+"""What a record may bring along by ``extra``; everything else is dropped, so that no text gets out by accident."""
+
+
+_ENCODER: Final = json.JSONEncoder(default=str)
+
+
+class JSONFormatter(logging.Formatter):
+    """One line of ASCII for each record; fields that are empty are left out.
+
+    >>> record = logging.LogRecord("web.access", logging.INFO, "", 0, "request", None, None)
+    >>> record.created, record.process = 0.25, 7
+    >>> JSONFormatter().format(record)
+    '{"time": "1970-01-01T00:00:00.250Z", "level": "info", "logger": "web.access", "pid": 7, "message": "request"}'
+    """
+
+    def format(self, record: logging.LogRecord) -> str:
+        """*record* as one line."""
+        time = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
+        line: dict[str, Any] = {
+            "time": time.replace("+00:00", "Z"),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "pid": record.process,
+            "message": record.getMessage(),
+        }
+        line |= {name: value for name in FIELDS if (value := getattr(record, name, "")) not in {"", None}}
+        if record.exc_info:
+            line["traceback"] = self.formatException(record.exc_info)
+        return _ENCODER.encode(line)
+
+
+def configuration() -> dict[str, Any]:
+    """What ``logging.config`` is to set up: a line a request on stdout, everything else on stderr."""
+    json_lines = {"()": "web.server.logs.JSONFormatter"}
+    return {
+        "version": 1,
+        "disable_existing_loggers": False,
+        "formatters": {"json": json_lines},
+        "handlers": {
+            "events": {"class": "logging.StreamHandler", "formatter": "json", "stream": "ext://sys.stderr"},
+            "requests": {"class": "logging.StreamHandler", "formatter": "json", "stream": "ext://sys.stdout"},
+        },
+        "root": {"level": "INFO", "handlers": ["events"]},
+        "loggers": {
+            "gunicorn.error": {"level": "INFO", "handlers": ["events"], "propagate": False},
+            "gunicorn.access": {"level": "CRITICAL", "handlers": [], "propagate": False},
+            "web.access": {"level": "INFO", "handlers": ["requests"], "propagate": False},
+        },
+    }

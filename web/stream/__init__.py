@@ -1,0 +1,1 @@
+"""NDJSON streams: lines in, answers out, in bounded memory."""

@@ -1,0 +1,120 @@
+"""Bytes to lines of NDJSON, and those to texts; a line that is wrong harms no other."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Any, Final, NamedTuple
+
+from web import strict_json
+from web.errors import MalformedRequestError
+from web.upstream.reply import RowError
+
+_EXPECTED: Final = 'Expected a JSON object with "text" (a string), perhaps with "id" (a string or a number)'
+_BLANK: Final = b" \t\r"
+
+
+class Line(NamedTuple):
+    """A line of a stream, counted from 1; ``head`` is how its answer begins: its number, and its id if it had one."""
+
+    head: dict[str, Any]
+    text: str
+
+
+class BadLine(NamedTuple):
+    """A line that is not asked about, and why."""
+
+    head: dict[str, Any]
+    error: RowError
+
+
+class LineSplitter:
+    r"""Cuts a stream at its newlines and holds no more than one line of it.
+
+    >>> splitter = LineSplitter(max_bytes=4)
+    >>> list(splitter.feed(b"ab\n\nabcde")), list(splitter.feed(b"fgh\ni")), list(splitter.end())
+    ([(1, b'ab'), (2, b'')], [(3, None)], [(4, b'i')])
+    """
+
+    def __init__(self, max_bytes: int) -> None:
+        """A line of more than *max_bytes*, without its newline, is dropped."""
+        self._max_bytes = max_bytes
+        self._pieces = bytearray()
+        self._is_too_long = False
+        self._number = 0
+
+    def feed(self, chunk: bytes) -> Iterator[tuple[int, bytes | None]]:
+        """The lines that end in *chunk* with their numbers; None for one that is too long."""
+        *ends, rest = chunk.split(b"\n")
+        for end in ends:
+            self._add(end)
+            yield self._line()
+        self._add(rest)
+
+    def end(self) -> Iterator[tuple[int, bytes | None]]:
+        """The last line, if it has no newline."""
+        if self._pieces or self._is_too_long:
+            yield self._line()
+
+    def _add(self, piece: bytes) -> None:
+        if self._is_too_long or len(self._pieces) + len(piece) > self._max_bytes:
+            self._is_too_long = True
+            self._pieces.clear()
+        else:
+            self._pieces += piece
+
+    def _line(self) -> tuple[int, bytes | None]:
+        self._number += 1
+        line = None if self._is_too_long else bytes(self._pieces)
+        self._pieces.clear()
+        self._is_too_long = False
+        return self._number, line
+
+
+def read_line(number: int, raw: bytes | None, *, max_bytes: int, max_chars: int) -> Line | BadLine | None:
+    r"""What the line says, None for a blank one; *raw* is None if it had more than *max_bytes*.
+
+    >>> read_line(7, b'{"text": "Oslo", "id": "a"}\r', max_bytes=100, max_chars=10)
+    Line(head={'line': 7, 'id': 'a'}, text='Oslo')
+    """
+    head: dict[str, Any] = {"line": number}
+    if raw is None:
+        return BadLine(head, RowError("request_too_large", f"The line is too long: the limit is {max_bytes:,} bytes."))
+    if not raw.strip(_BLANK):
+        return None
+    try:
+        body = _object(raw)
+        if "id" in body:
+            head["id"] = _checked_id(body["id"])
+        if "text" not in body:
+            raise MalformedRequestError(f"{_EXPECTED}, got no text.")
+        if body.keys() - {"text", "id"}:
+            raise MalformedRequestError(f"{_EXPECTED}, got another key.")
+        text = body["text"]
+        if not isinstance(text, str):
+            raise MalformedRequestError(f'Expected a string for "text", got {strict_json.kind(text)}.')
+    except MalformedRequestError as error:
+        return BadLine(head, RowError(error.code, str(error)))
+    if len(text) > max_chars:
+        message = f"The text is too long: it has {len(text):,} characters, the limit is {max_chars:,}."
+        return BadLine(head, RowError("text_too_long", message))
+    return Line(head, text)
+
+
+def _object(raw: bytes) -> dict[str, Any]:
+    try:
+        text = raw.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise MalformedRequestError(f"Expected UTF-8, got something else at byte {error.start}.") from error
+    body = strict_json.load(text, _EXPECTED)
+    if not isinstance(body, dict):
+        raise MalformedRequestError(f"{_EXPECTED}, got {strict_json.kind(body)}.")
+    return body
+
+
+def _checked_id(value: object) -> str | float:
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        raise MalformedRequestError(f'Expected a string or a number for "id", got {strict_json.kind(value)}.')
+    if isinstance(value, float) and not math.isfinite(value):
+        raise MalformedRequestError('Expected a string or a number for "id", got a number that is too large.')
+    return value

@@ -1,0 +1,1 @@
+"""The way to TorchServe: client, retries, breaker, admission, keys, transport; no Flask in it."""
