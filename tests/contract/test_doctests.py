@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-PACKAGES = ("handler", "archive", "web", "training", "ops", "nerserve", "bench")
+PACKAGES = ("contract", "handler", "archive", "web", "training", "ops", "nerserve", "bench")
 MODULES = sorted(
     ".".join(path.relative_to(ROOT).with_suffix("").parts)
     for package in PACKAGES
