@@ -86,4 +86,4 @@ def test_the_deadline_in_the_table_follows_from_the_longest_text():
 def test_the_table_says_what_nerserve_up_sets():
     said = {variable for variable, _, _, meaning in settings() if "`nerserve up`" in meaning}
 
-    assert said == variables_in(ROOT / "ops" / "site_process.py") | {"NERSERVE_MAX_CHARS"}
+    assert said == variables_in(ROOT / "ops" / "process" / "site.py") | {"NERSERVE_MAX_CHARS"}

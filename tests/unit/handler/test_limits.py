@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from contract.limits import RequestLimits
 from handler.errors import BundleError
 from handler.limits import Limits
-from ops.process.limits import max_response_bytes
 from ops.process.properties import parse_properties
 
 #: What NERSERVE_MAX_CHARS may say, the same in every part that reads it, and what none of them takes.
@@ -29,7 +29,7 @@ def test_the_environment_sets_the_longest_text(environment, max_chars):
     ("max_chars", "num_bytes"), [(1, 6_553_500), (100_000, 6_553_500), (100_001, 6_553_566), (1_000_000, 65_535_000)]
 )
 def test_a_reply_may_be_as_long_as_torchserve_is_told(max_chars, num_bytes):
-    assert Limits(max_chars).reply_bytes == max_response_bytes(max_chars) == num_bytes
+    assert Limits(max_chars).reply_bytes == RequestLimits(max_chars).reply_bytes == num_bytes
 
 
 def test_the_settings_of_a_stock_server_let_the_longest_reply_through():
