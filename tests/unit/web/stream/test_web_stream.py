@@ -260,7 +260,7 @@ class Chunks:
 
 
 def test_a_stream_waits_while_the_model_is_not_asked(site, upstream):
-    breaker = site.application.extensions["nerserve"].client._breaker("en")
+    breaker = site.application.extensions["nerserve"].client._model("en").breaker
 
     def body():
         yield b'{"text": "Oslo"}\n'
