@@ -1,35 +1,44 @@
-"""Bytes to lines of NDJSON, and those to texts; a line that is wrong harms no other."""
+"""NDJSON: bytes to lines, lines to texts, and those to groups; a malformed line does not affect the others."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from itertools import chain
 from typing import Any, Final, NamedTuple
 
 from web import strict_json
 from web.errors import MalformedRequestError
 from web.upstream.reply import RowError
 
+MAX_GROUP_LINES: Final = 32
+MAX_GROUP_CHARS: Final = 8_000
+"""The most that one request of a stream holds: little, so that other requests do not wait for it long."""
+
 _EXPECTED: Final = 'Expected a JSON object with "text" (a string), perhaps with "id" (a string or a number)'
 _BLANK: Final = b" \t\r"
 
 
 class Line(NamedTuple):
-    """A line of a stream, counted from 1; ``head`` is how its answer begins: its number, and its id if it had one."""
+    """A well-formed line; ``head`` is the beginning of its answer: its number, from 1, and its id if it has one."""
 
     head: dict[str, Any]
     text: str
 
 
 class BadLine(NamedTuple):
-    """A line that is not asked about, and why."""
+    """A line that is not sent to the model, and why."""
 
     head: dict[str, Any]
     error: RowError
 
 
 class LineSplitter:
-    r"""Cuts a stream at its newlines and holds no more than one line of it.
+    r"""Cuts a stream at its newlines and holds at most one line of it.
+
+    Attributes:
+        max_bytes: A longer line, without its newline, is dropped.
+        num_lines: Lines so far.
 
     >>> splitter = LineSplitter(max_bytes=4)
     >>> list(splitter.feed(b"ab\n\nabcde")), list(splitter.feed(b"fgh\ni")), list(splitter.end())
@@ -37,11 +46,10 @@ class LineSplitter:
     """
 
     def __init__(self, max_bytes: int) -> None:
-        """A line of more than *max_bytes*, without its newline, is dropped."""
-        self._max_bytes = max_bytes
+        self.max_bytes = max_bytes
+        self.num_lines = 0
         self._pieces = bytearray()
         self._is_too_long = False
-        self._number = 0
 
     def feed(self, chunk: bytes) -> Iterator[tuple[int, bytes | None]]:
         """The lines that end in *chunk* with their numbers; None for one that is too long."""
@@ -57,22 +65,22 @@ class LineSplitter:
             yield self._line()
 
     def _add(self, piece: bytes) -> None:
-        if self._is_too_long or len(self._pieces) + len(piece) > self._max_bytes:
+        if self._is_too_long or len(self._pieces) + len(piece) > self.max_bytes:
             self._is_too_long = True
             self._pieces.clear()
         else:
             self._pieces += piece
 
     def _line(self) -> tuple[int, bytes | None]:
-        self._number += 1
+        self.num_lines += 1
         line = None if self._is_too_long else bytes(self._pieces)
         self._pieces.clear()
         self._is_too_long = False
-        return self._number, line
+        return self.num_lines, line
 
 
 def read_line(number: int, raw: bytes | None, *, max_bytes: int, max_chars: int) -> Line | BadLine | None:
-    r"""What the line says, None for a blank one; *raw* is None if it had more than *max_bytes*.
+    r"""The line's text or its error, None if it is blank; *raw* is None if it had more than *max_bytes*.
 
     >>> read_line(7, b'{"text": "Oslo", "id": "a"}\r', max_bytes=100, max_chars=10)
     Line(head={'line': 7, 'id': 'a'}, text='Oslo')
@@ -99,6 +107,30 @@ def read_line(number: int, raw: bytes | None, *, max_bytes: int, max_chars: int)
         message = f"The text is too long: it has {len(text):,} characters, the limit is {max_chars:,}."
         return BadLine(head, RowError("text_too_long", message))
     return Line(head, text)
+
+
+def read_groups(splitter: LineSplitter, chunks: Iterable[bytes], *, max_chars: int) -> Iterator[list[Line | BadLine]]:
+    """The lines of *chunks* in groups, each for one request to the model.
+
+    A group ends when it is large enough or with its chunk, so that a client that waits for each answer gets it.
+    """
+    group: list[Line | BadLine] = []
+    num_chars = 0
+    for lines in chain(map(splitter.feed, chunks), [splitter.end()]):
+        for number, raw in lines:
+            line = read_line(number, raw, max_bytes=splitter.max_bytes, max_chars=max_chars)
+            if line is None:
+                continue
+            line_chars = len(line.text) if isinstance(line, Line) else 0
+            is_full = len(group) == MAX_GROUP_LINES or num_chars + line_chars > min(MAX_GROUP_CHARS, max_chars)
+            if group and is_full:
+                yield group
+                group, num_chars = [], 0
+            group.append(line)
+            num_chars += line_chars
+        if group:
+            yield group
+            group, num_chars = [], 0
 
 
 def _object(raw: bytes) -> dict[str, Any]:
