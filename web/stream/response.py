@@ -18,7 +18,7 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, TypeAlias
 
 from flask import Response, request
 
@@ -42,12 +42,8 @@ MAX_FAILED_GROUPS: Final = 8
 _CHUNK_BYTES: Final = 65_536
 _STEP_S: Final = 0.2
 
-
-class _End(NamedTuple):
-    """The end of the client's lines: *error* is None if all of them came."""
-
-    error: WebError | None
-    num_lines: int
+_Answer: TypeAlias = Future[GroupAnswer] | WebError | None
+"""A group's answer, or the end of the client's lines: its error, or None if all of them came."""
 
 
 def stream_response(service: Service, model: str, options: Options, caller: Caller) -> Response:
@@ -81,7 +77,7 @@ class _Stream:
         self._input = environ["wsgi.input"]
         self._length = int(environ["CONTENT_LENGTH"]) if environ.get("CONTENT_LENGTH", "").isdigit() else None
         self._socket: socket.socket | None = environ.get("gunicorn.socket")
-        self._answers: queue.Queue[Future[GroupAnswer] | _End] = queue.Queue(NUM_SENDERS)
+        self._answers: queue.Queue[_Answer] = queue.Queue(NUM_SENDERS)
         self._senders = ThreadPoolExecutor(NUM_SENDERS, "stream")
         self._reader = threading.Thread(target=self._read, name="stream-reader", daemon=True)
         self._is_closed = False
@@ -92,16 +88,17 @@ class _Stream:
             self._socket.settimeout(self._service.config.client_timeout_s)
         self._reader.start()
         num_failed = 0
-        while num_failed < MAX_FAILED_GROUPS:
-            future = self._next_answer()
-            if isinstance(future, _End):
-                if future.error is not None:
-                    yield self._last_line(future.error, future.num_lines)
+        while (answer := self._next_answer()) is not None:
+            if isinstance(answer, WebError):
+                yield self._last_line(answer, self._splitter.num_lines)
                 return
-            answer = future.result()
-            yield answer.ndjson
-            num_failed = num_failed + 1 if answer.is_failure else 0
-        yield self._last_line(ModelUnavailableError("The model answers nothing any more, the stream ends here."), 0)
+            ndjson, is_failure = answer.result()
+            yield ndjson
+            num_failed = num_failed + 1 if is_failure else 0
+            if num_failed == MAX_FAILED_GROUPS:
+                error = ModelUnavailableError("The model answers nothing any more, the stream ends here.")
+                yield self._last_line(error, 0)
+                return
 
     def close(self) -> None:
         """End all work for this stream."""
@@ -116,7 +113,7 @@ class _Stream:
         self._service.metrics.streams.dec()
         self._service.streams.release()
 
-    def _next_answer(self) -> Future[GroupAnswer] | _End:
+    def _next_answer(self) -> _Answer:
         is_stopped = False
         while True:
             try:
@@ -158,9 +155,9 @@ class _Stream:
             if not self._cancelled.is_set():
                 raise
         finally:
-            self._put(_End(error, self._splitter.num_lines))
+            self._put(error)
 
-    def _put(self, answer: Future[GroupAnswer] | _End) -> None:
+    def _put(self, answer: _Answer) -> None:
         while not self._cancelled.is_set():
             with contextlib.suppress(queue.Full):
                 self._answers.put(answer, timeout=_STEP_S)

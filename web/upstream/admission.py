@@ -91,13 +91,13 @@ class Admission:
         TimeoutError for a later one.
         """
         since_s = time.monotonic()
-        if not self._takes_a_free_turn():
+        with self._lock:  # streams that wait while a turn is free already hold all the turns they may have
+            is_free = self._num_turns < self.max_in_flight and not self._requests
+            self._num_turns += is_free
+        if not is_free:
             self._wait(min(until_s, since_s + self._queue_s) if is_first else until_s, is_first=is_first)
-        self._begin("request", since_s)
-        try:
+        with self._held("request", since_s):
             yield
-        finally:
-            self._end(is_stream=False)
 
     @contextmanager
     def stream_turn(self, cancelled: threading.Event) -> Iterator[None]:
@@ -108,25 +108,26 @@ class Admission:
                 raise Cancelled
             with self._lock:
                 self._grant()  # it may be overdue now
-        self._begin("stream", waiter.since_s)
+        with self._held("stream", waiter.since_s):
+            yield
+
+    @contextmanager
+    def _held(self, kind: str, since_s: float) -> Iterator[None]:
+        """Hold a turn that was waited for since the monotonic time *since_s*."""
+        self._metrics.count_wait(kind, time.monotonic() - since_s)
+        self._metrics.in_flight.inc()
         try:
             yield
         finally:
-            self._end(is_stream=True)
-
-    def _takes_a_free_turn(self) -> bool:
-        """Take a turn without waiting, as most requests do; whether one was free.
-
-        While a turn is free and no request waits, streams that wait already hold all the turns they may have.
-        """
-        with self._lock:
-            is_free = self._num_turns < self.max_in_flight and not self._requests
-            self._num_turns += is_free
-            return is_free
+            self._metrics.in_flight.dec()
+            with self._lock:
+                self._num_turns -= 1
+                self._num_stream_turns -= kind == "stream"
+                self._grant()
 
     def _wait(self, until_s: float, *, is_first: bool) -> None:
         waiter = self._join(self._requests)
-        if waiter.turn.wait(max(0.0, until_s - time.monotonic())) or self._leave(self._requests, waiter):
+        if waiter.turn.wait(until_s - time.monotonic()) or self._leave(self._requests, waiter):
             return
         if not is_first:
             raise TimeoutError("no turn in time")
@@ -150,35 +151,18 @@ class Admission:
             self._metrics.queued.dec()
             return False
 
-    def _begin(self, kind: str, since_s: float) -> None:
-        """Count a turn that was waited for since the monotonic time *since_s*."""
-        self._metrics.count_wait(kind, time.monotonic() - since_s)
-        self._metrics.in_flight.inc()
-
-    def _end(self, *, is_stream: bool) -> None:
-        """Return a turn."""
-        self._metrics.in_flight.dec()
-        with self._lock:
-            self._num_turns -= 1
-            self._num_stream_turns -= is_stream
-            self._grant()
-
     def _grant(self) -> None:
         """Grant the free turns to those who are next; the lock is held."""
-        while self._num_turns < self.max_in_flight:
-            queue = self._next_queue()
-            if queue is None:
-                return
+        while self._num_turns < self.max_in_flight and (queue := self._next_queue()):
             self._num_turns += 1
             self._num_stream_turns += queue is self._streams
             self._metrics.queued.dec()
             queue.popleft().turn.set()
 
-    def _next_queue(self) -> deque[_Waiter] | None:
-        is_stream_possible = bool(self._streams) and self._num_stream_turns < self._max_stream_turns
-        if is_stream_possible and (not self._requests or self._is_stream_overdue()):
-            return self._streams
-        return self._requests or None
-
-    def _is_stream_overdue(self) -> bool:
-        return self._num_stream_turns == 0 and time.monotonic() - self._streams[0].since_s >= self._queue_s
+    def _next_queue(self) -> deque[_Waiter]:
+        """The queue whose first waiter is next; an empty one if nobody may have a turn."""
+        if self._streams and self._num_stream_turns < self._max_stream_turns:
+            is_overdue = time.monotonic() - self._streams[0].since_s >= self._queue_s
+            if not self._requests or (is_overdue and self._num_stream_turns == 0):
+                return self._streams
+        return self._requests

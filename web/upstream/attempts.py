@@ -13,7 +13,7 @@ from web.errors import (
     UpstreamError,
     WorkerDiedError,
 )
-from web.upstream.retries import Budget, RetryPolicy
+from web.upstream.retries import Budget
 from web.upstream.torchserve import timeout_error
 
 _MIN_ATTEMPT_S: Final = 0.02
@@ -23,17 +23,15 @@ _MIN_ATTEMPT_S: Final = 0.02
 class Attempts:
     """The state of one call: its deadline, its latest failure, and what it may still spend of its model's budget."""
 
-    def __init__(
-        self, policy: RetryPolicy, budget: Budget, timeout_s: float, *, is_single: bool, may_abandon: bool
-    ) -> None:
+    def __init__(self, budget: Budget, timeout_s: float, *, is_single: bool, may_abandon: bool) -> None:
         """*is_single*: no attempt after the first; *may_abandon*: one attempt may be given up for another."""
-        self._policy = policy
+        self._policy = budget.policy
         self._budget = budget
         self._timeout_s = timeout_s
         self._is_single = is_single
         self._may_abandon = may_abandon and not is_single
         self._holds_abandon = False  # a token for this attempt, returned unless it is used
-        self._pauses_s = policy.pauses_s()
+        self._pauses_s = budget.policy.pauses_s()
         self._num_deaths = 0
         self._num_broken_replies = 0
         self._attempt_s = timeout_s
@@ -64,39 +62,31 @@ class Attempts:
             self._budget.abandons.add(1)
 
     def failed(self, error: UpstreamError) -> None:
-        """Return, perhaps after a pause, if another attempt is allowed after *error*; else raise the call's error."""
-        if isinstance(error, RequestRejectedError):
-            raise error
-        if isinstance(error, ModelTimeoutError):
-            self._timed_out(error)
-        else:
-            self._pause_after(error)
+        """Return, perhaps after a pause, if another attempt is allowed after *error*; else raise the call's error.
 
-    def deadline_error(self) -> UpstreamError:
-        """The error of a call whose deadline passed between two attempts: the failure before it."""
-        return self._failure or timeout_error(self._timeout_s)
-
-    def _timed_out(self, error: ModelTimeoutError) -> None:
-        """Return if the attempt was abandoned early enough for another, else raise what took most of the time.
-
-        That is the failure before a last attempt that had little time. A worker that began the attempt after its
+        Where a last attempt had little time, that is the failure before it. A worker that began an attempt after its
         deadline counts as one that did not answer.
         """
-        if self._holds_abandon:
-            self._holds_abandon = self._may_abandon = False
-            return
-        if self._failure is not None and self._attempt_s < self._timeout_s / 2:
-            raise self._failure from error
-        raise error if isinstance(error, DeadlineExceededError) else timeout_error(self._timeout_s) from error
-
-    def _pause_after(self, error: UpstreamError) -> None:
+        if isinstance(error, ModelTimeoutError):
+            if self._holds_abandon:
+                self._holds_abandon = self._may_abandon = False
+                return
+            if self._failure is not None and self._attempt_s < self._timeout_s / 2:
+                raise self._failure from error
+            raise error if isinstance(error, DeadlineExceededError) else timeout_error(self._timeout_s) from error
         self._failure = error
         self._num_deaths += isinstance(error, WorkerDiedError)
         self._num_broken_replies += isinstance(error, ModelReplyError)
         is_hopeless = (
-            self._num_deaths > self._policy.max_deaths or self._num_broken_replies > self._policy.max_broken_replies
+            isinstance(error, RequestRejectedError)
+            or self._num_deaths > self._policy.max_deaths
+            or self._num_broken_replies > self._policy.max_broken_replies
         )
         remaining_s = self.deadline_s - time.monotonic()
         if self._is_single or is_hopeless or remaining_s < _MIN_ATTEMPT_S or not self._budget.retries.take():
             raise error
         time.sleep(min(next(self._pauses_s), remaining_s / 2))  # the last attempts are near the deadline, not after it
+
+    def deadline_error(self) -> UpstreamError:
+        """The error of a call whose deadline passed between two attempts: the failure before it."""
+        return self._failure or timeout_error(self._timeout_s)

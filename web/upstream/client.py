@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from typing import Final, TypeVar
 
 from web.errors import (
@@ -121,77 +123,56 @@ class ModelClient:
         with self._lock:
             model = self._models.get(name)
             if model is None:
-                model = self._models[name] = _Model(
-                    name,
-                    self._api,
-                    self._admission,
-                    self._metrics,
-                    timeout_s=self._timeout_s,
-                    policy=self._policy,
-                    breaker_threshold=self._breaker_threshold,
-                )
+                admission, metrics = self._admission, self._metrics
+                num_calls, num_attempts = admission.max_requests, admission.max_in_flight
+                budget = Budget(self._policy, timeout_s=self._timeout_s, num_calls=num_calls, num_attempts=num_attempts)
+                breaker = Breaker(threshold=self._breaker_threshold, on_change=partial(_note_breaker, metrics, name))
+                model = _Model(name, self._api, admission, metrics, self._timeout_s, budget, breaker)
+                self._models[name] = model
             return model
 
 
+@dataclass(frozen=True)
 class _Model:
-    """One model as this process sees it: its circuit breaker, its retry budget, and the calls to it."""
+    """One model as this process sees it, and the calls to it."""
 
-    def __init__(
-        self,
-        name: str,
-        api: InferenceAPI,
-        admission: Admission,
-        metrics: Metrics,
-        *,
-        timeout_s: float,
-        policy: RetryPolicy,
-        breaker_threshold: int,
-    ) -> None:
-        self._name = name
-        self._api = api
-        self._admission = admission
-        self._metrics = metrics
-        self._timeout_s = timeout_s
-        self._policy = policy
-        self._budget = Budget(
-            policy,
-            timeout_s=timeout_s,
-            num_calls=admission.max_requests,
-            num_attempts=admission.max_in_flight,
-        )
-        self.breaker = Breaker(threshold=breaker_threshold, on_change=self._note_breaker)
+    name: str
+    api: InferenceAPI
+    admission: Admission
+    metrics: Metrics
+    timeout_s: float
+    budget: Budget
+    breaker: Breaker
 
     def ask(self, body: bytes, parse: Callable[[bytes], R], caller: Caller) -> R:
         """What *parse* makes of the first reply that keeps the contract."""
         is_probe = self.breaker.admit()
-        asked_s = self._timeout_s if caller.timeout_s is None else caller.timeout_s
-        timeout_s = min(asked_s, self._timeout_s)
-        if is_probe:
-            timeout_s = min(timeout_s, _PROBE_TIMEOUT_S)
+        asked_s = self.timeout_s if caller.timeout_s is None else caller.timeout_s
+        timeout_s = min(asked_s, self.timeout_s, _PROBE_TIMEOUT_S if is_probe else math.inf)
         is_short = len(body) <= _MAX_ABANDONED_BYTES
-        attempts = Attempts(self._policy, self._budget, timeout_s, is_single=is_probe, may_abandon=is_short)
+        attempts = Attempts(self.budget, timeout_s, is_single=is_probe, may_abandon=is_short)
         began_s = time.monotonic()
         try:
-            with nullcontext() if caller.cancelled else self._admission.request():
+            with nullcontext() if caller.cancelled else self.admission.request():
                 reply = self._repeat(body, parse, attempts, caller)
         except UpstreamError as error:
             self._log(error, attempts.num_attempts, caller.request_id)
             is_down = isinstance(error, ModelUnavailableError) and not isinstance(error, OverloadedError)
             if not is_down and not isinstance(error, ModelTimeoutError):
                 self.breaker.answered()
-            elif is_down or asked_s >= self._timeout_s:  # else the caller was less patient than the model may be slow
+            elif is_down or asked_s >= self.timeout_s:  # else the caller was less patient than the model may be slow
                 self.breaker.failed(began_s)
             raise
         self.breaker.answered()
         if attempts.num_attempts > 1:
             extra = {"request_id": caller.request_id}
-            logger.info("model %s: answered attempt %s", self._name, attempts.num_attempts, extra=extra)
+            logger.info("model %s: answered attempt %s", self.name, attempts.num_attempts, extra=extra)
         return reply
 
     def probe(self, body: bytes, parse: Callable[[bytes], R], timeout_s: float) -> R:
         """What *parse* makes of the reply to one attempt outside of the queue."""
         try:
-            reply = parse(self._api.predict(self._name, body, key=self._api.key(), timeout_s=timeout_s))
+            reply = parse(self.api.predict(self.name, body, key=self.api.key(), timeout_s=timeout_s))
         except UpstreamError as error:
             self._log(error, 1, "")
             raise
@@ -204,18 +185,17 @@ class _Model:
             key = ""
             try:
                 with self._turn(attempts, caller):
-                    key = self._api.key()
+                    key = self.api.key()
                     timeout_s = attempts.begin()
                     if caller.record is not None:
                         caller.record.add_attempt()
                     with self._counted(is_retry=attempts.num_attempts > 1):
-                        return parse(
-                            self._api.predict(
-                                self._name, body, key=key, timeout_s=timeout_s, request_id=caller.request_id
-                            )
+                        reply = self.api.predict(
+                            self.name, body, key=key, timeout_s=timeout_s, request_id=caller.request_id
                         )
+                        return parse(reply)
             except ModelKeyError:
-                if not self._api.wait_for_other_key(key, attempts.deadline_s):
+                if not self.api.wait_for_other_key(key, attempts.deadline_s):
                     raise
             except UpstreamError as error:
                 attempts.failed(error)
@@ -227,13 +207,13 @@ class _Model:
         """A turn for one attempt; a stream's time begins with its first."""
         is_first = attempts.num_attempts == 0
         if caller.cancelled is not None:
-            with self._admission.stream_turn(caller.cancelled):
+            with self.admission.stream_turn(caller.cancelled):
                 if is_first:
                     attempts.start_clock()
                 yield
             return
         try:
-            with self._admission.turn(attempts.deadline_s, is_first=is_first):
+            with self.admission.turn(attempts.deadline_s, is_first=is_first):
                 yield
         except TimeoutError as error:
             raise attempts.deadline_error() from error
@@ -249,17 +229,18 @@ class _Model:
             result = error.code
             raise
         finally:
-            self._metrics.count_attempt(self._name, result, time.monotonic() - began_s, is_retry=is_retry)
-
-    def _note_breaker(self, state: str) -> None:
-        self._metrics.set_breaker(self._name, state)
-        if state == "open":
-            logger.warning("model %s: failed again and again, it is asked only every now and then", self._name)
+            self.metrics.count_attempt(self.name, result, time.monotonic() - began_s, is_retry=is_retry)
 
     def _log(self, error: UpstreamError, num_attempts: int, request_id: str) -> None:
         """Log the failure; of a rejection only the code, as its message is the model's own and might quote a text."""
         extra = {"request_id": request_id}
         if isinstance(error, RequestRejectedError):
-            logger.info("model %s refused a request: %s", self._name, error.code, extra=extra)
+            logger.info("model %s refused a request: %s", self.name, error.code, extra=extra)
         else:
-            logger.warning("model %s: %s: %s Attempts: %s", self._name, error.code, error, num_attempts, extra=extra)
+            logger.warning("model %s: %s: %s Attempts: %s", self.name, error.code, error, num_attempts, extra=extra)
+
+
+def _note_breaker(metrics: Metrics, model: str, state: str) -> None:
+    metrics.set_breaker(model, state)
+    if state == "open":
+        logger.warning("model %s: failed again and again, it is asked only every now and then", model)

@@ -1,20 +1,17 @@
-"""The policy of retries: all its numbers, and the budgets that bound them.
+"""The policy of retries: all its numbers, and the budgets that bound them (docs/decisions/0008).
 
 A prediction changes nothing, so it is safe to repeat. TorchServe drops work in flight whenever a worker ends (a crash,
-scaling down, retiring a version), and while it restarts it refuses, does not know its models, or does not answer at
-all. A request is therefore repeated until its deadline. That has two dangers, each with a budget per model and process:
+scaling down, retiring a version), and while it restarts it refuses, does not know its models, or does not answer. So a
+request is repeated until its deadline. That has two dangers, each with a budget per model and process:
 
-- *Refusals.* TorchServe reports a full queue and a missing worker alike. Retries would make an overload worse, and
-  calls that wait for a dead model take the place of others (``admission``). So retries are paid from a budget, in the
-  way of Finagle (https://finagle.github.io/blog/2016/02/08/retry-budgets, 20 % of the requests and 10 a second;
-  see also "Handling Overload" in Google's SRE book), with exponential backoff and full jitter (AWS Architecture Blog,
-  "Exponential Backoff And Jitter"). The reserve lasts for one deadline with every call waiting, the longest that a
-  restart of TorchServe takes. Once it is used up, calls fail at once.
-- *Silence.* A request that reaches a worker as it dies is never answered, which looks like a request in a long queue;
-  and TorchServe computes abandoned requests all the same. Hence only one attempt of a call is abandoned, the next one
-  gets all the time that is left, and the right to abandon is scarce: one token for each attempt at a time, returned
-  unless it was used, else regained with every twentieth request. Under overload (say 3 s a reply, so 3 requests a
-  second in 8 turns) that adds about a tenth of load; with no token left, an attempt may take until the deadline.
+- *Refusals.* TorchServe reports a full queue and a missing worker alike, and retries make an overload worse. So they
+  are paid from a budget, in the way of Finagle (https://finagle.github.io/blog/2016/02/08/retry-budgets), with
+  exponential backoff and full jitter (AWS Architecture Blog, "Exponential Backoff And Jitter"). The reserve lasts for
+  one deadline with every call waiting, the longest that a restart of TorchServe takes; then calls fail at once.
+- *Silence.* A request that reaches a worker as it dies is never answered, which looks like a request in a long queue,
+  and TorchServe computes abandoned requests all the same. So only one attempt of a call is abandoned, the next one gets
+  all the time that is left, and the right to abandon is a token: one for each attempt at a time, returned unless it was
+  used, else regained with every twentieth request. An overload grows by about a tenth.
 """
 
 from __future__ import annotations
@@ -117,11 +114,11 @@ class Budget:
 
     def __init__(self, policy: RetryPolicy, *, timeout_s: float, num_calls: int, num_attempts: int) -> None:
         """For calls of *timeout_s* seconds, *num_calls* at a time, *num_attempts* of them at TorchServe."""
-        self._policy = policy
+        self.policy = policy
         self.retries = TokenBucket(capacity=policy.reserve(timeout_s, num_calls), per_s=policy.retries_per_s)
         self.abandons = TokenBucket(capacity=num_attempts, per_s=policy.abandons_per_s)
 
     def count_request(self) -> None:
         """Add what a new request pays for."""
-        self.retries.add(self._policy.retry_ratio)
-        self.abandons.add(self._policy.abandon_ratio)
+        self.retries.add(self.policy.retry_ratio)
+        self.abandons.add(self.policy.abandon_ratio)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -128,14 +129,12 @@ def _error_of(status: int, body: bytes) -> UpstreamError:
 
 def _worker_error(status: int, body: bytes) -> UpstreamError:
     """The error that a status from 500 on means: the worker's own, or that there is no worker."""
-    try:
+    with suppress(ModelReplyError):  # where TorchServe answers itself
         code = parse_rejection(body).code
-    except ModelReplyError:
-        code = ""
-    if (status, code) == (503, OverloadedError.code):
-        return OverloadedError("The model has more to do just now than it takes on. Please try again in a moment.")
-    if (status, code) == (504, DeadlineExceededError.code):
-        return DeadlineExceededError("The model did not get to the request in time.")
+        if (status, code) == (503, OverloadedError.code):
+            return OverloadedError("The model has more to do just now than it takes on. Please try again in a moment.")
+        if (status, code) == (504, DeadlineExceededError.code):
+            return DeadlineExceededError("The model did not get to the request in time.")
     # 500 and 507 are InternalServerException "Worker died."; an error in the handler is a 503
     kind = WorkerDiedError if status in {500, 507} else ModelUnavailableError
     return kind(f"The model server answered with status {status}.")

@@ -112,34 +112,14 @@ class DeadlineTransport:
         return _Route(cast(_DeadlinePool, pool), "".join(f"{line}\r\n" for line in lines))
 
 
-class _DeadlineConnection(HTTPConnection):
-    """A connection that counts its replies."""
-
-    num_replies = 0  # since the socket was opened
-
-    def connect(self) -> None:
-        self.num_replies = 0
-        super().connect()
-
-
-class _DeadlineTLSConnection(_DeadlineConnection, HTTPSConnection):
-    def _new_conn(self) -> socket.socket:
-        started_s = time.monotonic()
-        sock = super()._new_conn()
-        remaining_s = (self.timeout or 0.0) - (time.monotonic() - started_s)
-        sock.settimeout(max(remaining_s, 0.001))  # for the handshake, which would get the whole timeout again
-        return sock
-
-
 class _DeadlinePool(urllib3.HTTPConnectionPool):
-    ConnectionCls = _DeadlineConnection
-
     def exchange(self, message: bytes, deadline_s: float, max_bytes: int) -> Reply:
         """Send *message* and read its reply before the monotonic time *deadline_s*."""
-        connection = cast(_DeadlineConnection, self._get_conn())
+        connection = cast(HTTPConnection, self._get_conn())
+        had_replied = not connection.is_closed  # only such connections are put back open
         is_kept = False
         try:
-            if connection.is_closed:
+            if not had_replied:
                 connection.timeout = _remaining_s(deadline_s)
                 connection.connect()
             sock = connection.sock
@@ -149,9 +129,8 @@ class _DeadlinePool(urllib3.HTTPConnectionPool):
             except (BrokenPipeError, ConnectionResetError) as error:
                 logger.debug("not all was sent: %s", error)  # a reply may say why
             reply, is_kept = read_reply(sock, deadline_s, max_bytes)
-            connection.num_replies += 1
         except NoReplyError as error:
-            if connection.num_replies:
+            if had_replied:
                 raise _KeptConnectionClosedError("closed before the reply") from error
             raise
         finally:
@@ -166,6 +145,15 @@ def _remaining_s(deadline_s: float) -> float:
     if remaining_s <= 0:
         raise TimeoutError("no time left to send")
     return remaining_s
+
+
+class _DeadlineTLSConnection(HTTPSConnection):
+    def _new_conn(self) -> socket.socket:
+        started_s = time.monotonic()
+        sock = super()._new_conn()
+        remaining_s = (self.timeout or 0.0) - (time.monotonic() - started_s)
+        sock.settimeout(max(remaining_s, 0.001))  # for the handshake, which would get the whole timeout again
+        return sock
 
 
 class _DeadlineTLSPool(_DeadlinePool, urllib3.HTTPSConnectionPool):
