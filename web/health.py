@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Final
+from typing import Any
 
 from flask import Blueprint, Response
 from flask.typing import ResponseReturnValue
 from prometheus_client import CONTENT_TYPE_LATEST
 
-from web.errors import ModelReplyError, ModelUnavailableError, UpstreamError
+from contract.entities import CANARY_TEXT
+from contract.errors import ModelReplyError, ModelUnavailableError, UpstreamError
 from web.service import Service, States
 
 blueprint = Blueprint("health", __name__)
-
-#: The canary where the operator has chosen none.
-_SENTENCE: Final = "Barack Obama was born in Hawaii."
 
 
 @blueprint.get("/livez")
@@ -58,7 +56,7 @@ def _states(service: Service) -> States:
 def _state(service: Service, name: str) -> dict[str, Any]:
     config = service.config
     try:
-        reply = service.client.probe(name, config.canary or _SENTENCE, timeout_s=config.ready_timeout_s)
+        reply = service.client.probe(name, config.canary or CANARY_TEXT, timeout_s=config.ready_timeout_s)
         if config.canary and not reply.entities:
             raise ModelReplyError("The model found no entity in the canary sentence.")
     except UpstreamError as error:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from typing import Any, Final, NamedTuple
 
-from web import strict_json
-from web.errors import MalformedRequestError
+from contract.bodies import check_string, decode
+from contract.errors import MalformedRequestError, RequestError, RequestTooLargeError
+from contract.limits import RequestLimits
+from contract.strict_json import kind, parse_json
 from web.upstream.reply import RowError
 
 _EXPECTED: Final = 'Expected a JSON object with "text" (a string), perhaps with "id" (a string or a number)'
@@ -71,15 +72,16 @@ class LineSplitter:
         return self._number, line
 
 
-def read_line(number: int, raw: bytes | None, *, max_bytes: int, max_chars: int) -> Line | BadLine | None:
-    r"""What the line says, None for a blank one; *raw* is None if it had more than *max_bytes*.
+def read_line(number: int, raw: bytes | None, limits: RequestLimits) -> Line | BadLine | None:
+    r"""What the line says, None for a blank one; *raw* is None if it had too many bytes.
 
-    >>> read_line(7, b'{"text": "Oslo", "id": "a"}\r', max_bytes=100, max_chars=10)
+    >>> read_line(7, b'{"text": "Oslo", "id": "a"}\r', RequestLimits())
     Line(head={'line': 7, 'id': 'a'}, text='Oslo')
     """
     head: dict[str, Any] = {"line": number}
     if raw is None:
-        return BadLine(head, RowError("request_too_large", f"The line is too long: the limit is {max_bytes:,} bytes."))
+        message = f"The line is too long: the limit is {limits.request_bytes:,} bytes."
+        return BadLine(head, RowError(RequestTooLargeError.code, message))
     if not raw.strip(_BLANK):
         return None
     try:
@@ -90,31 +92,21 @@ def read_line(number: int, raw: bytes | None, *, max_bytes: int, max_chars: int)
             raise MalformedRequestError(f"{_EXPECTED}, got no text.")
         if body.keys() - {"text", "id"}:
             raise MalformedRequestError(f"{_EXPECTED}, got another key.")
-        text = body["text"]
-        if not isinstance(text, str):
-            raise MalformedRequestError(f'Expected a string for "text", got {strict_json.kind(text)}.')
-    except MalformedRequestError as error:
+        text = check_string(body["text"], "text")
+        limits.check_text(text)
+    except RequestError as error:
         return BadLine(head, RowError(error.code, str(error)))
-    if len(text) > max_chars:
-        message = f"The text is too long: it has {len(text):,} characters, the limit is {max_chars:,}."
-        return BadLine(head, RowError("text_too_long", message))
     return Line(head, text)
 
 
 def _object(raw: bytes) -> dict[str, Any]:
-    try:
-        text = raw.decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise MalformedRequestError(f"Expected UTF-8, got something else at byte {error.start}.") from error
-    body = strict_json.load(text, _EXPECTED)
+    body = parse_json(decode(raw), _EXPECTED)
     if not isinstance(body, dict):
-        raise MalformedRequestError(f"{_EXPECTED}, got {strict_json.kind(body)}.")
+        raise MalformedRequestError(f"{_EXPECTED}, got {kind(body)}.")
     return body
 
 
 def _checked_id(value: object) -> str | float:
     if isinstance(value, bool) or not isinstance(value, str | int | float):
-        raise MalformedRequestError(f'Expected a string or a number for "id", got {strict_json.kind(value)}.')
-    if isinstance(value, float) and not math.isfinite(value):
-        raise MalformedRequestError('Expected a string or a number for "id", got a number that is too large.')
+        raise MalformedRequestError(f'Expected a string or a number for "id", got {kind(value)}.')
     return value

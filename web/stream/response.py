@@ -26,26 +26,24 @@ from typing import Any, Final, NamedTuple
 
 from flask import Response, request
 
-from web.body import BROKEN
-from web.errors import (
-    CircuitOpenError,
+from contract.entities import Entity, ModelInfo
+from contract.errors import (
     ModelReplyError,
     ModelTimeoutError,
     ModelUnavailableError,
-    RequestRejectedError,
     RequestTimeoutError,
+    ServingError,
     TooManyRequestsError,
-    UpstreamError,
-    WebError,
 )
-from web.offsets import in_unit
-from web.options import Options
+from contract.options import Options, in_unit
+from web.body import BROKEN
 from web.server.stopping import STOPPING
 from web.service import Service
 from web.stream.lines import BadLine, Line, LineSplitter, read_line
 from web.upstream.admission import Cancelled
 from web.upstream.client import Caller
-from web.upstream.reply import Entity, ModelInfo, RowError
+from web.upstream.errors import CircuitOpenError, RequestRejectedError, WorkerDeadlineError, WorkerOverloadedError
+from web.upstream.reply import RowError
 
 logger = logging.getLogger(__name__)
 
@@ -75,11 +73,11 @@ class _Answers(NamedTuple):
 class _End(NamedTuple):
     """The end of what the client sends: *error* is None if all of it came."""
 
-    error: WebError | None
+    error: ServingError | None
     num_lines: int
 
 
-class _ClientGoneError(WebError):
+class _ClientGoneError(ServingError):
     """The client has closed the connection before its last line."""
 
     code = "client_disconnected"
@@ -185,7 +183,7 @@ class _Stream:
 
     def _read(self) -> None:
         """Read to the end of the stream; the reader's thread."""
-        error: WebError | None = _ClientGoneError("The stream was not complete.")
+        error: ServingError | None = _ClientGoneError("The stream was not complete.")
         try:
             for group in self._read_groups():
                 if self._cancelled.is_set():
@@ -209,15 +207,15 @@ class _Stream:
                 return
 
     def _read_groups(self) -> Iterator[list[Line | BadLine]]:
-        config = self._service.config
-        splitter = LineSplitter(config.max_body_bytes)
-        max_chars = min(MAX_GROUP_CHARS, config.max_chars)
+        limits = self._service.limits
+        splitter = LineSplitter(limits.request_bytes)
+        max_chars = min(MAX_GROUP_CHARS, limits.max_chars)
         group: list[Line | BadLine] = []
         num_chars = 0
         for chunk in self._read_chunks():
             for number, raw in splitter.feed(chunk) if chunk else splitter.end():
                 self._num_lines = number
-                line = read_line(number, raw, max_bytes=config.max_body_bytes, max_chars=config.max_chars)
+                line = read_line(number, raw, limits)
                 if line is None:
                     continue
                 line_chars = len(line.text) if isinstance(line, Line) else 0
@@ -272,7 +270,7 @@ class _Stream:
                 half = len(texts) // 2
                 return self._tag(texts[:half]) + self._tag(texts[half:])
             return [RowError(error.code, str(error))]
-        except WebError as error:
+        except ServingError as error:
             return [RowError(error.code, str(error))] * len(texts)
         unit = self._options.offsets
         return [
@@ -291,9 +289,15 @@ class _Stream:
                     raise
 
 
-_FAILURES: Final = {error.code for error in (UpstreamError, ModelUnavailableError, ModelTimeoutError)} | {
-    "overloaded",
-    "deadline_exceeded",
+_FAILURES: Final = {
+    error.code
+    for error in (
+        ModelReplyError,
+        ModelUnavailableError,
+        ModelTimeoutError,
+        WorkerOverloadedError,
+        WorkerDeadlineError,
+    )
 }
 
 

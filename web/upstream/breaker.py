@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-from web.errors import CircuitOpenError
+from web.upstream.errors import CircuitOpenError
 
 THRESHOLD: Final = 5
 """Calls in a row that failed for good, each after its retries, before the breaker opens."""

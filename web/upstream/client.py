@@ -14,23 +14,27 @@ from typing import Final, TypeVar
 
 import requests
 
-from web.errors import (
+from contract.errors import (
     DeadlineExceededError,
-    ModelKeyError,
     ModelReplyError,
     ModelTimeoutError,
     ModelUnavailableError,
     OverloadedError,
-    RequestRejectedError,
     RequestTooLargeError,
     UpstreamError,
-    WorkerDiedError,
 )
+from contract.options import DEFAULT, Options
 from web.metrics import Metrics
-from web.options import Options
 from web.record import RequestRecord
 from web.upstream.admission import Admission
 from web.upstream.breaker import THRESHOLD, Breaker
+from web.upstream.errors import (
+    ModelKeyError,
+    RequestRejectedError,
+    WorkerDeadlineError,
+    WorkerDiedError,
+    WorkerOverloadedError,
+)
 from web.upstream.keys import KeyFile
 from web.upstream.reply import RowError, TextReply, TextsReply, parse_rejection, parse_text_reply, parse_texts_reply
 from web.upstream.retries import DEFAULT_POLICY, Budget, RetryPolicy
@@ -74,7 +78,6 @@ class Caller:
 
 
 _ANYBODY: Final = Caller()
-_ALL: Final = Options()
 
 
 class ModelClient:
@@ -123,7 +126,7 @@ class ModelClient:
         self._breakers: dict[str, Breaker] = {}
         self._lock = threading.Lock()
 
-    def tag_text(self, model: str, text: str, options: Options = _ALL, caller: Caller = _ANYBODY) -> TextReply:
+    def tag_text(self, model: str, text: str, options: Options = DEFAULT, caller: Caller = _ANYBODY) -> TextReply:
         """The entities of one text."""
         payload = {"text": text, **options.to_upstream()}
         reply = self._ask(model, payload, lambda body: parse_text_reply(body, text), caller)
@@ -132,7 +135,7 @@ class ModelClient:
         return reply
 
     def tag_texts(
-        self, model: str, texts: Sequence[str], options: Options = _ALL, caller: Caller = _ANYBODY
+        self, model: str, texts: Sequence[str], options: Options = DEFAULT, caller: Caller = _ANYBODY
     ) -> TextsReply:
         """The entities of several texts, or the reason why one has none, in their order."""
         payload = {"texts": list(texts), **options.to_upstream()}
@@ -178,7 +181,7 @@ class ModelClient:
         except UpstreamError as error:
             _log(model, error, call.num_attempts, caller.request_id)
             is_there = not isinstance(error, ModelUnavailableError | ModelTimeoutError)
-            if is_there or isinstance(error, OverloadedError):
+            if is_there or isinstance(error, WorkerOverloadedError):
                 breaker.answered()
             elif is_patient or isinstance(error, ModelUnavailableError):
                 breaker.failed(began_s)
@@ -202,7 +205,7 @@ class ModelClient:
                         caller.record.add_attempt()
                     with self._counted(model, call):
                         return parse(self._attempt(model, body, key, timeout_s, caller))
-            except (requests.Timeout, DeadlineExceededError) as error:
+            except (requests.Timeout, WorkerDeadlineError) as error:
                 call.after_silence(error)
             except ModelKeyError:
                 if self._key_file is None or not self._key_file.has_other_than(key, call.deadline_s):
@@ -364,7 +367,7 @@ class _Call:
             self._may_abandon = False
             self._budget.abandons.add(1)
 
-    def after_silence(self, error: requests.Timeout | DeadlineExceededError) -> None:
+    def after_silence(self, error: requests.Timeout | WorkerDeadlineError) -> None:
         """Return if the attempt was abandoned early enough for another, else raise ModelTimeoutError.
 
         A worker that got to the attempt after its deadline was as good as silent. What made most of the time pass is
@@ -373,7 +376,7 @@ class _Call:
         if not self._may_abandon:
             if self._failure is not None and self._attempt_s < self._timeout_s / 2:
                 raise self._failure from error
-            raise error if isinstance(error, DeadlineExceededError) else _timeout(self._timeout_s) from error
+            raise error if isinstance(error, WorkerDeadlineError) else _timeout(self._timeout_s) from error
         self._may_abandon = False
         self._has_abandoned = True
 
@@ -417,9 +420,9 @@ def _worker_failure(status: int, body: bytes) -> UpstreamError:
     except ModelReplyError:
         told = None
     if told is not None and (status, told.code) == (503, OverloadedError.code):
-        return OverloadedError("The model has more to do just now than it takes on. Please try again in a moment.")
+        return WorkerOverloadedError(WorkerOverloadedError.example)
     if told is not None and (status, told.code) == (504, DeadlineExceededError.code):
-        return DeadlineExceededError("The model did not get to the request in time.")
+        return WorkerDeadlineError(WorkerDeadlineError.example)
     kind = WorkerDiedError if status in {500, 507} else ModelUnavailableError
     return kind(f"The model server answered with status {status}.")
 

@@ -16,8 +16,8 @@ from archive.build import build_mar
 from archive.cli import add_parsers
 from archive.errors import ArchiveError
 from archive.verify import check_mar, verify_mar
+from contract.limits import LARGEST_MAX_CHARS, RequestLimits
 from handler.digests import file_digest
-from handler.limits import LARGEST_MAX_CHARS, Limits
 from ops.operate import model_store
 
 
@@ -76,7 +76,7 @@ def test_the_archive_bounds_its_batches_within_the_response_timeout(built):
     settings = yaml.safe_load(mar.read(built)[1][mar.MODEL_CONFIG])
 
     # 85 us for the costliest character (docs/decisions/0012), on a machine that is twice as slow.
-    assert Limits(LARGEST_MAX_CHARS).batch_chars * 85e-6 * 2 < settings["responseTimeout"]
+    assert RequestLimits(LARGEST_MAX_CHARS).batch_chars * 85e-6 * 2 < settings["responseTimeout"]
 
 
 def test_name_version_and_model_config_may_be_given(tiny_bundle, tmp_path):
