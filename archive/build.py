@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import contract
 import handler
 from archive import mar
 from archive.errors import ArchiveError
@@ -20,7 +21,7 @@ from handler.config import BundleConfig
 from handler.digests import CONFIG_FILE, check_digests
 from handler.errors import BundleError
 
-_HANDLER = Path(handler.__file__).parent
+_PACKAGES = tuple(Path(package.__path__[0]) for package in (contract, handler))
 _MODEL_CONFIG = Path(__file__).with_name(mar.MODEL_CONFIG)
 
 #: torch-model-archiver writes the time of day; nothing of ours may depend on it.
@@ -87,11 +88,11 @@ def _files(bundle: Path, config: BundleConfig, model_config: Path) -> dict[str, 
     """All entries of the archive but the ones in MAR-INF."""
     prose = [name for name in ("metrics.json", "MODEL_CARD.md") if (bundle / name).is_file()]
     files = {f"{mar.BUNDLE}/{name}": (bundle / name).read_bytes() for name in (CONFIG_FILE, *config.digests, *prose)}
-    for path in sorted(_HANDLER.rglob("*.py")):
-        # TorchServe imports the entry point from the root of the archive; a second copy could be imported by mistake.
-        entry = path.relative_to(_HANDLER.parent).as_posix()
-        entry = mar.ENTRY_POINT if path == _HANDLER / mar.ENTRY_POINT else entry
-        files[entry] = path.read_bytes()
+    for package in _PACKAGES:
+        for path in package.rglob("*.py"):
+            files[path.relative_to(package.parent).as_posix()] = path.read_bytes()
+    # TorchServe imports the entry point from the root of the archive; a second copy could be imported by mistake.
+    files[mar.ENTRY_POINT] = files.pop(f"handler/{mar.ENTRY_POINT}")
     files[mar.MODEL_CONFIG] = model_config.read_bytes()
     return files
 

@@ -16,7 +16,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
 from archive.errors import ArchiveError
-from handler.config import NAME, VERSION
+from contract.names import MODEL_NAME_RULE, VERSION_RULE, is_model_name, is_version
 
 MANIFEST = "MAR-INF/MANIFEST.json"
 DIGESTS = "MAR-INF/digests.json"
@@ -82,11 +82,11 @@ def _info(path: Path, files: Mapping[str, bytes], data: bytes) -> MarInfo:
     for name in (ENTRY_POINT, MODEL_CONFIG, config):
         if name not in files:
             raise ArchiveError(f"{path}: no archive of nerserve's: {name} is missing")
-    for key, form, expected in (
-        ("modelName", NAME, "letters, digits, . _ and -"),
-        ("modelVersion", VERSION, "N, N.N or N.N.N"),
+    for key, is_valid, expected in (
+        ("modelName", is_model_name, MODEL_NAME_RULE),
+        ("modelVersion", is_version, VERSION_RULE),
     ):
-        if not form.fullmatch(model[key]):
+        if not is_valid(model[key]):
             raise ArchiveError(f"{path}: {MANIFEST}: {key}: expected {expected}, got {model[key]!r}")
     if model.get("handler") != ENTRY_POINT:
         raise ArchiveError(f"{path}: {MANIFEST}: expected handler {ENTRY_POINT}, got {model.get('handler')!r}")

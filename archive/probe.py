@@ -13,8 +13,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-CANARY = "Barack Obama was born in Hawaii and worked for the United Nations in New York."
-
 
 class _Context:
     """As much of TorchServe's context as the handler uses, for one text/plain request."""
@@ -43,15 +41,16 @@ def problem_with(folder: Path) -> str:
     """What is wrong with the archive unpacked in *folder*, or an empty string."""
     os.environ.pop("NERSERVE_MAX_CHARS", None)  # the archive is right or wrong whatever one server is set to
     sys.path.insert(0, str(folder))
+    canary: str = importlib.import_module("contract.entities").CANARY_TEXT
     context = _Context(folder)
     module: Any = importlib.import_module(Path(context.manifest["model"]["handler"]).stem)
     service = module.NERHandler()
     service.initialize(context)
-    (reply,) = service.handle([{"body": CANARY.encode()}], context)
+    (reply,) = service.handle([{"body": canary.encode()}], context)
     strangers = [
         name
         for name, loaded in sorted(sys.modules.items())
-        if name.partition(".")[0] in {"handler", "ner_handler"}
+        if name.partition(".")[0] in {"contract", "handler", "ner_handler"}
         and not Path(loaded.__file__ or "").is_relative_to(folder)
     ]
     if strangers:
@@ -59,7 +58,7 @@ def problem_with(folder: Path) -> str:
     document = json.loads(reply)
     if context.status != 200 or "entities" not in document:
         return f"status {context.status} for the canary sentence"
-    if any(CANARY[entity["start"] : entity["end"]] != entity["text"] for entity in document["entities"]):
+    if any(canary[entity["start"] : entity["end"]] != entity["text"] for entity in document["entities"]):
         return "offsets that do not give the entity's text back"
     return ""
 

@@ -23,9 +23,9 @@ from archive.build import build_mar
 from bench import ROOT
 from bench.serving import free_ports, model_config, running, write_config
 from bench.settings import BUNDLE, Settings
+from contract.limits import RequestLimits
 from ops.process.group import Guard
 from ops.process.java import find_java
-from ops.process.limits import max_chars_of, max_request_bytes, max_response_bytes
 from ops.process.properties import ServerConfig
 from ops.process.torchserve import StateDir, TorchServe
 from ops.up import JVM_GRACE_S
@@ -211,7 +211,7 @@ def torchserve_alone(folder: Path, model: str) -> Iterator[Alone]:
     inference, management, _ = write_config(folder)
     config = ServerConfig.load(folder / "config.properties")
     guard = Guard()
-    max_chars = max_chars_of(os.environ)
+    limits = RequestLimits.from_environment(os.environ)
     server = TorchServe(
         java=find_java(os.environ).path,
         config=config,
@@ -221,10 +221,10 @@ def torchserve_alone(folder: Path, model: str) -> Iterator[Alone]:
         guard=guard,
         settings={
             "metrics_config": str(config.metrics_config),
-            "max_request_size": str(max_request_bytes(max_chars)),
-            "max_response_size": str(max_response_bytes(max_chars)),
+            "max_request_size": str(limits.request_bytes),
+            "max_response_size": str(limits.reply_bytes),
         },
-        max_chars=max_chars,
+        limits=limits,
     )
     try:
         server.start()

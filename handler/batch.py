@@ -8,14 +8,14 @@ from itertools import islice
 from types import MappingProxyType
 from typing import Final, NamedTuple
 
-from handler.entities import Entity, TaggedText, TokenWeight
-from handler.errors import DeadlineExceededError, OverloadedError, RequestError
-from handler.limits import EXPLAINED_CHAR_COST, Limits
+from contract.entities import Entity, TokenWeight
+from contract.errors import DeadlineExceededError, OverloadedError, RequestError
+from contract.limits import EXPLAINED_CHAR_COST, RequestLimits
 from handler.network.inference import NotWantedError
 from handler.protocol.headers import RequestHeaders
 from handler.protocol.replies import Replies, refusal_reply
 from handler.protocol.requests import Refusal, Request, read_request
-from handler.tagger import Tagger
+from handler.tagger import TaggedText, Tagger
 
 #: The parts of one request as TorchServe hands them over, and its headers.
 Row = tuple[Mapping[str, object], RequestHeaders]
@@ -30,6 +30,7 @@ class Answer(NamedTuple):
         body: The reply as JSON.
         status: Its HTTP status.
         code: Of the error of a request that failed as a whole, else empty.
+        retry_after_s: Seconds after which such a request may come again, if that is of any use.
         codes: How often each error is in the reply, the one of the request or those of single texts.
         num_texts: Texts that were tagged.
         num_chars: Code points in them.
@@ -41,6 +42,7 @@ class Answer(NamedTuple):
     body: str
     status: int = 200
     code: str = ""
+    retry_after_s: int | None = None
     codes: Mapping[str, int] = _NONE
     num_texts: int = 0
     num_chars: int = 0
@@ -72,7 +74,7 @@ class BatchWorker:
     """
 
     def __init__(
-        self, tagger: Tagger, model: Mapping[str, str], limits: Limits, now: Callable[[], float] = time.time
+        self, tagger: Tagger, model: Mapping[str, str], limits: RequestLimits, now: Callable[[], float] = time.time
     ) -> None:
         self._tagger = tagger
         self._replies = Replies(model)
@@ -111,7 +113,7 @@ class BatchWorker:
                 own = request.num_chars * (EXPLAINED_CHAR_COST if headers.explain else 1)
                 if cost and cost + own > self._limits.batch_chars:
                     request = Refusal(
-                        OverloadedError(f"expected at most {self._limits.batch_chars} characters at once, got more"),
+                        OverloadedError(OverloadedError.example),
                         request.form,
                     )
                 else:
@@ -172,9 +174,9 @@ class BatchWorker:
 
 
 def _too_late(form: str) -> Refusal:
-    return Refusal(DeadlineExceededError("expected to be done before the deadline, which has passed"), form)
+    return Refusal(DeadlineExceededError(DeadlineExceededError.example), form)
 
 
 def _refused(refusal: Refusal) -> Answer:
     error = refusal.error
-    return Answer(refusal_reply(refusal), error.status, error.code, {error.code: 1})
+    return Answer(refusal_reply(refusal), error.status, error.code, error.retry_after_s, {error.code: 1})

@@ -9,6 +9,9 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from contract.errors import SettingError
+from contract.limits import RequestLimits
+from ops.errors import ConfigFileError
 from ops.operate import cli as operate_cli
 
 if TYPE_CHECKING:
@@ -122,7 +125,6 @@ def add_parsers(subparsers: argparse._SubParsersAction[argparse.ArgumentParser])
     )
     parser.add_argument(
         "--max-chars",
-        type=int,
         metavar="N",
         help="longest text in characters, for TorchServe, workers and site (default: NERSERVE_MAX_CHARS, else 100000)",
     )
@@ -171,10 +173,22 @@ def _up_options(parser: argparse.ArgumentParser, options: argparse.Namespace) ->
             ca=options.ca,
             inference_key_file=options.inference_key_file,
             renew_keys_every_s=options.renew_keys_every,
-            max_chars=options.max_chars,
+            limits=_limits(options.max_chars),
         )
     except ValueError as error:
         parser.error(f"--models: {error}")
+
+
+def _limits(max_chars: str | None) -> RequestLimits:
+    """The limits by ``--max-chars`` if given, else by the environment."""
+    try:
+        return (
+            RequestLimits.from_environment(os.environ)
+            if max_chars is None
+            else RequestLimits.read(max_chars, "--max-chars")
+        )
+    except SettingError as error:
+        raise ConfigFileError(str(error)) from error
 
 
 def _port(text: str) -> int:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import fcntl
 import logging
 import os
-import re
 import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -17,6 +16,8 @@ from pathlib import Path
 from types import FrameType
 from typing import Final, TextIO
 
+from contract.limits import DEFAULT_REQUEST_BYTES, MAX_CHARS_VARIABLE, RequestLimits
+from contract.names import MODEL_NAME_RULE, is_model_name
 from ops.errors import (
     BadArchiveError,
     ConfigFileError,
@@ -33,14 +34,7 @@ from ops.process import tls
 from ops.process.group import Guard, adopt_orphans
 from ops.process.java import Java, find_java
 from ops.process.keys import USUAL_SHARE, KeyFile, KeyRing
-from ops.process.limits import (
-    MAX_CHARS_VARIABLE,
-    USUAL_REQUEST_BYTES,
-    max_chars_of,
-    max_request_bytes,
-    max_response_bytes,
-    usual_drain_s,
-)
+from ops.process.limits import default_drain_s
 from ops.process.ports import check_ports
 from ops.process.properties import Address, ServerConfig
 from ops.process.site import Site, SiteCommand
@@ -66,8 +60,6 @@ LAST_BATCHES_S: Final = 1.0
 GAVE_UP_STATUS: Final = 12
 """The exit status when something ended or hung that was not to be restarted."""
 
-_MODEL_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
-
 
 @dataclass(frozen=True)
 class UpOptions:
@@ -88,7 +80,7 @@ class UpOptions:
         ca: Certificates to trust when TorchServe speaks https; by default its own, which must be self-signed then.
         inference_key_file: One more file to publish the inference key in, readable by its group.
         renew_keys_every_s: How long a key is used; by default for 60 % of its life.
-        max_chars: Longest text, in code points; by default what NERSERVE_MAX_CHARS says, else 100,000.
+        limits: What follows from the longest text, for TorchServe, its workers and the site.
     """
 
     config: Path
@@ -104,12 +96,12 @@ class UpOptions:
     ca: Path | None = None
     inference_key_file: Path | None = None
     renew_keys_every_s: float | None = None
-    max_chars: int | None = None
+    limits: RequestLimits = field(default_factory=RequestLimits)
 
     def __post_init__(self) -> None:
         for model in self.models:
-            if not _MODEL_NAME.fullmatch(model):
-                raise ValueError(f"expected model names of letters, digits and . _ -, got {model!r}")
+            if not is_model_name(model):
+                raise ValueError(f"expected {MODEL_NAME_RULE}, got {model!r}")
         if len(set(self.models)) != len(self.models) or not self.models:
             raise ValueError(f"expected at least one model, each once, got {','.join(self.models)!r}")
 
@@ -373,8 +365,7 @@ def up(
     config = ServerConfig.load(options.config)
     ca = _trusted(options, config)
     renew_every_s = _renewal(options, config)
-    max_chars = max_chars_of(os.environ, options.max_chars)
-    settings = _settings(config, max_chars)
+    settings = _settings(config, options.limits)
     site_address = Address(options.host, options.port, "--port")
     command = site_command() if options.has_site else None
     with ThreadPoolExecutor() as pool:  # Java is asked for its version meanwhile
@@ -412,7 +403,7 @@ def up(
                 state_dir=state_dir,
                 guard=guard,
                 settings=settings,
-                max_chars=max_chars,
+                limits=options.limits,
             ),
             site=None
             if command is None
@@ -423,7 +414,7 @@ def up(
                 models=options.models,
                 state_dir=state_dir,
                 guard=guard,
-                max_chars=max_chars,
+                max_chars=options.limits.max_chars,
                 inference_key=state_dir.inference_key if keys else None,
                 ca=ca if config.inference.has_tls else None,
             ),
@@ -431,7 +422,9 @@ def up(
             inference=InferenceApi(config.inference.url, key=keys.inference if keys else no_key, ca=ca),
             ca=ca,
             keys=keys,
-            drain_timeout_s=usual_drain_s(max_chars) if options.drain_timeout_s is None else options.drain_timeout_s,
+            drain_timeout_s=default_drain_s(options.limits)
+            if options.drain_timeout_s is None
+            else options.drain_timeout_s,
             stop=stop,
             progress=progress,
         )
@@ -519,15 +512,15 @@ def _renewal(options: UpOptions, config: ServerConfig) -> float:
     return given_s
 
 
-def _settings(config: ServerConfig, max_chars: int) -> dict[str, str]:
+def _settings(config: ServerConfig, limits: RequestLimits) -> dict[str, str]:
     """What TorchServe is told beside config.properties; ConfigFileError where that says something else by hand."""
-    wanted = max_request_bytes(max_chars)
-    if config.max_request_bytes not in {None, wanted, USUAL_REQUEST_BYTES}:
+    wanted = limits.request_bytes
+    if config.max_request_bytes not in {None, wanted, DEFAULT_REQUEST_BYTES}:
         raise ConfigFileError(
-            f"{config.path}: max_request_size: expected {wanted}, which follows from the {max_chars} characters that "
-            f"a text may have, got {config.max_request_bytes}; leave it out, and set {MAX_CHARS_VARIABLE}"
+            f"{config.path}: max_request_size: expected {wanted}, which follows from the {limits.max_chars} characters "
+            f"that a text may have, got {config.max_request_bytes}; leave it out, and set {MAX_CHARS_VARIABLE}"
         )
-    settings = {"max_request_size": str(wanted), "max_response_size": str(max_response_bytes(max_chars))}
+    settings = {"max_request_size": str(wanted), "max_response_size": str(limits.reply_bytes)}
     if config.metrics_config is not None:  # TorchServe would take a relative path from its working directory
         settings["metrics_config"] = str(config.metrics_config)
     return settings

@@ -11,13 +11,12 @@ from gunicorn.http.errors import ParseException
 from werkzeug.exceptions import ClientDisconnected, RequestEntityTooLarge
 from werkzeug.http import parse_options_header
 
-from web.errors import MalformedRequestError, RequestError, RequestTimeoutError, UnsupportedMediaTypeError
+from contract.bodies import check_coding, decode
+from contract.errors import MalformedRequestError, RequestError, RequestTimeoutError
 from web.service import Service
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
-
-_CHARSETS: Final = {"utf-8", "utf8", "us-ascii", "ascii"}
 
 _LENGTH: Final = re.compile(r"[0-9]{1,15}")
 
@@ -32,10 +31,7 @@ def media_type(environ: WSGIEnvironment) -> str:
 
 def check_encoding(environ: WSGIEnvironment) -> None:
     """Raise UnsupportedMediaTypeError unless the body in *environ* is sent as it is, in UTF-8 where it is text."""
-    if environ.get("HTTP_CONTENT_ENCODING", "identity").strip().lower() not in {"", "identity"}:
-        raise UnsupportedMediaTypeError("Expected no Content-Encoding but identity.")
-    if _content_type(environ.get("CONTENT_TYPE", ""))[1] not in _CHARSETS:
-        raise UnsupportedMediaTypeError("Expected the charset utf-8.")
+    check_coding(environ.get("HTTP_CONTENT_ENCODING", ""), _content_type(environ.get("CONTENT_TYPE", ""))[1])
 
 
 @lru_cache(maxsize=64)  # programs send the same few again and again
@@ -50,16 +46,13 @@ def read_text(service: Service) -> str:
 
     Raises RequestTooLargeError, MalformedRequestError for what is not UTF-8 and RequestTimeoutError.
     """
+    max_bytes = service.limits.request_bytes
     try:
-        body = _whole_body(request.environ, service.config.max_body_bytes)
+        return decode(_whole_body(request.environ, max_bytes))
     except RequestEntityTooLarge as error:
-        raise service.body_too_large(service.config.max_body_bytes) from error
+        raise service.body_too_large(max_bytes) from error
     except BROKEN as error:
         raise broken_body(error) from error
-    try:
-        return body.decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise MalformedRequestError(f"Expected UTF-8, got something else at byte {error.start}.") from error
 
 
 def _whole_body(environ: WSGIEnvironment, max_bytes: int) -> bytes:

@@ -10,7 +10,7 @@ from flask.typing import ResponseReturnValue
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from contract.entities import CANARY_TEXT
-from web.errors import ModelReplyError, ModelUnavailableError, UpstreamError
+from contract.errors import ModelReplyError, ModelUnavailableError, UpstreamError
 from web.service import Service, States
 
 blueprint = Blueprint("health", __name__)

@@ -7,7 +7,7 @@ import zlib
 from collections.abc import Iterable, Iterator
 from typing import Final, NamedTuple
 
-from web.upstream.reply import Entity
+from contract.entities import Entity
 
 NUM_HUES: Final = 8
 """Colours in ``site.css``: the classes ``hue-0`` and up."""

@@ -1,16 +1,16 @@
-"""What all views share: settings, the client of the models, and the rules for a model's name and a text's length."""
+"""What all views share: settings, limits, the client of the models, and the allow-list."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias, cast
 
 from flask import Flask, current_app
 
+from contract.errors import RequestTooLargeError, UnknownModelError
+from contract.limits import RequestLimits
 from web.config import WebConfig
-from web.errors import RequestTooLargeError, TextTooLongError, UnknownModelError
 from web.metrics import Metrics
 from web.single_flight import SingleFlight
 from web.upstream.admission import Admission
@@ -54,12 +54,17 @@ class Service:
         api = InferenceAPI(
             config.inference_url,
             num_connections=config.max_in_flight,
-            max_request_bytes=config.max_body_bytes,
+            max_request_bytes=config.limits.request_bytes,
             key_reader=None if config.inference_key_file is None else KeyReader(config.inference_key_file),
             ca_file=config.ca_file,
         )
         client = ModelClient(api, admission, metrics, timeout_s=config.deadline_s)
         return cls(config, client, admission, metrics, threading.Semaphore(config.max_streams), SingleFlight())
+
+    @property
+    def limits(self) -> RequestLimits:
+        """How much one text and one request may hold."""
+        return self.config.limits
 
     def install(self, app: Flask) -> None:
         """Make this the service of *app*."""
@@ -77,21 +82,6 @@ class Service:
         if name not in self.config.models:
             raise UnknownModelError(f"There is no such model here. The models are: {', '.join(self.config.models)}.")
         return name
-
-    def check_length(self, text: str) -> None:
-        """Raise TextTooLongError if *text* has more than ``max_chars`` code points."""
-        if len(text) > self.config.max_chars:
-            raise TextTooLongError(
-                f"The text is too long: it has {len(text):,} characters, the limit is {self.config.max_chars:,}."
-            )
-
-    def check_texts(self, texts: Iterable[str]) -> None:
-        """Raise RequestTooLargeError if *texts* have more than ``max_chars`` code points in all."""
-        num_chars = sum(map(len, texts))
-        if num_chars > self.config.max_chars:
-            raise RequestTooLargeError(
-                f"The texts have {num_chars:,} characters in all, the limit is {self.config.max_chars:,}."
-            )
 
     def body_too_large(self, limit_bytes: int) -> RequestTooLargeError:
         """The error of a body of more than *limit_bytes*, which is not read."""

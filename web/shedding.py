@@ -7,8 +7,8 @@ import re
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Final
 
+from contract.errors import TooManyRequestsError
 from web.body import media_type
-from web.errors import TooManyRequestsError
 from web.record import record_of
 from web.upstream.admission import Admission
 

@@ -14,7 +14,7 @@ import litserve
 import torch
 
 from bench.settings import BUNDLE
-from handler.entities import Entity
+from contract.entities import Entity
 from handler.tagger import Tagger
 
 MAX_BATCH_SIZE = 32

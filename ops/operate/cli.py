@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import argparse
 import os
-import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
+from contract.names import MODEL_NAME_RULE, VERSION_RULE, is_model_name, is_version
+
 Run = Callable[[argparse.Namespace], int]
 
-_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
 _RETIRES: Final = ("standby", "stopped", "removed")
 
 _EXITS: Final = """
@@ -273,15 +273,15 @@ def _add_timeout(parser: _Parser, usual_s: float, what: str) -> None:
 
 
 def _name(text: str) -> str:
-    if not _NAME.fullmatch(text):
-        raise argparse.ArgumentTypeError(f"expected letters, digits and . _ + -, got {text!r}")
+    if not is_model_name(text):
+        raise argparse.ArgumentTypeError(f"expected {MODEL_NAME_RULE}, got {text!r}")
     return text
 
 
 def _version(text: str) -> str:
-    if text == "all":
-        raise argparse.ArgumentTypeError("expected one version, got 'all'")
-    return _name(text)
+    if not is_version(text):
+        raise argparse.ArgumentTypeError(f"expected {VERSION_RULE}, got {text!r}")
+    return text
 
 
 def _workers(text: str) -> int:

@@ -14,9 +14,9 @@ from pathlib import Path
 
 import requests
 
+from contract.limits import MAX_CHARS_VARIABLE
 from ops.errors import OpsError
 from ops.process.group import Guard, ProcessGroup
-from ops.process.limits import MAX_CHARS_VARIABLE
 from ops.process.properties import Address
 from ops.process.torchserve import StateDir
 

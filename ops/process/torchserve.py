@@ -20,10 +20,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from contract.limits import MAX_CHARS_VARIABLE, RequestLimits
 from ops.errors import OpsError
 from ops.process.class_data import ClassData
 from ops.process.group import Guard, ProcessGroup
-from ops.process.limits import MAX_CHARS_VARIABLE, with_heap
+from ops.process.limits import with_heap
 from ops.process.properties import ServerConfig, with_settings
 
 logger = logging.getLogger(__name__)
@@ -102,9 +103,9 @@ class TorchServe:
         state_dir: StateDir,
         guard: Guard,
         settings: Mapping[str, str],
-        max_chars: int,
+        limits: RequestLimits,
     ) -> None:
-        """*settings* win over those of *config*; *max_chars* is for the workers, which read it in their environment."""
+        """*settings* win over those of *config*; the workers read *limits* in their environment."""
         self._java = java
         self._config = config
         self._model_store = model_store.absolute()
@@ -112,7 +113,7 @@ class TorchServe:
         self._state_dir = state_dir
         self._guard = guard
         self._settings = dict(settings)
-        self._max_chars = max_chars
+        self._limits = limits
         self._group: ProcessGroup | None = None
         self._class_data: ClassData | None = None
         self._link: Path | None = None
@@ -138,14 +139,14 @@ class TorchServe:
                 java=self._java,
                 jvm_options=[
                     *self._class_data.jvm_options(),
-                    *with_heap(self._config.jvm_options, self._max_chars),
+                    *with_heap(self._config.jvm_options, self._limits),
                 ],
                 settings=self._state_dir.settings,
                 model_store=self._model_store,
                 models=self._models,
                 socket_dir=self._socket_dir(),
             ),
-            env=server_env(os.environ, self._state_dir, self._max_chars),
+            env=server_env(os.environ, self._state_dir, self._limits.max_chars),
             cwd=self._state_dir.path,
             output=self._state_dir.logs / "torchserve.out",
             guard=self._guard,

@@ -104,7 +104,7 @@ def spans(entities):
 
 
 def test_the_environment_holds_nothing_of_ours(stock_python, tmp_path):
-    ours = "handler archive web training gensim flask"
+    ours = "contract handler archive web training gensim flask"
     code = f"import importlib.util as u; print([name for name in '{ours}'.split() if u.find_spec(name)])"
 
     found = subprocess.run([stock_python, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)

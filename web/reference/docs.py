@@ -12,9 +12,11 @@ from flask import Blueprint, Response, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 from markupsafe import Markup, escape
 
+from contract.errors import documented
+from contract.limits import MAX_TEXTS
 from web.config import WebConfig
 from web.reference import contract, openapi, schemas
-from web.reference.contract import Json, Limits
+from web.reference.contract import Json
 from web.service import Service
 
 blueprint = Blueprint("docs", __name__)
@@ -124,14 +126,14 @@ class Operation(NamedTuple):
 def site_document() -> ResponseReturnValue:
     """The site's own API."""
     config = Service.current().config
-    return _document(openapi.site_document(Limits.of(config), config.models))
+    return _document(openapi.site_document(config.limits, config.models))
 
 
 @blueprint.get("/openapi-inference.json")
 def inference_document() -> ResponseReturnValue:
     """The API of the inference port behind it."""
     config = Service.current().config
-    return _document(openapi.inference_document(Limits.of(config), config.models))
+    return _document(openapi.inference_document(config.limits, config.models))
 
 
 @blueprint.get("/docs")
@@ -143,14 +145,15 @@ def page() -> ResponseReturnValue:
 @lru_cache(maxsize=4)  # who asks decides what the address is
 def _page(config: WebConfig, address: str) -> str:
     """The page for a site with *config*, whose texts go to *address*."""
-    limits = Limits.of(config)
+    limits = config.limits
     site = openapi.site_document(limits, config.models)
     inference = openapi.inference_document(limits, config.models)
     return render_template(
         "docs.html",
         limits=limits,
         models=config.models,
-        failures=contract.FAILURES,
+        failures=sorted({*documented("site"), *documented("inference")}, key=lambda one: (one.status, one.code)),
+        max_texts=MAX_TEXTS,
         broken=contract.BROKEN_HTTP_STATUSES,
         options=schemas.options(),
         snippets=[(one.key, one.title, one.source.replace("{url}", address)) for one in SNIPPETS],

@@ -11,9 +11,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
+from contract.errors import Tier
+from contract.limits import MAX_EXPLAINED_TOKENS, RequestLimits
 from web.config import WebConfig
 from web.reference import contract, schemas
-from web.reference.contract import Json, Limits, Tier
+from web.reference.contract import Json
 from web.reference.schemas import ref
 
 SITE_FILE: Final = "site.json"
@@ -72,7 +74,7 @@ _REQUEST_TIMEOUT: Final[Json] = {
 }
 
 
-def site_document(limits: Limits, models: Sequence[str]) -> Json:
+def site_document(limits: RequestLimits, models: Sequence[str]) -> Json:
     """The API of the site; *models* are those that it serves, the default first."""
     return _document(
         title="nerserve: the site's API",
@@ -93,7 +95,7 @@ def site_document(limits: Limits, models: Sequence[str]) -> Json:
     )
 
 
-def inference_document(limits: Limits, models: Sequence[str]) -> Json:
+def inference_document(limits: RequestLimits, models: Sequence[str]) -> Json:
     """The API of TorchServe's inference port behind the site, with *models*."""
     model = _path_parameter("model", "The name of a model.", models)
     version = _path_parameter("version", "A version of it; the address without one asks the default version.", ["1.0"])
@@ -143,11 +145,18 @@ def main(arguments: Sequence[str]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     config = WebConfig()
     for name, make in ((SITE_FILE, site_document), (INFERENCE_FILE, inference_document)):
-        (folder / name).write_text(to_text(make(Limits.of(config), config.models)), encoding="utf-8")
+        (folder / name).write_text(to_text(make(config.limits, config.models)), encoding="utf-8")
 
 
 def _document(
-    *, title: str, description: str, server: Json, tier: Tier, limits: Limits, paths: Json, components: dict[str, Json]
+    *,
+    title: str,
+    description: str,
+    server: Json,
+    tier: Tier,
+    limits: RequestLimits,
+    paths: Json,
+    components: dict[str, Json],
 ) -> Json:
     responses = {f"Failure{status}": _failure(tier, status, limits) for status in _STATUSES}
     return {
@@ -169,11 +178,11 @@ def _document(
     }
 
 
-def _failure(tier: Tier, status: int, limits: Limits) -> Json:
+def _failure(tier: Tier, status: int, limits: RequestLimits) -> Json:
     """The response for *status*, with an example of each code that has it; empty if *tier* never answers so."""
     ours = contract.failures(tier, status)
     examples = {
-        failure.code: {"summary": failure.meaning, "value": contract.error_body(failure, limits)} for failure in ours
+        failure.code: {"summary": failure.meaning(), "value": contract.error_body(failure, limits)} for failure in ours
     }
     forms = [ref("Error")] if ours else []
     if tier == "inference" and ours:
@@ -186,7 +195,7 @@ def _failure(tier: Tier, status: int, limits: Limits) -> Json:
     schema = forms[0] if len(forms) == 1 else {"oneOf": forms}
     description = _STATUSES[status]
     if tier == "inference" and status == 413:
-        description += f" TorchServe answers 413 without a body for more than {limits.max_body_bytes:,} bytes."
+        description += f" TorchServe answers 413 without a body for more than {limits.request_bytes:,} bytes."
     response: Json = {"description": description, "content": {_JSON: {"schema": schema, "examples": examples}}}
     is_worth_repeating = any(failure.retry_after_s for failure in ours)
     return response | {"headers": _response_headers(tier, "RetryAfter" if is_worth_repeating else "")}
@@ -244,13 +253,13 @@ def _query_parameters(models: Sequence[str]) -> list[Json]:
     ]
 
 
-def _predict(limits: Limits, models: Sequence[str]) -> Json:
+def _predict(limits: RequestLimits, models: Sequence[str]) -> Json:
     return {
         "operationId": "predict",
         "summary": "Tag one text, several, or a stream",
-        "description": f"One answer for a request of at most {limits.max_body_bytes:,} bytes; or a stream of "
+        "description": f"One answer for a request of at most {limits.request_bytes:,} bytes; or a stream of "
         "application/x-ndjson of any length, where each line is answered as soon as it is tagged, in order, and a "
-        f"bad line gets an error in its place. A line has at most {limits.max_body_bytes:,} bytes. Bodies are UTF-8 "
+        f"bad line gets an error in its place. A line has at most {limits.request_bytes:,} bytes. Bodies are UTF-8 "
         "without a Content-Encoding.",
         "parameters": [*_query_parameters(models), _REQUEST_ID, _REQUEST_TIMEOUT],
         "requestBody": {
@@ -351,13 +360,13 @@ def _operation(name: str, summary: str, description: str, body: Json, answer: Js
     }
 
 
-def _tag(limits: Limits, name: str, summary: str) -> Json:
+def _tag(limits: RequestLimits, name: str, summary: str) -> Json:
     bodies = ("TextRequest", "TextsRequest", "V1Request", "V2Request")
     replies = ("TextReply", "TextsReply", "V1Reply", "V2Reply")
     return _operation(
         name,
         summary,
-        f"One text or several, in at most {limits.max_body_bytes:,} bytes; KServe's bodies are understood here, too.",
+        f"One text or several, in at most {limits.request_bytes:,} bytes; KServe's bodies are understood here, too.",
         {
             _JSON: {
                 "schema": {"oneOf": [ref(body) for body in bodies]},
@@ -397,7 +406,7 @@ def _v2() -> Json:
     )
 
 
-def _explain(limits: Limits) -> Json:
+def _explain(limits: RequestLimits) -> Json:
     chars = limits.for_explanations().max_chars
     requests = ("TextRequest", "TextsRequest", "V1Request", "V2Request")
     replies = ("ExplainedTextReply", "ExplainedTextsReply", "ExplainedV1Reply", "V2Reply")
@@ -405,7 +414,7 @@ def _explain(limits: Limits) -> Json:
         "explain",
         "Tag texts, and say why",
         f"What `/predictions` does, and for each entity the weight of every token of its sentence. At most {chars:,} "
-        f"characters in a request and {contract.MAX_EXPLAINED_TOKENS} tokens in a sentence with an entity.",
+        f"characters in a request and {MAX_EXPLAINED_TOKENS} tokens in a sentence with an entity.",
         {
             _JSON: {
                 "schema": {"oneOf": [ref(f"Explain{name}") for name in requests]},

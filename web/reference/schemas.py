@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from web.reference.contract import MAX_TEXTS, Json, Limits
+from contract.limits import MAX_TEXTS, RequestLimits
+from web.reference.contract import Json
 
 _RESULT: Final = "One for each text, in the same order; a bad text spoils no other."
 
@@ -15,7 +16,7 @@ def ref(name: str) -> Json:
     return {"$ref": f"#/components/schemas/{name}"}
 
 
-def site_schemas(limits: Limits, models: Sequence[str]) -> dict[str, Json]:
+def site_schemas(limits: RequestLimits, models: Sequence[str]) -> dict[str, Json]:
     """The schemas of the site's document, by name."""
     model = {
         "type": "string",
@@ -30,7 +31,7 @@ def site_schemas(limits: Limits, models: Sequence[str]) -> dict[str, Json]:
     return _answers() | requests | _lines(limits) | _health()
 
 
-def inference_schemas(limits: Limits) -> dict[str, Json]:
+def inference_schemas(limits: RequestLimits) -> dict[str, Json]:
     """The schemas of the inference port's document, by name."""
     requests = _requests(limits) | _kserve_requests(limits)
     explained = limits.for_explanations()
@@ -155,17 +156,17 @@ def _answers() -> dict[str, Json]:
     }
 
 
-def _texts(limits: Limits, items: Json) -> Json:
+def _texts(limits: RequestLimits, items: Json) -> Json:
     return {
         "type": "array",
-        "maxItems": limits.max_texts,
+        "maxItems": MAX_TEXTS,
         "items": items,
-        "description": f"Up to {limits.max_texts} texts with up to {limits.max_chars:,} characters together. What is "
+        "description": f"Up to {MAX_TEXTS} texts with up to {limits.max_chars:,} characters together. What is "
         "no string, or is too long, gets an error in its place.",
     }
 
 
-def _requests(limits: Limits) -> dict[str, Json]:
+def _requests(limits: RequestLimits) -> dict[str, Json]:
     text: Json = {"type": "string", "maxLength": limits.max_chars}
     about = f"Up to {limits.max_chars:,} characters (code points), tagged exactly as sent; may be empty."
     return {
@@ -184,7 +185,7 @@ def _requests(limits: Limits) -> dict[str, Json]:
     }
 
 
-def _lines(limits: Limits) -> dict[str, Json]:
+def _lines(limits: RequestLimits) -> dict[str, Json]:
     identity = {"type": ["string", "number"], "description": "A string or a number; it comes back with the answer."}
     text = {"type": "string", "maxLength": limits.max_chars, "description": "As in a request for one text."}
     answer = _object(
@@ -245,7 +246,7 @@ _TENSOR: Final[Json] = {
 }
 
 
-def _kserve_requests(limits: Limits) -> dict[str, Json]:
+def _kserve_requests(limits: RequestLimits) -> dict[str, Json]:
     text: Json = {"type": "string", "maxLength": limits.max_chars}
     wrapped = _object({"text": text}, required=["text"], description="The same.", closed=True)
     content_type = {

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Iterator
 from itertools import chain
 from typing import Any, Final, NamedTuple
 
-from web import strict_json
-from web.errors import MalformedRequestError
+from contract.bodies import check_string, decode
+from contract.errors import MalformedRequestError, RequestError, RequestTooLargeError
+from contract.limits import RequestLimits
+from contract.strict_json import kind, parse_json
 from web.upstream.reply import RowError
 
 MAX_GROUP_LINES: Final = 32
@@ -36,9 +37,7 @@ class BadLine(NamedTuple):
 class LineSplitter:
     r"""Cuts a stream at its newlines and holds at most one line of it.
 
-    Attributes:
-        max_bytes: A longer line, without its newline, is dropped.
-        num_lines: Lines so far.
+    ``num_lines`` is the number of lines so far.
 
     >>> splitter = LineSplitter(max_bytes=4)
     >>> list(splitter.feed(b"ab\n\nabcde")), list(splitter.feed(b"fgh\ni")), list(splitter.end())
@@ -46,7 +45,8 @@ class LineSplitter:
     """
 
     def __init__(self, max_bytes: int) -> None:
-        self.max_bytes = max_bytes
+        """A line of more than *max_bytes*, without its newline, is dropped."""
+        self._max_bytes = max_bytes
         self.num_lines = 0
         self._pieces = bytearray()
         self._is_too_long = False
@@ -65,7 +65,7 @@ class LineSplitter:
             yield self._line()
 
     def _add(self, piece: bytes) -> None:
-        if self._is_too_long or len(self._pieces) + len(piece) > self.max_bytes:
+        if self._is_too_long or len(self._pieces) + len(piece) > self._max_bytes:
             self._is_too_long = True
             self._pieces.clear()
         else:
@@ -79,15 +79,16 @@ class LineSplitter:
         return self.num_lines, line
 
 
-def read_line(number: int, raw: bytes | None, *, max_bytes: int, max_chars: int) -> Line | BadLine | None:
-    r"""The line's text or its error, None if it is blank; *raw* is None if it had more than *max_bytes*.
+def read_line(number: int, raw: bytes | None, limits: RequestLimits) -> Line | BadLine | None:
+    r"""The line's text or its error, None if it is blank; *raw* is None if it had too many bytes.
 
-    >>> read_line(7, b'{"text": "Oslo", "id": "a"}\r', max_bytes=100, max_chars=10)
+    >>> read_line(7, b'{"text": "Oslo", "id": "a"}\r', RequestLimits())
     Line(head={'line': 7, 'id': 'a'}, text='Oslo')
     """
     head: dict[str, Any] = {"line": number}
     if raw is None:
-        return BadLine(head, RowError("request_too_large", f"The line is too long: the limit is {max_bytes:,} bytes."))
+        message = f"The line is too long: the limit is {limits.request_bytes:,} bytes."
+        return BadLine(head, RowError(RequestTooLargeError.code, message))
     if not raw.strip(_BLANK):
         return None
     try:
@@ -98,32 +99,30 @@ def read_line(number: int, raw: bytes | None, *, max_bytes: int, max_chars: int)
             raise MalformedRequestError(f"{_EXPECTED}, got no text.")
         if body.keys() - {"text", "id"}:
             raise MalformedRequestError(f"{_EXPECTED}, got another key.")
-        text = body["text"]
-        if not isinstance(text, str):
-            raise MalformedRequestError(f'Expected a string for "text", got {strict_json.kind(text)}.')
-    except MalformedRequestError as error:
+        text = check_string(body["text"], "text")
+        limits.check_text(text)
+    except RequestError as error:
         return BadLine(head, RowError(error.code, str(error)))
-    if len(text) > max_chars:
-        message = f"The text is too long: it has {len(text):,} characters, the limit is {max_chars:,}."
-        return BadLine(head, RowError("text_too_long", message))
     return Line(head, text)
 
 
-def read_groups(splitter: LineSplitter, chunks: Iterable[bytes], *, max_chars: int) -> Iterator[list[Line | BadLine]]:
+def read_groups(
+    splitter: LineSplitter, chunks: Iterable[bytes], limits: RequestLimits
+) -> Iterator[list[Line | BadLine]]:
     """The lines of *chunks* in groups, each for one request to the model.
 
     A group ends when it is large enough or with its chunk, so that a client that waits for each answer gets it.
     """
+    max_chars = min(MAX_GROUP_CHARS, limits.max_chars)
     group: list[Line | BadLine] = []
     num_chars = 0
     for lines in chain(map(splitter.feed, chunks), [splitter.end()]):
         for number, raw in lines:
-            line = read_line(number, raw, max_bytes=splitter.max_bytes, max_chars=max_chars)
+            line = read_line(number, raw, limits)
             if line is None:
                 continue
             line_chars = len(line.text) if isinstance(line, Line) else 0
-            is_full = len(group) == MAX_GROUP_LINES or num_chars + line_chars > min(MAX_GROUP_CHARS, max_chars)
-            if group and is_full:
+            if len(group) == MAX_GROUP_LINES or (group and num_chars + line_chars > max_chars):
                 yield group
                 group, num_chars = [], 0
             group.append(line)
@@ -134,19 +133,13 @@ def read_groups(splitter: LineSplitter, chunks: Iterable[bytes], *, max_chars: i
 
 
 def _object(raw: bytes) -> dict[str, Any]:
-    try:
-        text = raw.decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise MalformedRequestError(f"Expected UTF-8, got something else at byte {error.start}.") from error
-    body = strict_json.load(text, _EXPECTED)
+    body = parse_json(decode(raw), _EXPECTED)
     if not isinstance(body, dict):
-        raise MalformedRequestError(f"{_EXPECTED}, got {strict_json.kind(body)}.")
+        raise MalformedRequestError(f"{_EXPECTED}, got {kind(body)}.")
     return body
 
 
 def _checked_id(value: object) -> str | float:
     if isinstance(value, bool) or not isinstance(value, str | int | float):
-        raise MalformedRequestError(f'Expected a string or a number for "id", got {strict_json.kind(value)}.')
-    if isinstance(value, float) and not math.isfinite(value):
-        raise MalformedRequestError('Expected a string or a number for "id", got a number that is too large.')
+        raise MalformedRequestError(f'Expected a string or a number for "id", got {kind(value)}.')
     return value

@@ -22,9 +22,9 @@ from typing import Any, Final, TypeAlias
 
 from flask import Response, request
 
+from contract.errors import ModelUnavailableError, RequestTimeoutError, ServingError, TooManyRequestsError
+from contract.options import Options
 from web.body import BROKEN
-from web.errors import ModelUnavailableError, RequestTimeoutError, TooManyRequestsError, WebError
-from web.options import Options
 from web.server.stopping import STOPPING
 from web.service import Service
 from web.stream.lines import LineSplitter, read_groups
@@ -42,7 +42,7 @@ MAX_FAILED_GROUPS: Final = 8
 _CHUNK_BYTES: Final = 65_536
 _STEP_S: Final = 0.2
 
-_Answer: TypeAlias = Future[GroupAnswer] | WebError | None
+_Answer: TypeAlias = Future[GroupAnswer] | ServingError | None
 """A group's answer, or the end of the client's lines: its error, or None if all of them came."""
 
 
@@ -73,7 +73,7 @@ class _Stream:
         self._record = caller.record
         self._cancelled = threading.Event()
         self._tagger = GroupTagger(service, model, options, replace(caller, cancelled=self._cancelled))
-        self._splitter = LineSplitter(service.config.max_body_bytes)
+        self._splitter = LineSplitter(service.limits.request_bytes)
         self._input = environ["wsgi.input"]
         self._length = int(environ["CONTENT_LENGTH"]) if environ.get("CONTENT_LENGTH", "").isdigit() else None
         self._socket: socket.socket | None = environ.get("gunicorn.socket")
@@ -89,7 +89,7 @@ class _Stream:
         self._reader.start()
         num_failed = 0
         while (answer := self._next_answer()) is not None:
-            if isinstance(answer, WebError):
+            if isinstance(answer, ServingError):
                 yield self._last_line(answer, self._splitter.num_lines)
                 return
             ndjson, is_failure = answer.result()
@@ -129,7 +129,7 @@ class _Stream:
             with contextlib.suppress(OSError):
                 self._socket.shutdown(socket.SHUT_RD)
 
-    def _last_line(self, error: WebError, num_lines: int) -> bytes:
+    def _last_line(self, error: ServingError, num_lines: int) -> bytes:
         if STOPPING.is_set():
             error = ModelUnavailableError(f"The site is stopping, the stream ends after line {num_lines}.")
         if self._record is not None:
@@ -139,16 +139,15 @@ class _Stream:
 
     def _read(self) -> None:
         """Read to the end of the stream; runs in the reader's thread."""
-        config = self._service.config
-        error: WebError | None = ClientGoneError("The stream was not complete.")
+        error: ServingError | None = ClientGoneError("The stream was not complete.")
         try:
-            for group in read_groups(self._splitter, self._chunks(), max_chars=config.max_chars):
+            for group in read_groups(self._splitter, self._chunks(), self._service.limits):
                 if self._cancelled.is_set():
                     return
                 self._put(self._senders.submit(self._tagger.answer, group))
             error = None
         except TimeoutError:
-            error = RequestTimeoutError(f"Nothing came for {config.client_timeout_s:g} seconds.")
+            error = RequestTimeoutError(f"Nothing came for {self._service.config.client_timeout_s:g} seconds.")
         except (*BROKEN, ClientGoneError) as gone:
             logger.debug("a stream ended early: %s", gone)
         except RuntimeError:  # the senders were shut down between the check and the call

@@ -7,23 +7,22 @@ import time
 from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
-from web.errors import (
-    CircuitOpenError,
+from contract.entities import Entity, ModelInfo
+from contract.errors import (
     DeadlineExceededError,
     ModelReplyError,
     ModelTimeoutError,
     ModelUnavailableError,
     OverloadedError,
-    RequestRejectedError,
-    WebError,
+    ServingError,
 )
-from web.offsets import in_unit
-from web.options import Options
+from contract.options import Options, in_unit
 from web.service import Service
 from web.stream.lines import BadLine, Line
 from web.upstream.admission import Cancelled
 from web.upstream.client import Caller
-from web.upstream.reply import Entity, ModelInfo, RowError, TextsReply
+from web.upstream.errors import CircuitOpenError, RequestRejectedError
+from web.upstream.reply import RowError, TextsReply
 
 _STEP_S: Final = 0.2
 
@@ -34,7 +33,7 @@ _FAILURES: Final = frozenset(
 """Codes of lines that failed because of the model."""
 
 
-class ClientGoneError(WebError):
+class ClientGoneError(ServingError):
     """The client closed the connection before its last line."""
 
     code = "client_disconnected"
@@ -89,7 +88,7 @@ class GroupTagger:
                 half = len(texts) // 2
                 return self._tag(texts[:half]) + self._tag(texts[half:])
             return [RowError(error.code, str(error))]
-        except WebError as error:
+        except ServingError as error:
             return [RowError(error.code, str(error))] * len(texts)
         unit = self._options.offsets
         return [

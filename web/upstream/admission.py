@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
-from web.errors import TooManyRequestsError
+from contract.errors import TooManyRequestsError
 from web.metrics import Metrics
 
 _STEP_S: Final = 0.5

@@ -5,14 +5,8 @@ from __future__ import annotations
 import time
 from typing import Final
 
-from web.errors import (
-    DeadlineExceededError,
-    ModelReplyError,
-    ModelTimeoutError,
-    RequestRejectedError,
-    UpstreamError,
-    WorkerDiedError,
-)
+from contract.errors import ModelReplyError, ModelTimeoutError, UpstreamError
+from web.upstream.errors import RequestRejectedError, WorkerDeadlineError, WorkerDiedError
 from web.upstream.retries import Budget
 from web.upstream.torchserve import timeout_error
 
@@ -73,7 +67,7 @@ class Attempts:
                 return
             if self._failure is not None and self._attempt_s < self._timeout_s / 2:
                 raise self._failure from error
-            raise error if isinstance(error, DeadlineExceededError) else timeout_error(self._timeout_s) from error
+            raise error if isinstance(error, WorkerDeadlineError) else timeout_error(self._timeout_s) from error
         self._failure = error
         self._num_deaths += isinstance(error, WorkerDiedError)
         self._num_broken_replies += isinstance(error, ModelReplyError)

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-from web.errors import CircuitOpenError
+from web.upstream.errors import CircuitOpenError
 
 THRESHOLD: Final = 5
 """Failed calls in a row, each after its retries, that open the breaker."""

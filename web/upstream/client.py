@@ -12,20 +12,14 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Final, TypeVar
 
-from web.errors import (
-    ModelKeyError,
-    ModelTimeoutError,
-    ModelUnavailableError,
-    OverloadedError,
-    RequestRejectedError,
-    UpstreamError,
-)
+from contract.errors import ModelTimeoutError, ModelUnavailableError, UpstreamError
+from contract.options import DEFAULT, Options
 from web.metrics import Metrics
-from web.options import Options
 from web.record import RequestRecord
 from web.upstream.admission import Admission
 from web.upstream.attempts import Attempts
 from web.upstream.breaker import THRESHOLD, Breaker
+from web.upstream.errors import ModelKeyError, RequestRejectedError, WorkerOverloadedError
 from web.upstream.reply import TextReply, TextsReply, parse_text_reply, parse_texts_reply
 from web.upstream.retries import DEFAULT_POLICY, Budget, RetryPolicy
 from web.upstream.torchserve import InferenceAPI
@@ -60,7 +54,6 @@ class Caller:
 
 
 _ANONYMOUS: Final = Caller()
-_DEFAULTS: Final = Options()
 
 
 class ModelClient:
@@ -92,7 +85,7 @@ class ModelClient:
         self._models: dict[str, _Model] = {}
         self._lock = threading.Lock()
 
-    def tag_text(self, model: str, text: str, options: Options = _DEFAULTS, caller: Caller = _ANONYMOUS) -> TextReply:
+    def tag_text(self, model: str, text: str, options: Options = DEFAULT, caller: Caller = _ANONYMOUS) -> TextReply:
         """The entities of one text."""
         body = self._api.encode({"text": text, **options.to_upstream()})
         reply = self._model(model).ask(body, lambda reply: parse_text_reply(reply, text), caller)
@@ -101,7 +94,7 @@ class ModelClient:
         return reply
 
     def tag_texts(
-        self, model: str, texts: Sequence[str], options: Options = _DEFAULTS, caller: Caller = _ANONYMOUS
+        self, model: str, texts: Sequence[str], options: Options = DEFAULT, caller: Caller = _ANONYMOUS
     ) -> TextsReply:
         """The entities of each text, or the reason why it has none, in the order of *texts*."""
         body = self._api.encode({"texts": list(texts), **options.to_upstream()})
@@ -157,7 +150,7 @@ class _Model:
                 reply = self._repeat(body, parse, attempts, caller)
         except UpstreamError as error:
             self._log(error, attempts.num_attempts, caller.request_id)
-            is_down = isinstance(error, ModelUnavailableError) and not isinstance(error, OverloadedError)
+            is_down = isinstance(error, ModelUnavailableError) and not isinstance(error, WorkerOverloadedError)
             if not is_down and not isinstance(error, ModelTimeoutError):
                 self.breaker.answered()
             elif is_down or asked_s >= self.timeout_s:  # else the caller was less patient than the model may be slow

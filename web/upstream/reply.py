@@ -17,29 +17,12 @@ import re
 from collections.abc import Sequence
 from typing import Any, Final, NamedTuple, NoReturn
 
-from web.errors import ModelReplyError
-from web.strict_json import refuse_constant
+from contract.entities import Entity, ModelInfo
+from contract.errors import ModelReplyError
+from contract.strict_json import refuse_constant
 
 _DECODER: Final = json.JSONDecoder(parse_constant=refuse_constant)
 _CODE: Final = re.compile(r"[a-z][a-z0-9_]{0,63}")
-
-
-class ModelInfo(NamedTuple):
-    """Which model answered."""
-
-    name: str
-    version: str
-    digest: str
-
-
-class Entity(NamedTuple):
-    """One entity; ``start`` and ``end`` are code points, ``score`` is the probability of the whole span."""
-
-    text: str
-    label: str
-    start: int
-    end: int
-    score: float
 
 
 class RowError(NamedTuple):

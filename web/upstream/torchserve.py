@@ -10,17 +10,21 @@ from typing import Final
 
 import requests
 
-from web.errors import (
+from contract.errors import (
     DeadlineExceededError,
-    ModelKeyError,
     ModelReplyError,
     ModelTimeoutError,
     ModelUnavailableError,
     OverloadedError,
-    RequestRejectedError,
     RequestTooLargeError,
     UpstreamError,
+)
+from web.upstream.errors import (
+    ModelKeyError,
+    RequestRejectedError,
+    WorkerDeadlineError,
     WorkerDiedError,
+    WorkerOverloadedError,
 )
 from web.upstream.keys import KeyReader
 from web.upstream.reply import parse_rejection
@@ -132,9 +136,9 @@ def _worker_error(status: int, body: bytes) -> UpstreamError:
     with suppress(ModelReplyError):  # where TorchServe answers itself
         code = parse_rejection(body).code
         if (status, code) == (503, OverloadedError.code):
-            return OverloadedError("The model has more to do just now than it takes on. Please try again in a moment.")
+            return WorkerOverloadedError(WorkerOverloadedError.example)
         if (status, code) == (504, DeadlineExceededError.code):
-            return DeadlineExceededError("The model did not get to the request in time.")
+            return WorkerDeadlineError(WorkerDeadlineError.example)
     # 500 and 507 are InternalServerException "Worker died."; an error in the handler is a 503
     kind = WorkerDiedError if status in {500, 507} else ModelUnavailableError
     return kind(f"The model server answered with status {status}.")

@@ -11,6 +11,7 @@ import pytest
 from archive import mar
 from archive.errors import ArchiveError
 from archive.verify import check_mar, verify_mar
+from contract.names import MODEL_NAME_RULE
 
 
 def manifest(**changes):
@@ -22,6 +23,8 @@ FILES = {
     mar.MANIFEST: manifest(),
     mar.ENTRY_POINT: b"raise RuntimeError('no bundle here')\n",
     mar.MODEL_CONFIG: b"minWorkers: 1\n",
+    "contract/__init__.py": b"",
+    "contract/entities.py": b"CANARY_TEXT = 'Barack Obama was born in Hawaii.'\n",
     "bundle/config.json": b"{}",
     "bundle/weights.npz": bytes(range(256)) * 8,
 }
@@ -126,8 +129,10 @@ def lying(data, num_bytes):
         (mar.pack({**FILES, mar.MANIFEST: b'{"model": 1}'}), "expected a model with modelName"),
         (
             mar.pack({**FILES, mar.MANIFEST: manifest(modelName="../../tmp/x")}),
-            "modelName: expected letters, digits, . _ and -, got '../../tmp/x'",
+            f"modelName: expected {MODEL_NAME_RULE}, got '../../tmp/x'",
         ),
+        (mar.pack({**FILES, mar.MANIFEST: manifest(modelName="en+x")}), r"modelName: expected .*, got 'en\+x'"),
+        (mar.pack({**FILES, mar.MANIFEST: manifest(modelName="x" * 65)}), f"modelName: expected .*, got '{'x' * 65}'"),
         (mar.pack({**FILES, mar.MANIFEST: manifest(modelName="")}), "modelName: expected .*, got ''"),
         (
             mar.pack({**FILES, mar.MANIFEST: manifest(modelVersion="2/0")}),

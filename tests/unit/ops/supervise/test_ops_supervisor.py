@@ -2,6 +2,7 @@ import time
 
 import pytest
 
+from contract.limits import RequestLimits
 from ops.process.group import Guard
 from ops.process.properties import ServerConfig
 from ops.process.torchserve import StateDir, TorchServe
@@ -39,7 +40,7 @@ def torchserve(tmp_path, java, guard):
         state_dir=StateDir(tmp_path / "state"),
         guard=guard,
         settings={"max_request_size": "7"},
-        max_chars=5,
+        limits=RequestLimits(5),
     )
 
 

@@ -5,11 +5,11 @@ import re
 
 import pytest
 
+from contract.errors import documented
 from web.config import WebConfig
-from web.reference import contract, openapi
-from web.reference.contract import Limits
+from web.reference import openapi
 
-LIMITS = Limits.of(WebConfig())
+LIMITS = WebConfig().limits
 
 
 @pytest.fixture
@@ -60,9 +60,9 @@ def test_every_operation_code_limit_and_schema_is_on_it(page):
                 assert item[method]["summary"] in page.text
         for name in document["components"]["schemas"]:
             assert name in page.headings or name in page.text
-    for failure in contract.FAILURES:
+    for failure in documented("site"):
         assert failure.code in page.text
-    for number in (f"{LIMITS.max_chars:,} characters", "256 texts", f"{LIMITS.max_body_bytes:,} bytes"):
+    for number in (f"{LIMITS.max_chars:,} characters", "256 texts", f"{LIMITS.request_bytes:,} bytes"):
         assert number in page.text
 
 

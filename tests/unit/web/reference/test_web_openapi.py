@@ -8,15 +8,13 @@ import jsonschema
 import pytest
 from openapi_spec_validator import OpenAPIV31SpecValidator, validate
 
-import handler.errors
-import handler.limits
-import web.errors
+from contract.errors import documented
+from contract.limits import RequestLimits
 from web.config import WebConfig
 from web.reference import contract, openapi
-from web.reference.contract import Limits
 from web.reference.schemas import ref
 
-DEFAULT = Limits.of(WebConfig())
+DEFAULT = WebConfig().limits
 MAKERS = {"site": openapi.site_document, "inference": openapi.inference_document}
 FILES = {"site": openapi.SITE_FILE, "inference": openapi.INFERENCE_FILE}
 ADDRESSES = {"site": "/openapi.json", "inference": "/openapi-inference.json"}
@@ -61,7 +59,7 @@ def check(document, schema, value):
 
 
 @tiers
-@pytest.mark.parametrize("limits", [DEFAULT, Limits(1, 1_048_576), Limits(1_000_000, 10_485_760)])
+@pytest.mark.parametrize("limits", [DEFAULT, RequestLimits(1), RequestLimits(1_000_000)])
 @pytest.mark.parametrize("models", [("en",), ("en-social", "en")])
 def test_the_document_is_valid_openapi_3_1(tier, limits, models):
     document = MAKERS[tier](limits, models)
@@ -163,55 +161,13 @@ def test_every_failure_has_an_example_and_every_operation_names_what_it_can_answ
         for value in examples_of(answer["content"][JSON_ONLY]).values()
         if "error" in value and isinstance(value["error"], dict)
     }
-    expected = {(one.status, one.code) for one in contract.FAILURES if tier in one.tiers} - {(400, "empty_text")}
+    expected = {(one.status, one.code) for one in documented(tier)} - {(400, "empty_text")}
 
     assert shown - {(400, "empty_text")} == expected
     for name, operation in operations(document).items():
         if name.startswith("post"):
             usual = {"200", "400", "404", "413", "415", "422", "500", "503", "504"}
             assert usual <= operation["responses"].keys()
-
-
-def error_classes(module, base):
-    """(status, code) of every class of an error tree that goes on the wire."""
-    found, open_ = set(), [base]
-    while open_:
-        one = open_.pop()
-        open_ += one.__subclasses__()
-        if one.__module__ == module.__name__:
-            found.add((one.status, one.code))
-    return found
-
-
-def test_the_failures_are_those_of_the_site():
-    raised = error_classes(web.errors, web.errors.WebError)
-    by_http = {(404, "not_found"), (405, "method_not_allowed")}  # web/app.py makes them of what Flask raises
-
-    assert {(one.status, one.code) for one in contract.FAILURES if "site" in one.tiers} == raised | by_http
-
-
-def test_the_failures_are_those_of_the_worker():
-    raised = error_classes(handler.errors, handler.errors.RequestError) - {(400, "bad_request")}  # its abstract base
-    listed = {(one.status, one.code) for one in contract.FAILURES if "inference" in one.tiers}
-
-    assert listed == raised
-
-
-def test_the_failures_worth_repeating_are_those_that_the_site_says_so_of():
-    raised = {
-        (one.status, one.code)
-        for one in (web.errors.TooManyRequestsError, web.errors.ModelUnavailableError, web.errors.OverloadedError)
-        if one.retry_after_s
-    }
-
-    assert {(one.status, one.code) for one in contract.FAILURES if one.retry_after_s} == raised
-
-
-def test_the_limits_are_those_of_the_worker():
-    assert contract.MAX_TEXTS == handler.limits.MAX_TEXTS
-    assert DEFAULT.max_chars == handler.limits.DEFAULT_MAX_CHARS
-    assert contract.MAX_EXPLAINED_CHARS == handler.limits.MAX_EXPLAINED_CHARS
-    assert contract.MAX_EXPLAINED_TOKENS == handler.limits.MAX_EXPLAINED_TOKENS
 
 
 def test_the_statuses_and_codes_are_those_of_the_decision():
@@ -223,7 +179,9 @@ def test_the_statuses_and_codes_are_those_of_the_decision():
         for code in re.sub(r"\([^)]*\)", "", codes).replace(",", " ").replace(";", " ").split()
     }
 
-    assert decided <= {(one.status, one.code) for one in contract.FAILURES}
+    assert decided <= {(one.status, one.code) for one in documented("site")} | {
+        (status, "malformed_request") for status in (414, 431, 501)
+    }
     assert len(decided) > 10
 
 

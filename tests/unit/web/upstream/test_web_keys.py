@@ -10,8 +10,8 @@ from functools import partial
 
 import pytest
 
+from contract.errors import ModelUnavailableError
 from web.config import WebConfig
-from web.errors import ModelUnavailableError
 from web.upstream.keys import KeyReader
 from web.upstream.retries import RetryPolicy
 

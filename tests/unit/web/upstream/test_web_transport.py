@@ -6,7 +6,7 @@ import pytest
 import requests
 import trustme
 
-from web.errors import ModelUnavailableError
+from contract.errors import ModelUnavailableError
 from web.upstream.transport import DeadlineTransport
 from web.upstream.wire import Reply
 

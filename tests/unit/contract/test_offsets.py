@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from web.offsets import UNITS, in_unit
-from web.upstream.reply import Entity
+from contract.entities import Entity
+from contract.options import UNITS, in_unit
 
 ANY = st.text(st.characters() | st.sampled_from("aé東😀\ud800\udfff"), max_size=40)
 

@@ -4,9 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from handler.errors import BundleError
-from handler.limits import Limits
-from ops.process.limits import max_response_bytes
+from contract.errors import SettingError
+from contract.limits import RequestLimits
 from ops.process.properties import parse_properties
 
 #: What NERSERVE_MAX_CHARS may say, the same in every part that reads it, and what none of them takes.
@@ -19,7 +18,7 @@ WRONG = ["0", "-1", "+5", "1000001", "00000001", "1e5", "1_000", "5 000", "\u066
     [({}, 100_000), *(({"NERSERVE_MAX_CHARS": value}, max_chars) for value, max_chars in RIGHT.items())],
 )
 def test_the_environment_sets_the_longest_text(environment, max_chars):
-    limits = Limits.from_environment(environment)
+    limits = RequestLimits.from_environment(environment)
 
     assert limits.max_chars == max_chars
     assert limits.batch_chars > max_chars
@@ -29,16 +28,18 @@ def test_the_environment_sets_the_longest_text(environment, max_chars):
     ("max_chars", "num_bytes"), [(1, 6_553_500), (100_000, 6_553_500), (100_001, 6_553_566), (1_000_000, 65_535_000)]
 )
 def test_a_reply_may_be_as_long_as_torchserve_is_told(max_chars, num_bytes):
-    assert Limits(max_chars).reply_bytes == max_response_bytes(max_chars) == num_bytes
+    assert RequestLimits(max_chars).reply_bytes == num_bytes
 
 
 def test_the_settings_of_a_stock_server_let_the_longest_reply_through():
     settings = parse_properties(Path("config.properties").read_text(encoding="utf-8"))
 
-    assert settings["max_response_size"] == str(Limits().reply_bytes)
+    assert settings["max_response_size"] == str(RequestLimits().reply_bytes)
 
 
 @pytest.mark.parametrize("value", WRONG)
 def test_a_wrong_setting_keeps_the_worker_from_starting(value):
-    with pytest.raises(BundleError, match="NERSERVE_MAX_CHARS: expected a whole number from 1 to 1000000, got"):
-        Limits.from_environment({"NERSERVE_MAX_CHARS": value})
+    with pytest.raises(
+        SettingError, match="NERSERVE_MAX_CHARS: expected a whole number of characters from 1 to 1000000, got"
+    ):
+        RequestLimits.from_environment({"NERSERVE_MAX_CHARS": value})
