@@ -52,7 +52,9 @@ class AccessLog:
 
         def start(status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Any:
             body.status = int(status[:3])
-            record.endpoint = record.endpoint or _endpoint_of(environ)
+            request: Request | None = environ.get("werkzeug.request")  # none where no view answers
+            if request is not None:
+                record.endpoint = request.endpoint or ""
             own = [*headers, *HEADERS, ("X-Request-Id", record.request_id)]
             if not any(name == "Cache-Control" for name, _ in headers):  # all but static files
                 own.append(("Cache-Control", "no-store"))
@@ -64,12 +66,6 @@ class AccessLog:
             body.close()
             raise
         return body
-
-
-def _endpoint_of(environ: WSGIEnvironment) -> str:
-    """The name of the view that answers, empty if there is none."""
-    request: Request | None = environ.get("werkzeug.request")
-    return "" if request is None else request.endpoint or ""
 
 
 class _CountedBody:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 from flask import Blueprint, Response
@@ -34,7 +35,7 @@ def readyz() -> ResponseReturnValue:
     its result, so that many of them are no load.
     """
     service = Service.current()
-    models = service.readiness.run(lambda: _states(service))
+    models = service.readiness.run(partial(_states, service))
     if all(state["ready"] for state in models.values()):
         return {"status": "ready", "models": models}
     headers = {"Retry-After": str(ModelUnavailableError.retry_after_s)}
@@ -50,7 +51,7 @@ def metrics() -> ResponseReturnValue:
 def _states(service: Service) -> States:
     names = service.config.models
     with ThreadPoolExecutor(max_workers=len(names)) as pool:
-        return dict(zip(names, pool.map(lambda name: _state(service, name), names), strict=True))
+        return dict(zip(names, pool.map(partial(_state, service), names), strict=True))
 
 
 def _state(service: Service, name: str) -> dict[str, Any]:
@@ -60,5 +61,5 @@ def _state(service: Service, name: str) -> dict[str, Any]:
         if config.canary and not reply.entities:
             raise ModelReplyError("The model found no entity in the canary sentence.")
     except UpstreamError as error:
-        return {"ready": False, "error": {"code": error.code, "message": str(error)}}
+        return {"ready": False, **error.to_json()}
     return {"ready": True, "version": reply.model.version, "digest": reply.model.digest}

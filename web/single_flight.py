@@ -20,11 +20,9 @@ class SingleFlight(Generic[R]):
     def run(self, compute: Callable[[], R]) -> R:
         """What *compute* returns or raises, in this thread or in the one that came first."""
         with self._lock:
-            flight = self._flight
-            is_mine = flight is None
-            if flight is None:
-                flight = self._flight = Future()
-        if is_mine:
+            is_first = self._flight is None
+            flight = self._flight = self._flight or Future()
+        if is_first:
             try:
                 flight.set_result(compute())
             except BaseException as error:  # noqa: BLE001  (for the others, too: result() raises it)

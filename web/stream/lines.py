@@ -92,9 +92,13 @@ def read_line(number: int, raw: bytes | None, limits: RequestLimits) -> Line | B
     if not raw.strip(_BLANK):
         return None
     try:
-        body = _object(raw)
+        body = parse_json(decode(raw), _EXPECTED)
+        if not isinstance(body, dict):
+            raise MalformedRequestError(f"{_EXPECTED}, got {kind(body)}.")
         if "id" in body:
-            head["id"] = _checked_id(body["id"])
+            if isinstance(body["id"], bool) or not isinstance(body["id"], str | int | float):
+                raise MalformedRequestError(f'Expected a string or a number for "id", got {kind(body["id"])}.')
+            head["id"] = body["id"]
         if "text" not in body:
             raise MalformedRequestError(f"{_EXPECTED}, got no text.")
         if body.keys() - {"text", "id"}:
@@ -130,16 +134,3 @@ def read_groups(
         if group:
             yield group
             group, num_chars = [], 0
-
-
-def _object(raw: bytes) -> dict[str, Any]:
-    body = parse_json(decode(raw), _EXPECTED)
-    if not isinstance(body, dict):
-        raise MalformedRequestError(f"{_EXPECTED}, got {kind(body)}.")
-    return body
-
-
-def _checked_id(value: object) -> str | float:
-    if isinstance(value, bool) or not isinstance(value, str | int | float):
-        raise MalformedRequestError(f'Expected a string or a number for "id", got {kind(value)}.')
-    return value

@@ -18,6 +18,9 @@ from typing import Final
 from contract.errors import TooManyRequestsError
 from web.metrics import Metrics
 
+QUEUE_FULL: Final = "There are too many requests just now. Please try again in a moment."
+"""The message to a request that finds the queue full."""
+
 _STEP_S: Final = 0.5
 """How often a waiting stream checks whether it is cancelled."""
 
@@ -59,13 +62,8 @@ class Admission:
         """Whether ``request`` would refuse another one now."""
         return self._num_requests >= self.max_requests
 
-    @staticmethod
-    def refusal() -> TooManyRequestsError:
-        """The error of a request that finds the queue full."""
-        return TooManyRequestsError("There are too many requests just now. Please try again in a moment.")
-
     def count_refusal(self) -> None:
-        """Count a request that was refused so."""
+        """Count a request that was refused because the queue is full."""
         self._metrics.count_rejection("queue_full")
 
     @contextmanager
@@ -76,7 +74,7 @@ class Admission:
             self._num_requests += not is_full
         if is_full:
             self.count_refusal()
-            raise self.refusal()
+            raise TooManyRequestsError(QUEUE_FULL)
         try:
             yield
         finally:

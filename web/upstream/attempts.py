@@ -6,9 +6,8 @@ import time
 from typing import Final
 
 from contract.errors import ModelReplyError, ModelTimeoutError, UpstreamError
-from web.upstream.errors import RequestRejectedError, WorkerDeadlineError, WorkerDiedError
+from web.upstream.errors import RequestRejectedError, WorkerDeadlineError, WorkerDiedError, timeout_error
 from web.upstream.retries import Budget
-from web.upstream.torchserve import timeout_error
 
 _MIN_ATTEMPT_S: Final = 0.02
 """With less time left, no attempt is made."""

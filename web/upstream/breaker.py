@@ -22,7 +22,10 @@ PROBE_EVERY_S: Final = 2.0
 
 
 class Breaker:
-    """The breaker of one model in one process; shared by threads."""
+    """The breaker of one model in one process; shared by threads.
+
+    ``state`` is ``closed``, ``open``, or ``half_open`` while the last probe may still be answered.
+    """
 
     def __init__(
         self,
@@ -31,26 +34,21 @@ class Breaker:
         probe_every_s: float = PROBE_EVERY_S,
         on_change: Callable[[str], None] = lambda _: None,
     ) -> None:
-        """*on_change* is called with each new state: ``closed``, ``open`` or ``half_open``."""
+        """*on_change* is called with each new state, the first one included."""
         self._threshold = threshold
         self._probe_every_s = probe_every_s
         self._on_change = on_change
         self._num_failures = 0
         self._answered_at_s = -math.inf
         self._next_probe_s = 0.0
-        self._state = "closed"
+        self.state = "closed"
         self._lock = threading.Lock()
-        on_change(self._state)
-
-    @property
-    def state(self) -> str:
-        """``closed``, ``open``, or ``half_open`` while the last probe may still be answered."""
-        return self._state
+        on_change(self.state)
 
     def admit(self) -> bool:
         """Let a call through, and say whether it is a probe; raises CircuitOpenError if it must fail at once."""
         with self._lock:
-            if self._state == "closed":
+            if self.state == "closed":
                 return False
             wait_s = self._next_probe_s - time.monotonic()
             if wait_s > 0:
@@ -66,7 +64,7 @@ class Breaker:
         with self._lock:
             self._num_failures = 0
             self._answered_at_s = time.monotonic()
-            if self._state != "closed":
+            if self.state != "closed":
                 self._change("closed")
 
     def failed(self, began_s: float) -> None:
@@ -78,13 +76,13 @@ class Breaker:
             if began_s < self._answered_at_s:
                 return
             self._num_failures += 1
-            if self._state == "closed" and self._num_failures >= self._threshold:
+            if self.state == "closed" and self._num_failures >= self._threshold:
                 self._next_probe_s = time.monotonic() + self._probe_every_s
                 self._change("open")
-            elif self._state == "half_open":
+            elif self.state == "half_open":
                 self._change("open")
 
     def _change(self, state: str) -> None:
-        if state != self._state:
-            self._state = state
+        if state != self.state:
+            self.state = state
             self._on_change(state)

@@ -75,24 +75,20 @@ class KeyReader:
 
     def _read(self, stamp: tuple[int, int, int] | None) -> None:
         """Read the file; *stamp* was taken before, so that a change in between is seen the next time."""
-        before = self._key
-        self._key, state = self._content()
-        self._stamp = stamp
-        if self._key and self._refusal is not None and self._key != self._refusal[0]:
+        key, state = self._content()
+        if key and self._refusal is not None and key != self._refusal[0]:
             self._refusal = None
-        if (state, self._key) != (self._state, before):
-            self._state = state
-            level = logging.INFO if self._key else logging.WARNING
-            logger.log(level, "key file %s: %s", self._path, state)
+        if (state, key) != (self._state, self._key):
+            logger.log(logging.INFO if key else logging.WARNING, "key file %s: %s", self._path, state)
+        self._key, self._state, self._stamp = key, state, stamp
 
     def _content(self) -> tuple[str, str]:
         """The key, empty if there is none, and the state of the file in words."""
         try:
             with self._path.open("rb") as file:
-                content = file.read(_MAX_BYTES)
+                key = file.read(_MAX_BYTES).decode("latin-1").strip()
         except OSError as error:
             return "", error.strerror or type(error).__name__
-        key = content.decode("latin-1").strip()
         if not key:
             return "", "it is empty"
         if _KEY.fullmatch(key) is None:

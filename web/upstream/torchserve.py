@@ -8,17 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-import requests
-
-from contract.errors import (
-    DeadlineExceededError,
-    ModelReplyError,
-    ModelTimeoutError,
-    ModelUnavailableError,
-    OverloadedError,
-    RequestTooLargeError,
-    UpstreamError,
-)
+from contract.errors import ModelReplyError, ModelUnavailableError, RequestTooLargeError, UpstreamError
 from web.upstream.errors import (
     ModelKeyError,
     RequestRejectedError,
@@ -29,7 +19,6 @@ from web.upstream.errors import (
 from web.upstream.keys import KeyReader
 from web.upstream.reply import parse_rejection
 from web.upstream.transport import DeadlineTransport
-from web.upstream.wire import ReplyTooLongError
 
 _ENCODER: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
 
@@ -94,26 +83,12 @@ class InferenceAPI:
         if key:
             headers["Authorization"] = f"Bearer {key}"
         url = f"{self._url}/predictions/{model}"
-        try:
-            reply = self._transport.exchange(
-                url, body, headers=headers, timeout_s=timeout_s, max_bytes=self._max_reply_bytes
-            )
-        except requests.Timeout as error:
-            raise timeout_error(timeout_s) from error
-        except ReplyTooLongError as error:
-            raise ModelReplyError(f"The model's reply has more than {self._max_reply_bytes} bytes.") from error
-        except requests.exceptions.SSLError as error:
-            raise ModelUnavailableError("There is no connection to the model server that can be trusted.") from error
-        except requests.RequestException as error:
-            raise ModelUnavailableError("There is no connection to the model server.") from error
+        reply = self._transport.exchange(
+            url, body, headers=headers, timeout_s=timeout_s, max_bytes=self._max_reply_bytes
+        )
         if reply.status == 200:
             return reply.body
         raise _error_of(reply.status, reply.body)
-
-
-def timeout_error(timeout_s: float) -> ModelTimeoutError:
-    """The error of a request that took *timeout_s* seconds."""
-    return ModelTimeoutError(f"The model did not answer within {timeout_s:g} seconds.")
 
 
 def _error_of(status: int, body: bytes) -> UpstreamError:
@@ -135,9 +110,9 @@ def _worker_error(status: int, body: bytes) -> UpstreamError:
     """The error that a status from 500 on means: the worker's own, or that there is no worker."""
     with suppress(ModelReplyError):  # where TorchServe answers itself
         code = parse_rejection(body).code
-        if (status, code) == (503, OverloadedError.code):
+        if (status, code) == (503, WorkerOverloadedError.code):
             return WorkerOverloadedError(WorkerOverloadedError.example)
-        if (status, code) == (504, DeadlineExceededError.code):
+        if (status, code) == (504, WorkerDeadlineError.code):
             return WorkerDeadlineError(WorkerDeadlineError.example)
     # 500 and 507 are InternalServerException "Worker died."; an error in the handler is a 503
     kind = WorkerDiedError if status in {500, 507} else ModelUnavailableError

@@ -21,17 +21,20 @@ from typing import Final, NamedTuple, cast
 import requests
 import urllib3
 from requests.adapters import HTTPAdapter
+from urllib3 import exceptions
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.util.ssl_match_hostname import CertificateError
 
-from web.upstream.wire import NoReplyError, Reply, read_reply
+from contract.errors import ModelReplyError, ModelUnavailableError
+from web.upstream.errors import timeout_error
+from web.upstream.wire import NoReplyError, Reply, ReplyTooLongError, read_reply
 
 logger = logging.getLogger(__name__)
 
 _NO_HEADERS: Final[Mapping[str, str]] = MappingProxyType({})
 
-_UNTRUSTED: Final = (ssl.SSLError, urllib3.exceptions.SSLError, CertificateError)
-_BROKEN: Final = (urllib3.exceptions.HTTPError, http.client.HTTPException, OSError)
+_UNTRUSTED: Final = (ssl.SSLError, exceptions.SSLError, CertificateError)
+_BROKEN: Final = (exceptions.HTTPError, http.client.HTTPException, OSError)
 
 
 class _KeptConnectionClosedError(ConnectionError):
@@ -69,8 +72,8 @@ class DeadlineTransport:
         *headers* are sent besides the transport's own. There must be few URLs: each URL's route is kept.
 
         A request is sent a second time only where a kept connection turned out to be closed before any reply, as
-        TorchServe leaves it after every error. Redirects are not followed. Raises requests.Timeout,
-        requests.ConnectionError, or ReplyTooLongError for a body of more than *max_bytes*.
+        TorchServe leaves it after every error. Redirects are not followed. Raises ModelTimeoutError,
+        ModelUnavailableError, or ModelReplyError for a reply of more than *max_bytes*.
         """
         deadline_s = time.monotonic() + timeout_s
         route = self._routes.get(url)
@@ -89,14 +92,15 @@ class DeadlineTransport:
             except _KeptConnectionClosedError:
                 logger.info("a kept connection was closed before its reply, sending once more")
             return route.pool.exchange(message, deadline_s, max_bytes)
-        except urllib3.exceptions.NewConnectionError as error:  # a subclass of urllib3's TimeoutError
-            raise requests.ConnectionError(error) from error
-        except (TimeoutError, urllib3.exceptions.TimeoutError) as error:
-            raise requests.Timeout(error) from error
+        except ReplyTooLongError as error:
+            raise ModelReplyError(f"The model's reply has more than {max_bytes} bytes.") from error
         except _UNTRUSTED as error:
-            raise requests.exceptions.SSLError(error) from error
+            raise ModelUnavailableError("There is no connection to the model server that can be trusted.") from error
         except _BROKEN as error:
-            raise requests.ConnectionError(error) from error
+            is_late = isinstance(error, TimeoutError | exceptions.TimeoutError)
+            if is_late and not isinstance(error, exceptions.NewConnectionError):  # urllib3 derives it from its timeouts
+                raise timeout_error(timeout_s) from error
+            raise ModelUnavailableError("There is no connection to the model server.") from error
 
     def _route(self, url: str) -> _Route:
         request = requests.Request("POST", url).prepare()
