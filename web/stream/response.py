@@ -42,7 +42,7 @@ MAX_FAILED_GROUPS: Final = 8
 _CHUNK_BYTES: Final = 65_536
 _STEP_S: Final = 0.2
 
-_Answer: TypeAlias = Future[GroupAnswer] | ServingError | None
+_QueueItem: TypeAlias = Future[GroupAnswer] | ServingError | None
 """A group's answer, or the end of the client's lines: its error, or None if all of them came."""
 
 
@@ -77,7 +77,7 @@ class _Stream:
         self._input = environ["wsgi.input"]
         self._length = int(environ["CONTENT_LENGTH"]) if environ.get("CONTENT_LENGTH", "").isdigit() else None
         self._socket: socket.socket | None = environ.get("gunicorn.socket")
-        self._answers: queue.Queue[_Answer] = queue.Queue(NUM_SENDERS)
+        self._queue: queue.Queue[_QueueItem] = queue.Queue(NUM_SENDERS)
         self._senders = ThreadPoolExecutor(NUM_SENDERS, "stream")
         self._reader = threading.Thread(target=self._read, name="stream-reader", daemon=True)
         self._is_closed = False
@@ -88,15 +88,15 @@ class _Stream:
             self._socket.settimeout(self._service.config.client_timeout_s)
         self._reader.start()
         num_failed = 0
-        while (answer := self._next_answer()) is not None:
-            if isinstance(answer, ServingError):
-                yield self._last_line(answer, self._splitter.num_lines)
+        while (item := self._next_item()) is not None:
+            if isinstance(item, ServingError):
+                yield self._last_line(item, self._splitter.num_lines)
                 return
-            ndjson, is_failure = answer.result()
+            ndjson, is_failure = item.result()
             yield ndjson
             num_failed = num_failed + 1 if is_failure else 0
             if num_failed == MAX_FAILED_GROUPS:
-                error = ModelUnavailableError("The model answers nothing any more, the stream ends here.")
+                error = ModelUnavailableError("The model has stopped answering, the stream ends here.")
                 yield self._last_line(error, 0)
                 return
 
@@ -113,11 +113,11 @@ class _Stream:
         self._service.metrics.streams.dec()
         self._service.streams.release()
 
-    def _next_answer(self) -> _Answer:
+    def _next_item(self) -> _QueueItem:
         is_stopped = False
         while True:
             try:
-                return self._answers.get(timeout=_STEP_S)
+                return self._queue.get(timeout=_STEP_S)
             except queue.Empty:
                 if STOPPING.is_set() and not is_stopped:
                     is_stopped = True
@@ -156,10 +156,10 @@ class _Stream:
         finally:
             self._put(error)
 
-    def _put(self, answer: _Answer) -> None:
+    def _put(self, item: _QueueItem) -> None:
         while not self._cancelled.is_set():
             with contextlib.suppress(queue.Full):
-                self._answers.put(answer, timeout=_STEP_S)
+                self._queue.put(item, timeout=_STEP_S)
                 return
 
     def _chunks(self) -> Iterator[bytes]:

@@ -130,7 +130,7 @@ class Admission:
         if not is_first:
             raise TimeoutError("no turn in time")
         self._metrics.count_rejection("queue_timeout")
-        raise TooManyRequestsError("There are too many requests just now: this one waited for its turn in vain.")
+        raise TooManyRequestsError("There are too many requests just now: this one waited in the queue for too long.")
 
     def _join(self, queue: deque[_Waiter]) -> _Waiter:
         waiter = _Waiter()
@@ -158,7 +158,7 @@ class Admission:
             queue.popleft().turn.set()
 
     def _next_queue(self) -> deque[_Waiter]:
-        """The queue whose first waiter is next; an empty one if nobody may have a turn."""
+        """The queue whose first waiter is next; an empty one if none may have a turn."""
         if self._streams and self._num_stream_turns < self._max_stream_turns:
             is_overdue = time.monotonic() - self._streams[0].since_s >= self._queue_s
             if not self._requests or (is_overdue and self._num_stream_turns == 0):

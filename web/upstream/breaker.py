@@ -52,7 +52,9 @@ class Breaker:
                 return False
             wait_s = self._next_probe_s - time.monotonic()
             if wait_s > 0:
-                error = CircuitOpenError("The model has failed again and again; it is asked anew every now and then.")
+                error = CircuitOpenError(
+                    "The model keeps failing, so only one request every few seconds is sent to it."
+                )
                 error.retry_after_s = max(1, math.ceil(wait_s))
                 raise error
             self._next_probe_s = time.monotonic() + self._probe_every_s

@@ -107,7 +107,7 @@ class ModelClient:
     def probe(self, model: str, text: str, *, timeout_s: float) -> TextReply:
         """The entities of one text, from one attempt within *timeout_s* seconds that waits in no queue.
 
-        So whoever monitors the site gets an answer when it is busiest.
+        So health checks are answered when the site is busiest.
         """
         body = self._api.encode({"text": text})
         return self._model(model).probe(body, lambda reply: parse_text_reply(reply, text), timeout_s)
@@ -236,4 +236,4 @@ class _Model:
 def _note_breaker(metrics: Metrics, model: str, state: str) -> None:
     metrics.set_breaker(model, state)
     if state == "open":
-        logger.warning("model %s: failed again and again, it is asked only every now and then", model)
+        logger.warning("model %s: keeps failing, its circuit breaker is open", model)

@@ -1,9 +1,9 @@
 """HTTP exchanges with one deadline for connecting, sending and reading, over kept connections.
 
-The timeout of ``requests`` bounds each socket operation, so a server that sends a byte now and then never exceeds it;
-and one call of it costs ten times what the exchange itself does. So ``requests`` decides whom to trust, opens the
-connections and pools them, and what goes over a connection is written and read here. Two things are not bounded by the
-deadline: looking up a host name, and connecting to a name with several addresses, each of which may take all the time.
+The timeout of ``requests`` bounds each socket operation, so a server that sends single bytes never exceeds it; and one
+call of it costs ten times what the exchange itself does. So ``requests`` decides whom to trust, opens the connections
+and pools them, and what goes over a connection is written and read here. Two things are not bounded by the deadline:
+looking up a host name, and connecting to a name with several addresses, each of which may take all the time.
 """
 
 from __future__ import annotations
