@@ -1,6 +1,6 @@
 """Loads an unpacked archive the way TorchServe does and asks it a canary sentence.
 
-Run as ``python -I probe.py FOLDER``; exits with 1 and one line on stderr when
+Run as ``python -I probe.py FOLDER SENTENCE``; exits with 1 and one line on stderr when
 the archive leans on a checkout of ours or answers off the contract.
 """
 
@@ -37,11 +37,10 @@ class _Context:
         """Nobody asks for it here."""
 
 
-def problem_with(folder: Path) -> str:
-    """What is wrong with the archive unpacked in *folder*, or an empty string."""
+def problem_with(folder: Path, canary: str) -> str:
+    """What is wrong with the archive unpacked in *folder* by its answer to *canary*, or an empty string."""
     os.environ.pop("NERSERVE_MAX_CHARS", None)  # the archive is right or wrong whatever one server is set to
     sys.path.insert(0, str(folder))
-    canary: str = importlib.import_module("contract.entities").CANARY_TEXT
     context = _Context(folder)
     module: Any = importlib.import_module(Path(context.manifest["model"]["handler"]).stem)
     service = module.NERHandler()
@@ -64,5 +63,5 @@ def problem_with(folder: Path) -> str:
 
 
 if __name__ == "__main__":
-    problem = problem_with(Path(sys.argv[1]).resolve())
+    problem = problem_with(Path(sys.argv[1]).resolve(), sys.argv[2])
     sys.exit(problem or 0)

@@ -10,6 +10,7 @@ from pathlib import Path
 from archive import mar
 from archive.errors import ArchiveError
 from archive.mar import MarInfo
+from contract.entities import CANARY_TEXT
 
 _PROBE = Path(__file__).with_name("probe.py")
 
@@ -41,7 +42,7 @@ def verify_mar(path: Path, timeout_s: float = PROBE_TIMEOUT_S) -> MarInfo:
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_bytes(content)
         # -I: no PYTHONPATH, no user site and not our own folder on the module path.
-        command = [sys.executable, "-I", str(_PROBE), folder]
+        command = [sys.executable, "-I", str(_PROBE), folder, CANARY_TEXT]
         try:
             done = subprocess.run(command, capture_output=True, text=True, timeout=timeout_s, check=False)
         except subprocess.TimeoutExpired as error:

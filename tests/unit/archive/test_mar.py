@@ -23,8 +23,6 @@ FILES = {
     mar.MANIFEST: manifest(),
     mar.ENTRY_POINT: b"raise RuntimeError('no bundle here')\n",
     mar.MODEL_CONFIG: b"minWorkers: 1\n",
-    "contract/__init__.py": b"",
-    "contract/entities.py": b"CANARY_TEXT = 'Barack Obama was born in Hawaii.'\n",
     "bundle/config.json": b"{}",
     "bundle/weights.npz": bytes(range(256)) * 8,
 }
