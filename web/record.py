@@ -1,4 +1,4 @@
-"""What is known of a request when it is over: for its line in the log, and for the numbers."""
+"""What a request's log line and metrics say, collected while it is handled."""
 
 from __future__ import annotations
 
