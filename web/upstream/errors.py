@@ -1,4 +1,4 @@
-"""How TorchServe fails, told apart as far as it decides what is done next; a client is told what the base class says.
+"""TorchServe's failures, distinguished where the site treats them differently; a client sees the base class alone.
 
 ```text
 contract.errors
@@ -6,10 +6,10 @@ contract.errors
   ModelUnavailableError      503
     WorkerDiedError               the worker that had the request has died
     ModelKeyError                 TorchServe wants another key, or there is none yet
-    CircuitOpenError              it failed again and again: not even asked
+    CircuitOpenError              the circuit breaker is open: the model was not asked
     WorkerOverloadedError         the worker has more to do than it takes on: its own overloaded
   ModelTimeoutError          504
-    WorkerDeadlineError           the worker gave it up at its deadline: its own deadline_exceeded
+    WorkerDeadlineError           the worker dropped it at its deadline: its own deadline_exceeded
 ```
 """
 
@@ -34,20 +34,25 @@ class RequestRejectedError(UpstreamError):
 
 
 class WorkerDiedError(ModelUnavailableError):
-    """A worker took the request and died, by accident or because of it."""
+    """The worker that had the request died, perhaps because of it."""
 
 
 class ModelKeyError(ModelUnavailableError):
-    """The model server does not let us in; says nothing about the key itself."""
+    """TorchServe refuses our key, or there is none yet; the message does not hold it."""
 
 
 class CircuitOpenError(ModelUnavailableError):
-    """The model failed so often that it is asked only now and then."""
+    """The model's circuit breaker is open."""
 
 
 class WorkerOverloadedError(OverloadedError, ModelUnavailableError):
-    """The worker got more to do at once than it takes on; it may do so in a moment."""
+    """The worker got more at once than it takes on."""
 
 
 class WorkerDeadlineError(DeadlineExceededError, ModelTimeoutError):
-    """The worker gave the request up, or never began it: its deadline had passed."""
+    """The worker dropped the request, or never began it: its deadline had passed."""
+
+
+def timeout_error(timeout_s: float) -> ModelTimeoutError:
+    """The error of a call, or an attempt, that took *timeout_s* seconds."""
+    return ModelTimeoutError(f"The model did not answer within {timeout_s:g} seconds.")
