@@ -53,7 +53,7 @@ class AccessLog:
         def start(status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Any:
             body.status = int(status[:3])
             request: Request | None = environ.get("werkzeug.request")  # none where no view answers
-            if request is not None:
+            if request is not None and not record.endpoint:
                 record.endpoint = request.endpoint or ""
             own = [*headers, *HEADERS, ("X-Request-Id", record.request_id)]
             if not any(name == "Cache-Control" for name, _ in headers):  # all but static files
