@@ -1,23 +1,21 @@
-"""What a model gets wrong, as one HTML file that needs nothing else: no network, and JavaScript for comfort only."""
+"""The errors of a model as one self-contained HTML file; JavaScript is optional."""
 
 from __future__ import annotations
 
 import hashlib
-import re
 import unicodedata
 from base64 import b64encode
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
-
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from typing import NamedTuple, TypeVar
 
 from handler.config import BundleConfig
 from handler.labels import Span
 from handler.tagger import Tagger
 from training.errors import TrainingError
-from training.evaluation import ErrorKind, SpanError, TaggedCorpus, score_spans, span_errors
+from training.evaluation import ErrorKind, SpanError, TaggedCorpus, score_tagged, span_errors
+from training.reports.pages import render
 
 _Key = TypeVar("_Key", bound="ErrorKind | tuple[str, str]")
 
@@ -29,17 +27,9 @@ _KINDS: dict[ErrorKind, tuple[str, str]] = {
     "both": ("Wrong label and boundary", "another label, words that overlap the right ones"),
 }
 
-# What HTML cannot hold (control characters, surrogates, noncharacters), and what would order the text around it too:
-# line ends, and the marks, embeddings, overrides and isolates of the bidirectional algorithm.
-_UNSEEN = re.compile(
-    "[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff\ufdd0-\ufdef"
-    + "".join(f"{chr(plane + 0xFFFE)}{chr(plane + 0xFFFF)}" for plane in range(0, 0x110000, 0x10000))
-    + "]"
-)
-
 
 class Segment(NamedTuple):
-    """The words of an entity with its label, or words between entities; ``score`` where it was predicted."""
+    """An entity's words and label, or words between entities; ``score`` only for a predicted entity."""
 
     text: str
     label: str = ""
@@ -48,7 +38,7 @@ class Segment(NamedTuple):
 
 
 class Fault(NamedTuple):
-    """An error, for reading: labels and words of what is gold and of what was predicted, empty where there is none."""
+    """An error as text: gold and predicted label and words, empty for a spurious or a missed entity."""
 
     kind: ErrorKind
     gold_label: str
@@ -58,7 +48,7 @@ class Fault(NamedTuple):
 
 
 class FaultySentence(NamedTuple):
-    """A sentence with errors: the number of its file, its line there, its words as annotated and as tagged."""
+    """A sentence with errors; ``file`` is the index of its corpus, ``line`` its first line there."""
 
     file: int
     line: int
@@ -69,42 +59,27 @@ class FaultySentence(NamedTuple):
 
     @property
     def direction(self) -> str:
-        """``"rtl"`` when the first letter is of a script that runs so; what HTML's ``auto`` finds without entities."""
+        """``"rtl"`` if the first letter is of a right-to-left script, else ``"ltr"``; as HTML's ``dir=auto``."""
         strong = (unicodedata.bidirectional(char) for char in self.text)
         return "rtl" if next((kind for kind in strong if kind in {"L", "R", "AL"}), "L") != "L" else "ltr"
 
 
 class Count(NamedTuple):
-    """How many errors of one sort there are, and how many sentences on the page have any."""
+    """The number of errors of one sort, and the number of sentences on the page that have any."""
 
     num_errors: int
     num_listed: int
 
 
 def error_page(config: BundleConfig, digest: str, corpora: Sequence[TaggedCorpus], max_sentences: int) -> str:
-    """The page on what a model gets wrong in *corpora*: scores, kinds of errors, confusions and the sentences.
-
-    Of more than *max_sentences* sentences with errors, so many are on it, spread evenly over all.
-    """
+    """The page: scores, kinds of errors, confusions, and at most *max_sentences* sentences, spread evenly over all."""
     faulty = [sentence for number, corpus in enumerate(corpora) for sentence in _faulty_sentences(number, corpus)]
     num_listed = min(len(faulty), max_sentences)
     listed = [faulty[i * len(faulty) // num_listed] for i in range(num_listed)]
     cells = _counts(faulty, listed, lambda fault: (fault.gold_label, fault.predicted_label))
-    total = score_spans(
-        [sentence.spans for corpus in corpora for sentence in corpus.sentences],
-        [[span for span, _ in row] for corpus in corpora for row in corpus.predicted],
-    )
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent / "templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        finalize=_displayable,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["percent"] = _percent
-    script = environment.get_template("errors.js").render()
-    return environment.get_template("errors.html").render(
+    total = score_tagged(sentence for corpus in corpora for sentence in corpus.sentences)
+    return render(
+        "errors.html",
         name=config.name,
         version=config.version,
         digest=digest,
@@ -118,26 +93,18 @@ def error_page(config: BundleConfig, digest: str, corpora: Sequence[TaggedCorpus
         most_errors=max((count.num_errors for count in cells.values()), default=0),
         num_faulty=Counter(sentence.file for sentence in faulty),
         listed=listed,
-        script_digest=b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+        script_digest=b64encode(hashlib.sha256(render("errors.js").encode()).digest()).decode(),
     )
 
 
 def check_folder(path: Path) -> None:
-    """Refuse a page that nothing could be written to.
-
-    Raises:
-        TrainingError: *path* is a folder, or the folder that it would be in does not exist.
-    """
+    """Raise TrainingError if *path* is a folder, or would be in one that does not exist."""
     if path.is_dir() or not path.resolve().parent.is_dir():
         raise TrainingError(f"{path}: expected a file in a folder that exists")
 
 
 def write_error_page(path: Path, tagger: Tagger, corpora: Sequence[TaggedCorpus], max_sentences: int) -> None:
-    """Write the :func:`error_page` of *tagger* to *path*.
-
-    Raises:
-        TrainingError: *path* cannot be written.
-    """
+    """Write the :func:`error_page` of *tagger* to *path*; raises TrainingError if it cannot."""
     page = error_page(tagger.config, tagger.digest, corpora, max_sentences)
     try:
         path.write_text(page, encoding="utf-8", newline="\n")
@@ -146,24 +113,17 @@ def write_error_page(path: Path, tagger: Tagger, corpora: Sequence[TaggedCorpus]
 
 
 def _faulty_sentences(file: int, corpus: TaggedCorpus) -> Iterator[FaultySentence]:
-    """The sentences of *corpus*, which is number *file*, that have errors."""
-    for line, sentence, predicted in zip(corpus.lines, corpus.sentences, corpus.predicted, strict=True):
-        words, gold = sentence.words, sentence.spans
-        scores = dict(predicted)
-        errors = span_errors(gold, scores)
-        if errors:
-            yield FaultySentence(
-                file,
-                line,
-                " ".join(words),
-                list(_segments(words, dict.fromkeys(gold), scores)),
-                list(_segments(words, scores, gold)),
-                [_fault(words, error) for error in errors],
-            )
+    """The sentences of *corpus* that have errors; *file* is its index."""
+    for line, (words, gold, found) in zip(corpus.lines, corpus.sentences, strict=True):
+        scores = dict(found)
+        faults = [_fault(words, error) for error in span_errors(gold, scores)]
+        if faults:
+            segments = list(_segments(words, dict.fromkeys(gold), scores)), list(_segments(words, scores, gold))
+            yield FaultySentence(file, line, " ".join(words), *segments, faults)
 
 
 def _segments(words: Sequence[str], scores: Mapping[Span, float | None], right: Collection[Span]) -> Iterator[Segment]:
-    """*Words* cut where the spans of *scores*, which do not overlap, begin and end."""
+    """*words* cut at the boundaries of the spans of *scores*, which do not overlap."""
     position = 0
     for span in sorted(scores):
         if position < span.start:
@@ -180,31 +140,9 @@ def _fault(words: Sequence[str], error: SpanError) -> Fault:
 
 
 def _counts(
-    faulty: Iterable[FaultySentence], listed: Iterable[FaultySentence], sort: Callable[[Fault], _Key]
+    faulty: Iterable[FaultySentence], listed: Iterable[FaultySentence], key_of: Callable[[Fault], _Key]
 ) -> dict[_Key, Count]:
-    """How many errors of each *sort* are in *faulty*, and how many of the sentences in *listed* have one."""
-    errors = Counter(sort(fault) for sentence in faulty for fault in sentence.faults)
-    sentences = Counter(key for sentence in listed for key in {sort(fault) for fault in sentence.faults})
+    """The errors in *faulty* and the sentences in *listed* that have them, by key."""
+    errors = Counter(key_of(fault) for sentence in faulty for fault in sentence.faults)
+    sentences = Counter(key for sentence in listed for key in {key_of(fault) for fault in sentence.faults})
     return {key: Count(errors[key], sentences[key]) for key in errors}
-
-
-def _displayable(value: Any) -> Any:
-    r"""*value*, a text in it with the code points that a page must not hold written out.
-
-    >>> _displayable("a\u202eb")
-    'a[U+202E]b'
-    """
-    if not isinstance(value, str) or hasattr(value, "__html__"):  # a number; what is HTML already
-        return value
-    return _UNSEEN.sub(lambda match: f"[U+{ord(match.group()):04X}]", value)
-
-
-def _percent(score: float) -> str:
-    """*score* (0 to 1) in percent, rounded but never to all or nothing.
-
-    >>> _percent(0.98765), _percent(0.99999), _percent(1.0), _percent(0.0)
-    ('98.8%', '>99.9%', '100.0%', '0.0%')
-    """
-    if 0.9995 <= score < 1:
-        return ">99.9%"
-    return f"{score:.1%}"
