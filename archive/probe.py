@@ -1,7 +1,7 @@
 """Loads an unpacked archive as TorchServe does, and sends it the canary text.
 
-Run as ``python -I probe.py FOLDER TEXT``; exits with 1 and one line on stderr if the archive imports our code from outside
-of it, or its reply violates the contract.
+Run as ``python -I probe.py FOLDER TEXT``; exits with 1 and one line on stderr if the archive imports our code from
+outside of it, or its reply violates the contract.
 """
 
 from __future__ import annotations
