@@ -80,9 +80,7 @@ class _ContractJSON(DefaultJSONProvider):
     """JSON with keys in the order of the contract; ASCII, so that lone surrogates leave as they came."""
 
     sort_keys = False
-    _encode = staticmethod(
-        json.JSONEncoder(separators=(",", ":")).encode
-    )  # json.dumps makes an encoder each time
+    _encode = staticmethod(json.JSONEncoder(separators=(",", ":")).encode)  # json.dumps makes an encoder each time
 
     def response(self, *args: Any, **kwargs: Any) -> Response:
         """The response for an object of plain JSON types."""
