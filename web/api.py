@@ -29,10 +29,10 @@ NDJSON: Final = "application/x-ndjson"
 
 _MEDIA_TYPES: Final = ("application/json", "text/plain", NDJSON)
 _EXPECTED: Final = (
-    'Expected a JSON object with "text" (a string) or "texts" (a list of strings), perhaps with "model", "labels", '
-    '"threshold" and "offsets"'
+    'Expected a JSON object with "text" (a string) or "texts" (a list of strings), '
+    f'perhaps with "model", {options.QUOTED_NAMES}'
 )
-_IN_QUERY: Final = 'Expected "model", "labels", "threshold" and "offsets" in the query, each at most once'
+_IN_QUERY: Final = f'Expected "model", {options.QUOTED_NAMES} in the query, each at most once'
 
 
 @dataclass(frozen=True)

@@ -219,3 +219,11 @@ def test_a_model_that_answers_off_the_contract_is_refused(tmp_path, answer, prob
 
     with pytest.raises(ArchiveError, match=f"the model does not answer: .*{problem}"):
         verify_mar(path)
+
+
+def test_an_archive_of_0_1_which_holds_no_contract_package_still_answers(tmp_path):
+    files = {name: content for name, content in FILES.items() if not name.startswith("contract/")}
+    path = tmp_path / "old.mar"
+    path.write_bytes(mar.pack({**files, mar.ENTRY_POINT: HANDLER.format(answer="return ['{\"entities\": []}']").encode()}))
+
+    assert verify_mar(path) == check_mar(path)
