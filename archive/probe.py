@@ -1,7 +1,7 @@
-"""Loads an unpacked archive the way TorchServe does and asks it a canary sentence.
+"""Loads an unpacked archive as TorchServe does, and sends it the canary text.
 
-Run as ``python -I probe.py FOLDER``; exits with 1 and one line on stderr when
-the archive leans on a checkout of ours or answers off the contract.
+Run as ``python -I probe.py FOLDER TEXT``; exits with 1 and one line on stderr if the archive imports our code from
+outside of it, or its reply violates the contract.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 
 
 class _Context:
-    """As much of TorchServe's context as the handler uses, for one text/plain request."""
+    """The parts of TorchServe's context that the handler uses, for one text/plain request."""
 
     def __init__(self, folder: Path) -> None:
         self.system_properties = {"model_dir": str(folder)}
@@ -34,14 +34,13 @@ class _Context:
         self.status = status
 
     def set_response_content_type(self, _i: int, _value: str) -> None:
-        """Nobody asks for it here."""
+        """Ignored."""
 
 
-def problem_with(folder: Path) -> str:
-    """What is wrong with the archive unpacked in *folder*, or an empty string."""
+def problem_with(folder: Path, canary: str) -> str:
+    """What is wrong with the archive unpacked in *folder* by its answer to *canary*, or an empty string."""
     os.environ.pop("NERSERVE_MAX_CHARS", None)  # the archive is right or wrong whatever one server is set to
     sys.path.insert(0, str(folder))
-    canary: str = importlib.import_module("contract.entities").CANARY_TEXT
     context = _Context(folder)
     module: Any = importlib.import_module(Path(context.manifest["model"]["handler"]).stem)
     service = module.NERHandler()
@@ -64,5 +63,5 @@ def problem_with(folder: Path) -> str:
 
 
 if __name__ == "__main__":
-    problem = problem_with(Path(sys.argv[1]).resolve())
+    problem = problem_with(Path(sys.argv[1]).resolve(), sys.argv[2])
     sys.exit(problem or 0)

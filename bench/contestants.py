@@ -26,9 +26,10 @@ from bench.settings import BUNDLE, Settings
 from contract.limits import RequestLimits
 from ops.process.group import Guard
 from ops.process.java import find_java
-from ops.process.properties import ServerConfig
-from ops.process.torchserve import StateDir, TorchServe
-from ops.up import JVM_GRACE_S
+from ops.process.server_config import ServerConfig
+from ops.process.state_dir import StateDir
+from ops.process.torchserve import TorchServe
+from ops.supervise.servers import JVM_GRACE_S
 
 START_TIMEOUT_S: Final = 120.0
 SETTLE_TIMEOUT_S: Final = 30.0
@@ -209,9 +210,8 @@ def torchserve_alone(folder: Path, model: str) -> Iterator[Alone]:
     It ends in good order, and so leaves the JVM's class data in *folder* for the next one.
     """
     inference, management, _ = write_config(folder)
-    config = ServerConfig.load(folder / "config.properties")
+    config = ServerConfig.load(folder / "config.properties", RequestLimits.from_environment(os.environ))
     guard = Guard()
-    limits = RequestLimits.from_environment(os.environ)
     server = TorchServe(
         java=find_java(os.environ).path,
         config=config,
@@ -219,12 +219,6 @@ def torchserve_alone(folder: Path, model: str) -> Iterator[Alone]:
         models=(model,),
         state_dir=StateDir(folder / "state"),
         guard=guard,
-        settings={
-            "metrics_config": str(config.metrics_config),
-            "max_request_size": str(limits.request_bytes),
-            "max_response_size": str(limits.reply_bytes),
-        },
-        limits=limits,
     )
     try:
         server.start()

@@ -20,6 +20,9 @@ UNITS = tuple(_SIZES)
 
 NAMES = ("labels", "threshold", "offsets")
 
+QUOTED_NAMES = ", ".join(f'"{name}"' for name in NAMES[:-1]) + f' and "{NAMES[-1]}"'
+"""The names as a message lists them."""
+
 _LABELS = 'Expected a list of labels, not empty, for "labels"'
 _THRESHOLD = 'Expected a number from 0 to 1 for "threshold"'
 _OFFSETS = f'Expected one of {", ".join(UNITS)} for "offsets"'

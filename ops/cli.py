@@ -7,15 +7,12 @@ import logging
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from contract.errors import SettingError
 from contract.limits import RequestLimits
+from ops.argument_types import model_names, seconds, whole_number
 from ops.errors import ConfigFileError
 from ops.operate import cli as operate_cli
-
-if TYPE_CHECKING:
-    from ops.up import UpOptions
 
 _UP_EPILOG = """\
 examples:
@@ -63,6 +60,7 @@ def add_parsers(subparsers: argparse._SubParsersAction[argparse.ArgumentParser])
     )
     parser.add_argument(
         "--models",
+        type=model_names,
         default=os.environ.get("NERSERVE_MODELS", "en"),
         metavar="NAME[,NAME...]",
         help="models to serve (default: NERSERVE_MODELS, else en)",
@@ -74,7 +72,7 @@ def add_parsers(subparsers: argparse._SubParsersAction[argparse.ArgumentParser])
     )
     parser.add_argument(
         "--port",
-        type=_port,
+        type=whole_number("a port", 1, 65_535),
         default=os.environ.get("NERSERVE_PORT", "8000"),
         help="port of the site (default: NERSERVE_PORT, else 8000)",
     )
@@ -88,14 +86,14 @@ def add_parsers(subparsers: argparse._SubParsersAction[argparse.ArgumentParser])
     )
     parser.add_argument(
         "--start-timeout",
-        type=operate_cli.seconds_of,
+        type=seconds,
         default=120.0,
         metavar="S",
         help="seconds until everything must answer (default: %(default)g)",
     )
     parser.add_argument(
         "--drain-timeout",
-        type=operate_cli.seconds_of,
+        type=seconds,
         metavar="S",
         help="seconds that accepted requests get to be answered when stopping (default: 30, or --max-chars / 5000)",
     )
@@ -119,7 +117,7 @@ def add_parsers(subparsers: argparse._SubParsersAction[argparse.ArgumentParser])
     )
     parser.add_argument(
         "--renew-keys-every",
-        type=operate_cli.seconds_of,
+        type=seconds,
         metavar="S",
         help="with tokens on: seconds until a key is replaced (default: 60 %% of token_expiration_min)",
     )
@@ -128,70 +126,49 @@ def add_parsers(subparsers: argparse._SubParsersAction[argparse.ArgumentParser])
         metavar="N",
         help="longest text in characters, for TorchServe, workers and site (default: NERSERVE_MAX_CHARS, else 100000)",
     )
-    parser.set_defaults(run=lambda options: _run_up(parser, options))
+    parser.set_defaults(run=_run_up)
 
 
-def _run_up(parser: argparse.ArgumentParser, options: argparse.Namespace) -> int:
+def _run_up(options: argparse.Namespace) -> int:
     """``nerserve up``; its imports wait until here, so that ``--help`` is instant."""
     from archive.errors import ArchiveError
     from archive.verify import check_mar
     from ops.process.site import gunicorn_command
-    from ops.up import checked_with, up
+    from ops.up import UpOptions, checked_with, up
 
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    return up(
-        _up_options(parser, options),
-        check_archive=checked_with(check_mar, ArchiveError),
-        site_command=gunicorn_command,
-        out=sys.stdout,
-        err=sys.stderr,
+    up_options = UpOptions(
+        config=options.config,
+        model_store=options.model_store,
+        models=options.models,
+        host=options.host,
+        port=options.port,
+        state_dir=options.state_dir,
+        has_site=not options.no_site,
+        start_timeout_s=options.start_timeout,
+        drain_timeout_s=options.drain_timeout,
+        can_restart=not options.no_restart,
+        ca=options.ca,
+        inference_key_file=options.inference_key_file,
+        renew_keys_every_s=options.renew_keys_every,
+        limits=_limits(options.max_chars),
     )
-
-
-def _run_operator(options: argparse.Namespace) -> int:
-    """One of the operators' commands; the imports wait until here, as above."""
-    from ops.operate.commands import run
-
-    return run(options, sys.stdout, sys.stderr)
-
-
-def _up_options(parser: argparse.ArgumentParser, options: argparse.Namespace) -> UpOptions:
-    from ops.up import UpOptions
-
-    try:
-        return UpOptions(
-            config=options.config,
-            model_store=options.model_store,
-            models=tuple(name.strip() for name in options.models.split(",")),
-            host=options.host,
-            port=options.port,
-            state_dir=options.state_dir,
-            has_site=not options.no_site,
-            start_timeout_s=options.start_timeout,
-            drain_timeout_s=options.drain_timeout,
-            can_restart=not options.no_restart,
-            ca=options.ca,
-            inference_key_file=options.inference_key_file,
-            renew_keys_every_s=options.renew_keys_every,
-            limits=_limits(options.max_chars),
-        )
-    except ValueError as error:
-        parser.error(f"--models: {error}")
+    check_archive = checked_with(check_mar, ArchiveError)
+    return up(up_options, check_archive=check_archive, site_command=gunicorn_command, out=sys.stdout, err=sys.stderr)
 
 
 def _limits(max_chars: str | None) -> RequestLimits:
     """The limits by ``--max-chars`` if given, else by the environment."""
     try:
-        return (
-            RequestLimits.from_environment(os.environ)
-            if max_chars is None
-            else RequestLimits.read(max_chars, "--max-chars")
-        )
+        if max_chars is None:
+            return RequestLimits.from_environment(os.environ)
+        return RequestLimits.read(max_chars, "--max-chars")
     except SettingError as error:
         raise ConfigFileError(str(error)) from error
 
 
-def _port(text: str) -> int:
-    if not text.isascii() or not text.isdigit() or not 0 < int(text) < 65_536:
-        raise argparse.ArgumentTypeError(f"expected a port from 1 to 65535, got {text!r}")
-    return int(text)
+def _run_operator(options: argparse.Namespace) -> int:
+    """One of the operators' commands; its imports wait until here, as above."""
+    from ops.operate.commands import run
+
+    return run(options, sys.stdout, sys.stderr)

@@ -1,4 +1,4 @@
-"""The JSON API: one text, several, or a stream of them in, the model's entities out, in the contract's form."""
+"""``POST /api/predict``: one text, several texts, or an NDJSON stream to entities, as the contract has it."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ NDJSON: Final = "application/x-ndjson"
 
 _MEDIA_TYPES: Final = ("application/json", "text/plain", NDJSON)
 _EXPECTED: Final = (
-    'Expected a JSON object with "text" (a string) or "texts" (a list of strings), perhaps with "model", "labels", '
-    '"threshold" and "offsets"'
+    'Expected a JSON object with "text" (a string) or "texts" (a list of strings), '
+    f'perhaps with "model", {options.QUOTED_NAMES}'
 )
-_IN_QUERY: Final = 'Expected "model", "labels", "threshold" and "offsets" in the query, each at most once'
+_IN_QUERY: Final = f'Expected "model", {options.QUOTED_NAMES} in the query, each at most once'
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class _Parameters:
 
 @blueprint.post("/predict")
 def predict() -> ResponseReturnValue:
-    """The entities of ``text``, of each of ``texts``, or of each line of a stream; every text is tagged as it was sent.
+    """The entities of ``text``, of each of ``texts``, or of each line of a stream; texts are never changed.
 
     The body is JSON, plain text, or NDJSON. ``model`` and the options may stand in the query; in JSON a key of the
     body counts more. In ``texts`` what is no string, or is over the limit, is an error in its own row.
@@ -78,7 +78,7 @@ def _tag_text(service: Service, parameters: _Parameters, text: str, record: Requ
 
 
 def _tag_texts(service: Service, parameters: _Parameters, texts: list[object], record: RequestRecord) -> TextsReply:
-    """What the model says of those of *texts* that are right, and what is wrong with the others, in their order."""
+    """One result for each of *texts*, in order: entities, or the error of that text alone."""
     record.add_texts(len(texts), sum(len(text) for text in texts if isinstance(text, str)))
     check_num_texts(len(texts))
     errors = {i: error for i, text in enumerate(texts) if (error := _row_error(service, text)) is not None}
@@ -125,7 +125,7 @@ def _read_query() -> dict[str, Any]:
 
 
 def _timeout_s(sent: str | None) -> float | None:
-    """What the client wants to wait at most, by what it *sent*."""
+    """Seconds in the header X-Request-Timeout, None without one; raises MalformedRequestError."""
     if sent is None:
         return None
     try:
@@ -138,7 +138,7 @@ def _timeout_s(sent: str | None) -> float | None:
 
 
 def _parse(text: str) -> dict[str, Any]:
-    """Read JSON and check it; raises MalformedRequestError, which names keys and types but no value."""
+    """The JSON object in *text*, its keys and types checked; raises MalformedRequestError, which quotes no value."""
     body = parse_json(text, _EXPECTED)
     if not isinstance(body, dict):
         raise MalformedRequestError(f"{_EXPECTED}, got {kind(body)}.")

@@ -1,4 +1,4 @@
-"""The site as a WSGI application: settings, views, and what a failure looks like."""
+"""The site as a WSGI application: settings, blueprints, error handlers."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ _CODES: Final = {
         InternalError,
     )
 }
-"""For what Flask and Werkzeug refuse by themselves."""
+"""Codes of what Flask and Werkzeug refuse by themselves."""
 
 _TITLES: Final = {
     400: ("Bad request", "Your browser sent something we do not understand."),
@@ -80,15 +80,15 @@ class _ContractJSON(DefaultJSONProvider):
     """JSON with keys in the order of the contract; ASCII, so that lone surrogates leave as they came."""
 
     sort_keys = False
-    _encode = staticmethod(json.JSONEncoder(separators=(",", ":")).encode)  # json.dumps would make one for each answer
+    _encode = staticmethod(json.JSONEncoder(separators=(",", ":")).encode)  # json.dumps makes an encoder each time
 
     def response(self, *args: Any, **kwargs: Any) -> Response:
-        """What goes out for an object, which holds nothing but what JSON knows."""
+        """The response for an object of plain JSON types."""
         return Response(f"{self._encode(self._prepare_response_obj(args, kwargs))}\n", content_type="application/json")
 
 
 def _answer_web_error(error: ServingError) -> ResponseReturnValue:
-    """The views of the pages answer these themselves, so this is one of the API."""
+    """JSON for an error of the API; the views of the pages handle their own."""
     record_of(request.environ).code = error.code
     response = jsonify(error.to_json())
     if error.retry_after_s is not None:

@@ -20,10 +20,10 @@ BYTES_PER_FORM_CHAR: Final = 12
 """The most one code point takes in a form: ``%F0%9F%98%80``."""
 
 FORM_ENVELOPE_BYTES: Final = 4_096
-"""What surrounds the text in a form: names, the model, or the headers of a multipart form."""
+"""Bytes around the text in a form: field names, the model, multipart headers."""
 
 SPARE_THREADS: Final = 16
-"""Threads for what waits for no model: pages, files, health, numbers, and to refuse what is too much."""
+"""Threads for requests that wait for no model: pages, files, health, metrics, refusals."""
 
 _VARIABLES: Final = {
     "inference_url": "NERSERVE_INFERENCE_URL",
@@ -47,17 +47,17 @@ _VARIABLES: Final = {
 
 @dataclass(frozen=True)
 class WebConfig:
-    """What an operator decides about the site; a wrong value is refused here, naming its variable.
+    """The site's settings; a wrong value raises SettingError, which names its variable.
 
     Attributes:
         inference_url: TorchServe's inference API, without a trailing slash.
         inference_key_file: A file with TorchServe's inference key in one line, or None if it asks for none. It may
             appear, and change, at any time; until it is there, requests get a 503.
-        ca_file: Certificates in PEM form that vouch for an https ``inference_url``, or None for the usual authorities.
+        ca_file: Certificates in PEM form that vouch for an https ``inference_url``, None for the system's own.
         models: The allow-list of models, by the names TorchServe knows them; the first is the default.
         timeout_s: Deadline of one call to TorchServe in seconds, or None for what follows from ``max_chars``.
         ready_timeout_s: The same for the canary of ``/readyz``, which is never retried.
-        canary: A sentence that every model must find an entity in to be ready, or None: any answer will do then.
+        canary: A sentence that every model must find an entity in to be ready, or None: then any answer counts.
         max_chars: Longest text accepted, in Unicode code points.
         host: Address gunicorn binds.
         port: Port gunicorn binds.

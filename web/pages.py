@@ -37,13 +37,13 @@ EXAMPLE: Final = (
 )
 
 MAX_MARKS: Final = 10_000
-"""Entities that are marked in the text of a result: more make a page that neither we nor a browser handle well."""
+"""Entities marked in the text of a result, at most; more take seconds to render, here and in the browser."""
 
 MAX_ROWS: Final = 1_000
-"""Entities in the table of a result: nobody reads more."""
+"""Rows in the table of a result, at most."""
 
 _TEXT_ERRORS: Final = (EmptyTextError, TextTooLongError, RequestTooLargeError, RequestRejectedError)
-"""What another text would mend."""
+"""Errors that the form's text causes."""
 
 _EXPLANATIONS: Final = {
     "bad_model_reply": "The model gave an answer that makes no sense. This is our fault, not that of your text.",
@@ -62,7 +62,7 @@ def form() -> ResponseReturnValue:
 
 @blueprint.get("/predict")
 def predict_again() -> ResponseReturnValue:
-    """Whoever opens the result's address anew gets the form."""
+    """Redirects to the form: the address of a result holds no text."""
     return redirect(url_for("pages.form"), 303)
 
 
@@ -89,7 +89,7 @@ def predict() -> ResponseReturnValue:
 
 
 def explain(error: ServingError) -> str:
-    """*error* in words for a visitor; what the model itself says about a text is passed on."""
+    """*error* in words for a visitor; the model's own message about a text is passed on."""
     if isinstance(error, RequestRejectedError):
         return str(error)
     return _EXPLANATIONS.get(error.code, str(error))

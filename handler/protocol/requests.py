@@ -24,7 +24,7 @@ from handler.protocol.headers import RequestHeaders
 
 _OBJECT = (
     'a JSON object with "text" (a string), "texts" (a list of strings), "instances" or "inputs", '
-    'perhaps with "labels", "threshold" and "offsets"'
+    f"perhaps with {options.QUOTED_NAMES}"
 )
 _EXPECTED = f"Expected {_OBJECT}"
 _FORM_TYPES = {"application/x-www-form-urlencoded", "multipart/form-data"}

@@ -7,13 +7,13 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
-from urllib.parse import urlsplit
 
-from contract.names import MODEL_NAME_RULE, VERSION_RULE, is_model_name, is_version
+from ops.argument_types import model_name, seconds, server_url, share, version, whole_number
 
 Run = Callable[[argparse.Namespace], int]
 
 _RETIRES: Final = ("standby", "stopped", "removed")
+_WORKERS: Final = whole_number("a number of workers", 1, 1000)
 
 _EXITS: Final = """
 exit status:
@@ -137,7 +137,7 @@ def add_parsers(subparsers: argparse._SubParsersAction[argparse.ArgumentParser],
 
     scale = add("scale", "change how many workers a version has, while it is served", _SCALE)
     _add_model(scale)
-    scale.add_argument("--workers", type=_workers, required=True, metavar="N", help="at least 1; see nerserve drain")
+    scale.add_argument("--workers", type=_WORKERS, required=True, metavar="N", help="at least 1; see nerserve drain")
     scale.add_argument(
         "--wait", action=argparse.BooleanOptionalAction, default=True, help="until that many are ready (default)"
     )
@@ -145,16 +145,16 @@ def add_parsers(subparsers: argparse._SubParsersAction[argparse.ArgumentParser],
 
     register = add("register", "register an archive beside what is served", _REGISTER)
     register.add_argument("archive", metavar="ARCHIVE")
-    register.add_argument("--name", type=_name, help="the model's name (default: the archive's own)")
-    register.add_argument("--workers", type=_workers, default=1, metavar="N", help="(default: %(default)s)")
+    register.add_argument("--name", type=model_name, help="the model's name (default: the archive's own)")
+    register.add_argument("--workers", type=_WORKERS, default=1, metavar="N", help="(default: %(default)s)")
     _add_store(register)
     _add_timeout(register, 180.0, "seconds until its workers must be ready")
 
     _add_rollout(add("rollout", "replace a model's default version, or keep it if that fails", _ROLLOUT, predicts=True))
 
     rollback = add("rollback", "serve another version that is registered, at once", _ROLLBACK, predicts=True)
-    rollback.add_argument("model", type=_name, metavar="MODEL")
-    rollback.add_argument("--to", type=_version, metavar="VERSION", help="(default: the one on standby)")
+    rollback.add_argument("model", type=model_name, metavar="MODEL")
+    rollback.add_argument("--to", type=version, metavar="VERSION", help="(default: the one on standby)")
     _add_store(rollback)
     _add_retire(rollback, "stopped")
     _add_grace(rollback)
@@ -167,8 +167,8 @@ def add_parsers(subparsers: argparse._SubParsersAction[argparse.ArgumentParser],
     _add_timeout(drain, 60.0, "seconds until its queue must have been empty")
 
     unregister = add("unregister", "stop a version and forget it", _UNREGISTER)
-    unregister.add_argument("model", type=_name, metavar="MODEL")
-    unregister.add_argument("version", type=_version, metavar="VERSION")
+    unregister.add_argument("model", type=model_name, metavar="MODEL")
+    unregister.add_argument("version", type=version, metavar="VERSION")
     _add_grace(unregister)
     _add_timeout(unregister, 60.0, "seconds until its queue must have been empty")
 
@@ -177,27 +177,27 @@ _Parser = argparse.ArgumentParser
 
 
 def _add_rollout(rollout: _Parser) -> None:
-    rollout.add_argument("model", type=_name, metavar="MODEL")
+    rollout.add_argument("model", type=model_name, metavar="MODEL")
     rollout.add_argument("archive", metavar="ARCHIVE")
     _add_store(rollout)
     rollout.add_argument("--sample", type=Path, metavar="FILE", help="texts to compare on, one a line (default: ten)")
     rollout.add_argument(
         "--max-disagreement",
-        type=_share,
+        type=share,
         default=0.5,
         metavar="SHARE",
         help="of the texts whose entities may differ; 1 also takes what cannot be compared (default: %(default)g)",
     )
     rollout.add_argument(
         "--error-rate",
-        type=_share,
+        type=share,
         default=0.05,
         metavar="SHARE",
         help="of canaries that may fail after the switch (default: %(default)g)",
     )
     rollout.add_argument(
         "--watch",
-        type=seconds_of,
+        type=seconds,
         default=10.0,
         metavar="S",
         help="seconds of canaries after it (default: %(default)g)",
@@ -214,7 +214,7 @@ def _add_server(parser: _Parser, *, predicts: bool) -> None:
     server = parser.add_argument_group("the server")
     server.add_argument(
         "--management",
-        type=_url,
+        type=server_url,
         default=os.environ.get("NERSERVE_MANAGEMENT_URL", "http://127.0.0.1:8081"),
         metavar="URL",
         help="its management API (default: %(default)s)",
@@ -223,7 +223,7 @@ def _add_server(parser: _Parser, *, predicts: bool) -> None:
     if predicts:
         server.add_argument(
             "--inference",
-            type=_url,
+            type=server_url,
             default=os.environ.get("NERSERVE_INFERENCE_URL", "http://127.0.0.1:8080"),
             metavar="URL",
             help="its inference API, for canaries (default: %(default)s)",
@@ -233,8 +233,8 @@ def _add_server(parser: _Parser, *, predicts: bool) -> None:
 
 
 def _add_model(parser: _Parser) -> None:
-    parser.add_argument("model", type=_name, metavar="MODEL")
-    parser.add_argument("version", type=_version, nargs="?", metavar="VERSION", help="(default: the default version)")
+    parser.add_argument("model", type=model_name, metavar="MODEL")
+    parser.add_argument("version", type=version, nargs="?", metavar="VERSION", help="(default: the default version)")
 
 
 def _add_store(parser: _Parser) -> None:
@@ -246,12 +246,12 @@ def _add_store(parser: _Parser) -> None:
     )
 
 
-def _add_retire(parser: _Parser, usual: str) -> None:
+def _add_retire(parser: _Parser, default: str) -> None:
     parser.add_argument(
         "--old",
         dest="retire",
         choices=_RETIRES,
-        default=usual,
+        default=default,
         help="what becomes of the version that is replaced (default: %(default)s)",
     )
 
@@ -259,67 +259,14 @@ def _add_retire(parser: _Parser, usual: str) -> None:
 def _add_grace(parser: _Parser) -> None:
     parser.add_argument(
         "--grace",
-        type=seconds_of,
+        type=seconds,
         default=2.0,
         metavar="S",
         help="seconds of an empty queue before workers go, for what they have in hand (default: %(default)g)",
     )
 
 
-def _add_timeout(parser: _Parser, usual_s: float, what: str) -> None:
+def _add_timeout(parser: _Parser, default_s: float, what: str) -> None:
     parser.add_argument(
-        "--timeout", type=seconds_of, default=usual_s, metavar="S", help=f"{what} (default: %(default)g)"
+        "--timeout", type=seconds, default=default_s, metavar="S", help=f"{what} (default: %(default)g)"
     )
-
-
-def _name(text: str) -> str:
-    if not is_model_name(text):
-        raise argparse.ArgumentTypeError(f"expected {MODEL_NAME_RULE}, got {text!r}")
-    return text
-
-
-def _version(text: str) -> str:
-    if not is_version(text):
-        raise argparse.ArgumentTypeError(f"expected {VERSION_RULE}, got {text!r}")
-    return text
-
-
-def _workers(text: str) -> int:
-    if not text.isascii() or not text.isdigit() or not 0 < int(text) <= 1000:
-        raise argparse.ArgumentTypeError(f"expected a number of workers from 1 to 1000, got {text!r}")
-    return int(text)
-
-
-def _share(text: str) -> float:
-    try:
-        share = float(text)
-    except ValueError:
-        share = -1.0
-    if not 0 <= share <= 1:
-        raise argparse.ArgumentTypeError(f"expected a share from 0 to 1, got {text!r}")
-    return share
-
-
-def seconds_of(text: str) -> float:
-    """*text* as a number of seconds; the parser reports what is none."""
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = -1.0
-    if not 0 <= seconds < float("inf"):
-        raise argparse.ArgumentTypeError(f"expected a number of seconds, got {text!r}")
-    return seconds
-
-
-def _url(text: str) -> str:
-    problem = argparse.ArgumentTypeError(f"expected http(s)://HOST[:PORT], got {text!r}")
-    try:
-        parts = urlsplit(text)
-        port = parts.port
-    except ValueError as error:
-        raise problem from error
-    if parts.scheme not in {"http", "https"} or not parts.hostname or port == 0 or parts.query or parts.fragment:
-        raise problem
-    if parts.username is not None or parts.password is not None:
-        raise argparse.ArgumentTypeError("expected a URL without a user; keys come from --management-key-file")
-    return text.rstrip("/")

@@ -18,13 +18,13 @@ from archive.errors import ArchiveError
 from archive.verify import check_mar, verify_mar
 from ops.errors import BadArchiveError, BrokenOffError, InputFileError, NotNowError, OpsError
 from ops.operate import model_store
-from ops.operate.rollout import RollbackOptions, Rollout, RolloutOptions, Source, roll_back, rollback_versions
-from ops.operate.scale import ModelVersions, Operator, status_of
+from ops.operate.rollout import Rollout, RolloutOptions, Source, roll_back, rollback_versions
+from ops.operate.scale import ModelVersions, Operator
 from ops.operate.verdicts import SAMPLE, Retire, scale_steps
-from ops.process.properties import Address
+from ops.process.addresses import Address
+from ops.signals import StopRequests
 from ops.torchserve_api.management import ManagementClient, ModelStatus
 from ops.torchserve_api.predictions import PredictionClient
-from ops.up import StopRequests
 
 TIMEOUT_S: Final = 10.0
 """For one request to the management API; ending a worker is part of some."""
@@ -54,21 +54,18 @@ class _Call:
     """One command with all it needs."""
 
     options: argparse.Namespace
-    management: ManagementClient
     operator: Operator
     journal: Journal
-    stop: StopRequests
+
+    @property
+    def management(self) -> ManagementClient:
+        """The client for everything but predictions."""
+        return self.operator.management
 
     def predictions(self) -> PredictionClient:
         """The client for canaries."""
         options = self.options
-        return PredictionClient(options.inference, key=key_from(options.inference_key_file), ca=options.ca)
-
-    def check(self) -> None:
-        """Raise BrokenOffError once a signal came."""
-        if self.stop.should_stop:
-            number = self.stop.signals[0]
-            raise BrokenOffError(number, f"broken off by signal {number}")
+        return PredictionClient(options.inference, key_from(options.inference_key_file), options.ca)
 
 
 @dataclass(frozen=True)
@@ -85,22 +82,20 @@ def run(options: argparse.Namespace, out: TextIO, err: TextIO) -> int:
     stop = StopRequests()
     if options.ca is not None and not options.ca.is_file():
         raise InputFileError(f"{options.ca} does not exist; --ca names a PEM file")
-    management = ManagementClient(
-        options.management, TIMEOUT_S, key=key_from(options.management_key_file), ca=options.ca
-    )
     for url, key_file in _keys_sent(options):
         if is_readable_by_others(url):
             with contextlib.suppress(OSError):
                 err.write(f"warning: the key in {key_file} travels unencrypted to {url}\n")
-    call: _Call
 
     def check() -> None:
-        call.check()
+        if stop.should_stop:
+            raise BrokenOffError(stop.signals[0], f"broken off by signal {stop.signals[0]}")
 
-    call = _Call(options, management, Operator(management, journal.say, check), journal, stop)
+    management = ManagementClient(options.management, TIMEOUT_S, key_from(options.management_key_file), options.ca)
+    operator = Operator(management, journal.say, check, **_waits(options))
     try:
         with stop.installed():
-            result = _COMMANDS[options.command](call)
+            result = _COMMANDS[options.command](_Call(options, operator, journal))
     except OpsError as error:
         if options.json:
             failure = {"code": type(error).__name__.removesuffix("Error"), "message": str(error)}
@@ -112,6 +107,13 @@ def run(options: argparse.Namespace, out: TextIO, err: TextIO) -> int:
     elif result.text:
         _write(out, result.text)
     return 0
+
+
+def _waits(options: argparse.Namespace) -> dict[str, float]:
+    """How long the operator waits for what; ``--timeout`` is for what the command waits for."""
+    timeout = "idle_timeout_s" if options.command in {"drain", "unregister"} else "load_timeout_s"
+    given = {timeout: getattr(options, "timeout", None), "grace_s": getattr(options, "grace", None)}
+    return {name: seconds for name, seconds in given.items() if seconds is not None}
 
 
 def _keys_sent(options: argparse.Namespace) -> list[tuple[str, Path]]:
@@ -205,7 +207,7 @@ def _models(call: _Call) -> _Result:
 def _describe(call: _Call) -> _Result:
     seen = call.operator.look(call.options.model)
     version = call.options.version or seen.default
-    status = status_of(seen, version)
+    status = seen.status(version)
     facts = [
         ("model", status.name),
         ("version", status.version + (" (default)" if version == seen.default else "")),
@@ -228,7 +230,7 @@ def _scale(call: _Call) -> _Result:
     if options.dry_run:
         return _plan([f"scale {status.name} {status.version} from {len(status.workers)} to {step}" for step in steps])
     call.journal.say(f"{status.name} {status.version}: from {len(status.workers)} workers to {options.workers}")
-    call.operator.scale(status, options.workers, timeout_s=options.timeout, waits=options.wait)
+    call.operator.scale(status, options.workers, waits=options.wait)
     now = call.management.describe(status.name, status.version)
     call.journal.say(f"{now.name} {now.version}: {now.num_ready} of {now.min_workers} workers ready")
     return _Result("", _status_content(now))
@@ -238,14 +240,13 @@ def _register(call: _Call) -> _Result:
     options = call.options
     source = _source(call, options.name)
     if options.dry_run:
-        lines = [f"copy {source.local} into {source.store} as {source.archive}"] if source.local else []
-        return _plan([*lines, f"register {source.archive} with {options.workers} workers"])
-    is_new = bool(source.local and source.store and model_store.put(source.local, source.store, source.archive))
+        return _plan([*source.plan(), f"register {source.archive} with {options.workers} workers"])
+    is_new = source.put_in_store()
     try:
-        status = call.operator.register(source.archive, options.name, options.workers, timeout_s=options.timeout)
+        status = call.operator.register(source.archive, options.name, options.workers)
     except OpsError:
-        if is_new and source.store:
-            model_store.take_away(source.store, source.archive)
+        if is_new:
+            source.take_from_store()
         raise
     call.journal.say(f"{status.name} {status.version} has {status.num_ready} workers ready")
     return _Result("", _status_content(status))
@@ -253,79 +254,55 @@ def _register(call: _Call) -> _Result:
 
 def _rollout(call: _Call) -> _Result:
     options = call.options
-    rollout = Rollout(
-        management=call.management,
-        predictions=call.predictions(),
-        model=options.model,
-        source=_source(call, options.model),
-        options=RolloutOptions(
-            sample=SAMPLE if options.sample is None else read_sample(options.sample),
-            max_disagreement=options.max_disagreement,
-            error_rate=options.error_rate,
-            watch_s=options.watch,
-            load_timeout_s=options.timeout,
-            grace_s=options.grace,
-            retire=Retire(options.retire),
-        ),
-        say=call.journal.say,
-        check=call.check,
+    source = _source(call, options.model)
+    careful = RolloutOptions(
+        sample=SAMPLE if options.sample is None else read_sample(options.sample),
+        max_disagreement=options.max_disagreement,
+        error_rate=options.error_rate,
+        watch_s=options.watch,
+        retire=Retire(options.retire),
     )
+    rollout = Rollout(call.operator, call.predictions(), options.model, source, careful)
     if options.dry_run:
         return _plan(rollout.plan())
     report = rollout.run()
     call.journal.say(f"done: {report.model} went from {report.old} to {report.new}")
-    comparison = report.comparison
-    return _Result(
-        "",
-        asdict(report) | {"comparison": asdict(comparison) | {"disagreement": comparison.disagreement}}
-        if comparison
-        else asdict(report),
-    )
+    content = asdict(report)
+    if report.comparison:
+        content["comparison"]["disagreement"] = report.comparison.disagreement
+    return _Result("", content)
 
 
 def _rollback(call: _Call) -> _Result:
-    options = call.options
+    options, operator = call.options, call.operator
     if options.dry_run:
-        left, to = rollback_versions(call.operator, options.model, options.to)
+        left, to = rollback_versions(operator, options.model, options.to)
         return _plan([f"make {to} the default version of {options.model}", f"leave {left} {options.retire}"])
+    retire = Retire(options.retire)
     left, to = roll_back(
-        call.operator,
-        call.predictions(),
-        options.model,
-        RollbackOptions(
-            to=options.to,
-            retire=Retire(options.retire),
-            store=options.model_store,
-            canary=SAMPLE[0],
-            load_timeout_s=options.timeout,
-            grace_s=options.grace,
-        ),
-        call.journal.say,
+        operator, call.predictions(), options.model, to=options.to, retire=retire, store=options.model_store
     )
     return _Result("", {"model": options.model, "old": left, "new": to, "outcome": "done"})
 
 
 def _drain(call: _Call) -> _Result:
-    options = call.options
+    options, operator = call.options, call.operator
     if options.dry_run:
-        seen = call.operator.look(options.model)
-        version = options.version or seen.default
-        status_of(seen, version)
-        default = call.operator.default_to_drain_for(seen, version, is_forced=options.force)
+        seen = operator.look(options.model)
+        version = seen.status(options.version or seen.default).version
+        default = operator.default_to_drain_for(seen, version, is_forced=options.force)
         lines = [f"make {default} the default version of {seen.name}"] if default != seen.default else []
         return _plan([*lines, f"wait until nothing waits for {seen.name} {version}", "scale it to 0 workers"])
-    version, default = call.operator.drain(
-        options.model, options.version, is_forced=options.force, grace_s=options.grace, timeout_s=options.timeout
-    )
+    version, default = operator.drain(options.model, options.version, is_forced=options.force)
     return _Result("", {"model": options.model, "version": version, "default": default, "outcome": "done"})
 
 
 def _unregister(call: _Call) -> _Result:
     options = call.options
     if options.dry_run:
-        status = status_of(call.operator.look(options.model), options.version)
+        status = call.operator.look(options.model).status(options.version)
         return _plan([f"drain {status.name} {status.version}", "unregister it"])
-    call.operator.unregister(options.model, options.version, grace_s=options.grace, timeout_s=options.timeout)
+    call.operator.unregister(options.model, options.version)
     return _Result("", {"model": options.model, "version": options.version, "outcome": "done"})
 
 

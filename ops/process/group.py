@@ -1,4 +1,4 @@
-"""A child process together with all that it starts: one process group, ended as a whole."""
+"""Child processes, each together with all that it starts: one process group, ended as a whole."""
 
 from __future__ import annotations
 
@@ -159,6 +159,53 @@ class ProcessGroup:
             with contextlib.suppress(ChildProcessError):
                 os.waitpid(-self.pid, os.WNOHANG)
         return True
+
+
+class Server:
+    """A server process that can be started again and again, never two at a time; what it prints is in *output*."""
+
+    def __init__(self, guard: Guard, output: Path) -> None:
+        self.log = LogFile(output)
+        self._guard = guard
+        self._group: ProcessGroup | None = None
+
+    @property
+    def pid(self) -> int | None:
+        """The process id of the command, the last one's when it has ended."""
+        return self._group.pid if self._group else None
+
+    def poll(self) -> int | None:
+        """The exit status of the command, or None while it runs; once it has ended, nothing of its group is left."""
+        return self._group.poll() if self._group else None
+
+    def terminate(self) -> None:
+        """Ask the command, and only it, to end."""
+        if self._group is not None:
+            self._group.terminate()
+
+    def _run(self, command: Sequence[str], env: Mapping[str, str], cwd: Path) -> None:
+        self._group = ProcessGroup(command, env=env, cwd=cwd, output=self.log.path, guard=self._guard)
+        logger.info("%s started, pid %d", type(self).__name__, self._group.pid)
+
+
+class LogFile:
+    """A log file that others write, and what it has got since a moment."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._start = 0
+
+    def mark(self) -> None:
+        """Make this the moment."""
+        self._start = self.path.stat().st_size if self.path.exists() else 0
+
+    def text(self) -> str:
+        """What came since; empty without the file."""
+        if not self.path.exists():
+            return ""
+        with self.path.open("rb") as log:
+            log.seek(self._start)
+            return log.read().decode("utf-8", "replace")
 
 
 def cap_log(path: Path, max_bytes: int = LOG_MAX_BYTES) -> None:

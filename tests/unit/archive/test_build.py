@@ -17,6 +17,7 @@ from archive.build import build_mar
 from archive.cli import add_parsers
 from archive.errors import ArchiveError
 from archive.verify import check_mar, verify_mar
+from contract.entities import CANARY_TEXT
 from contract.limits import LARGEST_MAX_CHARS, RequestLimits
 from contract.names import MODEL_NAME_RULE
 from handler.digests import file_digest
@@ -285,7 +286,7 @@ def test_the_probe_refuses_what_is_not_from_the_archive(built, tmp_path, package
             (tmp_path / name).write_bytes(content)
 
     done = subprocess.run(
-        [sys.executable, "-I", "archive/probe.py", tmp_path], capture_output=True, text=True, check=False
+        [sys.executable, "-I", "archive/probe.py", tmp_path, CANARY_TEXT], capture_output=True, text=True, check=False
     )
 
     assert done.returncode == 1

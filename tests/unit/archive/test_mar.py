@@ -23,8 +23,6 @@ FILES = {
     mar.MANIFEST: manifest(),
     mar.ENTRY_POINT: b"raise RuntimeError('no bundle here')\n",
     mar.MODEL_CONFIG: b"minWorkers: 1\n",
-    "contract/__init__.py": b"",
-    "contract/entities.py": b"CANARY_TEXT = 'Barack Obama was born in Hawaii.'\n",
     "bundle/config.json": b"{}",
     "bundle/weights.npz": bytes(range(256)) * 8,
 }
@@ -221,3 +219,12 @@ def test_a_model_that_answers_off_the_contract_is_refused(tmp_path, answer, prob
 
     with pytest.raises(ArchiveError, match=f"the model does not answer: .*{problem}"):
         verify_mar(path)
+
+
+def test_an_archive_of_0_1_which_holds_no_contract_package_still_answers(tmp_path):
+    entry = HANDLER.format(answer="return ['{\"entities\": []}']").encode()
+    path = tmp_path / "old.mar"
+    path.write_bytes(mar.pack({**FILES, mar.ENTRY_POINT: entry}))
+    assert not [name for name in FILES if name.startswith("contract/")]
+
+    assert verify_mar(path) == check_mar(path)

@@ -1,5 +1,6 @@
-"""Which requests of a batch are taken, and when."""
+"""Which requests of a batch are admitted, and that each gets its own answer."""
 
+import itertools
 import json
 from dataclasses import replace
 
@@ -69,7 +70,7 @@ def test_a_request_is_begun_until_its_deadline(tagger, deadline, status):
 
 
 class Clock:
-    """Unix time that goes on by a second whenever somebody looks."""
+    """Unix time that advances by a second with each reading."""
 
     def __init__(self):
         self.seconds = 0.0
@@ -84,6 +85,21 @@ def test_an_answer_that_comes_too_late_is_none(tagger, explain):
     rows = [({"body": b"Obama"}, RequestHeaders(deadline=deadline, explain=explain)) for deadline in (3.5, 90.0)]
 
     assert statuses(BatchWorker(tagger, MODEL, RequestLimits(), now=Clock()).answer(rows)) == [504, 200]
+
+
+@pytest.mark.parametrize("late", [(0,), (1,), (2,), (3,), (4,), (0, 2), (1, 2, 3), (0, 1, 2, 3, 4)])
+def test_a_request_refused_late_does_not_shift_its_neighbours(tagger, late):
+    texts = [["Obama"], ["Paris , Obama", "the apple"], ["the", "Obama saw Paris", ""], [], ["apple Paris"]]
+    rows = [{"body": json.dumps({"texts": group}).encode()} for group in texts]
+    headers = [JSON._replace(deadline=10.0 if i in late else 99.0) for i in range(len(rows))]
+    readings = itertools.chain([0.0] * len(rows), itertools.repeat(50.0))  # all are admitted, then some are late
+    worker = BatchWorker(tagger, MODEL, RequestLimits(), now=lambda: next(readings))
+
+    answers = worker.answer(list(zip(rows, headers, strict=True))).answers
+
+    assert [answer.code == "deadline_exceeded" for answer in answers] == [i in late for i in range(len(rows))]
+    for i in set(range(len(rows))) - set(late):
+        assert answers[i] == BatchWorker(tagger, MODEL, RequestLimits()).answer([(rows[i], JSON)]).answers[0]
 
 
 class CountingVectors(WordVectors):

@@ -1,4 +1,4 @@
-"""The tagger: exact offsets, true probabilities, and one answer for a text in any company."""
+"""The tagger: exact offsets, true probabilities, and one answer for a text alone and in any batch."""
 
 import itertools
 import random
@@ -42,7 +42,7 @@ def calibrated_tagger(request, make_bundle):
     return Tagger(replace(bundle, config=replace(bundle.config, calibration=calibration)))
 
 
-def check_one_answer_in_any_company(tagger):
+def check_equal_answers_alone_and_in_batches(tagger):
     alone = [tagger.tag([text])[0] for text in TEXTS]
 
     assert sum(map(len, alone)) >= 5
@@ -52,11 +52,11 @@ def check_one_answer_in_any_company(tagger):
 
 
 def test_a_text_gets_the_same_answer_alone_and_in_any_batch(tagger):
-    check_one_answer_in_any_company(tagger)
+    check_equal_answers_alone_and_in_batches(tagger)
 
 
 def test_a_calibrated_text_gets_the_same_answer_alone_and_in_any_batch(calibrated_tagger):
-    check_one_answer_in_any_company(calibrated_tagger)
+    check_equal_answers_alone_and_in_batches(calibrated_tagger)
 
 
 @settings(max_examples=150, deadline=None)

@@ -17,7 +17,7 @@ from ops.operate.verdicts import (
     scale_steps,
 )
 from ops.torchserve_api.management import ModelStatus, WorkerStatus
-from ops.torchserve_api.predictions import Answer, read_answer
+from ops.torchserve_api.predictions import Prediction, read_prediction
 
 SOURCE = {"name": "en", "version": "1.0", "digest": "sha256:0"}
 TEXT = "Obama saw Hawaii."
@@ -35,10 +35,10 @@ def ready(version, num_workers=1):
 
 
 def found(*spans):
-    return Answer(version="1.0", entities=frozenset(spans))
+    return Prediction(version="1.0", entities=frozenset(spans))
 
 
-PER, LOC, NONE, BROKEN = found((0, 5, "PER")), found((0, 5, "LOC")), found(), Answer(problem="status 500")
+PER, LOC, NONE, BROKEN = found((0, 5, "PER")), found((0, 5, "LOC")), found(), Prediction(problem="status 500")
 
 
 @pytest.mark.parametrize(
@@ -178,7 +178,7 @@ def test_rolling_back_never_guesses(versions, named, message):
     ],
 )
 def test_only_what_fits_the_contract_is_an_answer(reply, problem):
-    answer = read_answer(reply, TEXT, "en")
+    answer = read_prediction(reply, TEXT, "en")
 
     assert problem in answer.problem
     assert answer.is_fine is not bool(problem)

@@ -10,10 +10,11 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
+from contract.entities import CANARY_TEXT
 from ops.errors import OpsError
-from ops.process.keys import Key, KeyFile, KeyRing, Keys, due_at_s, read_key
-from ops.torchserve_api.canary import InferenceApi, Sign, ask
+from ops.process.keys import Key, KeyRing, Keys, PublishedKey, due_at_s
 from ops.torchserve_api.management import ManagementClient
+from ops.torchserve_api.predictions import PredictionClient, Sign
 
 API_KEY = "api-key1"
 LIFE_S = 60.0
@@ -102,9 +103,9 @@ def torchserve(tmp_path):
 def files(tmp_path):
     (tmp_path / "keys").mkdir()
     return [
-        KeyFile(tmp_path / "keys" / "inference.key", "inference"),
-        KeyFile(tmp_path / "keys" / "management.key", "management"),
-        KeyFile(tmp_path / "shared.key", "inference", mode=0o640),
+        PublishedKey(tmp_path / "keys" / "inference.key", "inference"),
+        PublishedKey(tmp_path / "keys" / "management.key", "management"),
+        PublishedKey(tmp_path / "shared.key", "inference", mode=0o640),
     ]
 
 
@@ -164,7 +165,6 @@ def test_a_key_file_that_is_not_whole_holds_no_keys(tmp_path, content):
 
 def test_no_key_file_holds_no_keys(tmp_path):
     assert Keys.read(tmp_path / "key_file.json") is None
-    assert read_key(tmp_path / "inference.key") is None
 
 
 def test_a_key_is_not_shown():
@@ -277,7 +277,7 @@ def test_a_renewal_that_fails_is_tried_again_and_told_once_the_end_is_near(torch
 def test_a_file_that_cannot_be_written_is_an_error_at_once(torchserve, tmp_path):
     ring = KeyRing(
         key_file=torchserve.key_file, management_url=torchserve.url, ca=None, life_s=LIFE_S, renew_every_s=30.0,
-        published=[KeyFile(tmp_path / "nowhere" / "inference.key", "inference")],
+        published=[PublishedKey(tmp_path / "nowhere" / "inference.key", "inference")],
     )  # fmt: skip
 
     with pytest.raises(OpsError, match=r"no key can be written to .*nowhere/inference\.key: No such file"), ring.kept():
@@ -285,7 +285,7 @@ def test_a_file_that_cannot_be_written_is_an_error_at_once(torchserve, tmp_path)
 
 
 def test_a_reader_never_sees_a_piece_of_a_key(tmp_path):
-    file = KeyFile(tmp_path / "inference.key", "inference")
+    file = PublishedKey(tmp_path / "inference.key", "inference")
     keys = [Key("a" * 8), Key("b" * 8)]
     file.write(keys[0])
     seen = set()
@@ -293,7 +293,7 @@ def test_a_reader_never_sees_a_piece_of_a_key(tmp_path):
 
     def read():
         while not done.is_set():
-            seen.add(read_key(file.path))
+            seen.add(file.path.read_text())
 
     reader = threading.Thread(target=read)
     reader.start()
@@ -326,19 +326,19 @@ class StaleOnce:
     ],
 )
 def test_a_canary_with_a_key_of_yesterday_is_sent_once_more(torchserve, keys, sign, num_refused):
-    assert ask(InferenceApi(torchserve.url, key=StaleOnce(*keys)), "en", timeout_s=30) is sign
+    assert PredictionClient(torchserve.url, StaleOnce(*keys)).ask(CANARY_TEXT, "en").sign is sign
     assert torchserve.num_refused == num_refused
 
 
 def test_renewals_are_no_refusals_for_whoever_asks_the_ring(torchserve, new_ring):
     ring = new_ring(renew_every_s=0.5)
-    api = InferenceApi(torchserve.url, key=ring.inference)
+    predictions = PredictionClient(torchserve.url, ring.inference)
     client = ManagementClient(torchserve.url, timeout_s=30, key=ring.management)
     signs = set()
 
     with ring.kept():
         while min(torchserve.num_renewals.values()) < 3:
-            signs.add(ask(api, "en", timeout_s=30))
+            signs.add(predictions.ask(CANARY_TEXT, "en", timeout_s=30).sign)
             client.describe("en")
 
     assert signs == {Sign.ANSWER}

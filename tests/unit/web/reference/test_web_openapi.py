@@ -8,20 +8,17 @@ import jsonschema
 import pytest
 from openapi_spec_validator import OpenAPIV31SpecValidator, validate
 
+from contract import options
 from contract.errors import documented
-from contract.limits import RequestLimits
 from web.config import WebConfig
-from web.reference import contract, openapi
-from web.reference.schemas import ref
+from web.reference import openapi
 
-DEFAULT = WebConfig().limits
-MAKERS = {"site": openapi.site_document, "inference": openapi.inference_document}
-FILES = {"site": openapi.SITE_FILE, "inference": openapi.INFERENCE_FILE}
+DEFAULT = WebConfig()
+TIERS = ["site", "inference"]
 ADDRESSES = {"site": "/openapi.json", "inference": "/openapi-inference.json"}
 JSON_ONLY = "application/json"
-FORM_ONLY = {"empty_text"}  # a page answers it, no address of the API
 
-tiers = pytest.mark.parametrize("tier", list(MAKERS))
+tiers = pytest.mark.parametrize("tier", TIERS)
 
 
 def operations(document):
@@ -31,6 +28,10 @@ def operations(document):
         for method, operation in item.items()
         if method != "parameters"
     }
+
+
+def ref(name):
+    return {"$ref": f"#/components/schemas/{name}"}
 
 
 def media_types(document):
@@ -59,10 +60,10 @@ def check(document, schema, value):
 
 
 @tiers
-@pytest.mark.parametrize("limits", [DEFAULT, RequestLimits(1), RequestLimits(1_000_000)])
+@pytest.mark.parametrize("max_chars", [1, 100_000, 1_000_000])
 @pytest.mark.parametrize("models", [("en",), ("en-social", "en")])
-def test_the_document_is_valid_openapi_3_1(tier, limits, models):
-    document = MAKERS[tier](limits, models)
+def test_the_document_is_valid_openapi_3_1(tier, max_chars, models):
+    document = openapi.document(tier, WebConfig(max_chars=max_chars, models=models))
 
     validate(document, cls=OpenAPIV31SpecValidator)
 
@@ -72,17 +73,17 @@ def test_the_document_is_valid_openapi_3_1(tier, limits, models):
 @tiers
 def test_the_file_is_what_the_source_makes(tier):
     """``python -m web.reference.openapi docs/openapi`` writes the files anew."""
-    document = MAKERS[tier](DEFAULT, WebConfig().models)
+    document = openapi.document(tier, DEFAULT)
 
-    assert Path("docs/openapi", FILES[tier]).read_text(encoding="utf-8") == openapi.to_text(document)
+    assert Path(f"docs/openapi/{tier}.json").read_text(encoding="utf-8") == openapi.to_text(document)
 
 
 @tiers
 def test_the_command_writes_both_files(tier, tmp_path):
     openapi.main([str(tmp_path / "new" / "folder")])
 
-    written = (tmp_path / "new" / "folder" / FILES[tier]).read_bytes()
-    assert written == Path("docs/openapi", FILES[tier]).read_bytes()
+    written = (tmp_path / "new" / "folder" / f"{tier}.json").read_bytes()
+    assert written == Path(f"docs/openapi/{tier}.json").read_bytes()
 
 
 @tiers
@@ -102,7 +103,7 @@ def test_a_running_site_serves_it_with_its_own_limits_and_models(make_site, dead
 
 @tiers
 def test_every_example_is_as_its_schema_says(tier):
-    document = MAKERS[tier](DEFAULT, ("en", "de"))
+    document = openapi.document(tier, WebConfig(models=("en", "de")))
     checked = 0
 
     for _, media_type, content in media_types(document):
@@ -115,9 +116,13 @@ def test_every_example_is_as_its_schema_says(tier):
 
 
 def test_every_line_of_the_streams_is_as_its_schema_says():
-    document = openapi.site_document(DEFAULT, ("en",))
-    asked = [json.loads(line) for line in contract.LINES.splitlines()]
-    answered = [json.loads(line) for line in contract.ANSWER_LINES.splitlines()]
+    document = openapi.document("site", DEFAULT)
+    predict = document["paths"]["/api/predict"]["post"]
+    bodies = (predict["requestBody"], predict["responses"]["200"])
+    asked, answered = (
+        [json.loads(line) for line in body["content"]["application/x-ndjson"]["example"].splitlines()]
+        for body in bodies
+    )
 
     check(document, ref("Line"), asked[0])
     with pytest.raises(jsonschema.ValidationError):
@@ -125,6 +130,57 @@ def test_every_line_of_the_streams_is_as_its_schema_says():
     for line in answered:
         check(document, ref("AnswerLine"), line)
     assert [line["line"] for line in answered] == [1, 2]
+
+
+@tiers
+def test_nothing_of_the_data_is_left_unrendered(tier):
+    text = openapi.to_text(openapi.document(tier, DEFAULT))
+
+    assert not re.findall(r'"\$(?!ref")\w+"|\{\w+:[^{}"]*\}', text)
+
+
+@tiers
+def test_a_document_refers_to_what_it_has_and_has_nothing_else(tier):
+    document = openapi.document(tier, DEFAULT)
+    referred = set(re.findall(r'"#/components/(\w+/\w+)"', openapi.to_text(document)))
+    parts = {f"{kind}/{name}" for kind, named in document["components"].items() for name in named}
+
+    unused = parts - referred - {"securitySchemes/key"}  # which is named otherwise
+    assert referred <= parts
+    assert unused <= {"responses/Failure405", "schemas/Line", "schemas/AnswerLine"}
+
+
+def test_a_limit_an_option_and_the_models_are_those_of_the_settings():
+    document = openapi.document("site", WebConfig(max_chars=12_345, models=("de", "en"), timeout_s=2.5))
+    failures = document["components"]["responses"]
+
+    def message(status, code):
+        return failures[f"Failure{status}"]["content"][JSON_ONLY]["examples"][code]["value"]["error"]["message"]
+
+    assert message(413, "text_too_long") == "The text is too long: it has 12,346 characters, the limit is 12,345."
+    assert message(404, "unknown_model") == "There is no such model here. The models are: de, en."
+    assert message(504, "model_timeout") == "The model did not answer within 2.5 seconds."
+
+
+@tiers
+def test_every_option_is_described_wherever_a_request_has_it(tier):
+    document = openapi.document(tier, DEFAULT)
+    schemas = document["components"]["schemas"]
+    requests = [
+        schema for name, schema in schemas.items() if name.endswith(("TextRequest", "TextsRequest", "V1Request"))
+    ]
+    holders = [schema["properties"] for schema in requests]
+    holders += [
+        schema["properties"]["parameters"]["properties"]
+        for name, schema in schemas.items()
+        if name.endswith("V2Request")
+    ]
+    if tier == "site":
+        parameters = document["paths"]["/api/predict"]["post"]["parameters"]
+        holders.append({one["name"]: one["schema"] for one in parameters if one["in"] == "query"})
+
+    assert len(holders) == {"site": 3, "inference": 8}[tier]
+    assert all(set(options.NAMES) <= holder.keys() for holder in holders)
 
 
 @pytest.mark.parametrize(
@@ -144,7 +200,7 @@ def test_every_line_of_the_streams_is_as_its_schema_says():
 )
 @tiers
 def test_the_schema_of_a_request_refuses_what_the_server_refuses(tier, wrong):
-    document = MAKERS[tier](DEFAULT, ("en",))
+    document = openapi.document(tier, DEFAULT)
     path = {"site": "/api/predict", "inference": "/predictions/{model}"}[tier]
     schema = document["paths"][path]["post"]["requestBody"]["content"][JSON_ONLY]["schema"]
 
@@ -154,7 +210,7 @@ def test_the_schema_of_a_request_refuses_what_the_server_refuses(tier, wrong):
 
 @tiers
 def test_every_failure_has_an_example_and_every_operation_names_what_it_can_answer(tier):
-    document = MAKERS[tier](DEFAULT, ("en",))
+    document = openapi.document(tier, DEFAULT)
     shown = {
         (int(name.removeprefix("Failure")), value["error"]["code"])
         for name, answer in document["components"]["responses"].items()
@@ -187,7 +243,7 @@ def test_the_statuses_and_codes_are_those_of_the_decision():
 
 @tiers
 def test_every_answer_of_the_site_has_its_headers(tier):
-    document = MAKERS[tier](DEFAULT, ("en",))
+    document = openapi.document(tier, DEFAULT)
     answers = [
         answer
         for operation in operations(document).values()

@@ -7,14 +7,14 @@ import pytest
 
 from handler.labels import Span
 from handler.tagger import ScoredSpan
-from training.analysis import Tagged
 from training.errors import RunError
-from training.report import write_report
+from training.evaluation import TaggedSentence
+from training.reports.run_report import write_report
 
 
 def tagged(num_words, gold, found):
     words = tuple(f"w{i}" for i in range(num_words))
-    return Tagged(
+    return TaggedSentence(
         words,
         tuple(Span(*span) for span in gold),
         tuple(ScoredSpan(Span(*span), score) for *span, score in found),

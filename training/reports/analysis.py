@@ -1,4 +1,4 @@
-"""Where a model is right and where it is wrong: counts over sentences with gold and found entities."""
+"""Counts over tagged sentences: confusions, scores by sentence length, recall by what training knew."""
 
 from __future__ import annotations
 
@@ -6,70 +6,56 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Literal, NamedTuple
 
-from handler.labels import Span
-from handler.tagger import ScoredSpan, Tagger
-from training.corpora import Sentence, label_set
-from training.evaluation import Evaluation, Score, score_spans, span_errors, tag_sentences
+from handler.labels import Span  # noqa: F401  (for the doctests)
+from handler.tagger import ScoredSpan  # noqa: F401
+from training.corpora import Sentence
+from training.evaluation import Score, TaggedSentence, score_tagged, span_errors
 from training.examples import OR
 
-#: What can become of a gold entity that is not found with its exact boundaries.
+#: Columns of the confusion matrix for gold entities that were not found with their exact boundaries.
 OVERLAPPED, MISSED = "other boundaries", "missed"
 
-#: Where found entities stand that no gold one stands for.
+#: Row of the confusion matrix for found entities that match no gold one.
 SPURIOUS = "spurious"
 
-#: Upper bounds, in tokens, of the groups of sentences of one length; a last group has none.
+#: Upper bounds, in tokens, of the groups of sentences by length; a last group has none.
 LENGTH_BOUNDS = (5, 10, 20, 30, 50)
 
-#: How training knew the words of an entity: with its label, with others alone, or not at all.
+#: Whether the words of an entity are an entity in the training files: with its label, only with others, or not at all.
 Familiarity = Literal["same label", "other label", "unseen"]
 FAMILIARITIES: tuple[Familiarity, ...] = ("same label", "other label", "unseen")
 
-#: The labels that training gave the words of an entity.
+#: The labels of each entity in the training files, by its words.
 SurfaceForms = Mapping[tuple[str, ...], Collection[str]]
 
 
-class Tagged(NamedTuple):
-    """A sentence's words, the entities that are there, and those that were found, of annotated labels alone."""
-
-    words: tuple[str, ...]
-    gold: tuple[Span, ...]
-    found: tuple[ScoredSpan, ...]
-
-
 class LengthGroup(NamedTuple):
-    """Sentences of *low* to *high* tokens, both included; *high* is None for the last group."""
+    """Sentences of *low* to *high* tokens, inclusive; *high* is None for the last group."""
 
     low: int
     high: int | None
     num_sentences: int
     score: Score
 
+    @property
+    def name(self) -> str:
+        """The range of lengths.
+
+        >>> LengthGroup(51, None, 9, Score(1, 1, 1)).name
+        'over 50'
+        """
+        return f"{self.low}\N{EN DASH}{self.high}" if self.high else f"over {self.low - 1}"
+
 
 class Share(NamedTuple):
-    """So many of so many."""
+    """*part* of *whole* entities."""
 
     part: int
     whole: int
 
 
-def tag_corpus(tagger: Tagger, sentences: Sequence[Sentence], name: str) -> list[Tagged]:
-    """*Sentences* with what *tagger* finds in them; labels that the corpus never annotates are left out."""
-    annotated = set(label_set(sentences))
-    return [
-        Tagged(sentence.words, sentence.spans, tuple(entity for entity in found if entity.span.label in annotated))
-        for sentence, found in zip(sentences, tag_sentences(tagger, sentences, name=name), strict=True)
-    ]
-
-
-def evaluation_of(tagged: Iterable[Tagged]) -> Evaluation:
-    """Scores over all of *tagged*."""
-    rows = list(tagged)
-    return score_spans([row.gold for row in rows], [[span for span, _ in row.found] for row in rows])
-
-
 def surface_forms(sentences: Iterable[Sentence]) -> SurfaceForms:
-    """The words of every entity of *sentences*, case and all, and the labels that they have or may have.
+    """The labels that each entity of *sentences* has or may have, by its words, case-sensitive.
 
     >>> surface_forms([Sentence(("in", "New", "York"), (Span(1, 3, "LOC"),))])
     {('New', 'York'): {'LOC'}}
@@ -81,16 +67,15 @@ def surface_forms(sentences: Iterable[Sentence]) -> SurfaceForms:
     return forms
 
 
-def confusion(tagged: Iterable[Tagged]) -> Counter[tuple[str, str]]:
-    """Counts by what is there and what was found.
+def confusion(tagged: Iterable[TaggedSentence]) -> Counter[tuple[str, str]]:
+    """The confusion matrix: counts by (gold label or ``SPURIOUS``, found label, ``OVERLAPPED`` or ``MISSED``).
 
-    A gold entity counts once: under the label found with its exact boundaries,
-    else under ``OVERLAPPED`` where an entity was found across some of its
-    tokens, else under ``MISSED``.  Found entities that stand for no gold one
-    are in the row ``SPURIOUS``.
+    Each gold entity counts once: under the label found with its exact boundaries, else under ``OVERLAPPED`` if a found
+    entity overlaps it, else under ``MISSED``.
 
     >>> found = (ScoredSpan(Span(0, 1, "ORG"), 0.9), ScoredSpan(Span(3, 4, "PER"), 0.6))
-    >>> sorted(confusion([Tagged(("Paris", "met", "Ann", "Lee"), (Span(0, 1, "LOC"), Span(2, 4, "PER")), found)]))
+    >>> gold = (Span(0, 1, "LOC"), Span(2, 4, "PER"))
+    >>> sorted(confusion([TaggedSentence(("Paris", "met", "Ann", "Lee"), gold, found)]))
     [('LOC', 'ORG'), ('PER', 'other boundaries')]
     """
     counts = Counter[tuple[str, str]]()
@@ -108,10 +93,15 @@ def confusion(tagged: Iterable[Tagged]) -> Counter[tuple[str, str]]:
     return counts
 
 
-def by_length(tagged: Iterable[Tagged], bounds: Sequence[int] = LENGTH_BOUNDS) -> list[LengthGroup]:
-    """Scores of the sentences of each group of lengths; empty groups are left out.
+def confused_labels(counts: Iterable[tuple[str, str]]) -> list[str]:
+    """The labels in the confusion matrix *counts*, sorted."""
+    return sorted({label for pair in counts for label in pair} - {MISSED, OVERLAPPED, SPURIOUS})
 
-    >>> sentence = Tagged(("Ann", "Lee", "left"), (Span(0, 2, "PER"),), (ScoredSpan(Span(0, 2, "PER"), 0.9),))
+
+def by_length(tagged: Iterable[TaggedSentence], bounds: Sequence[int] = LENGTH_BOUNDS) -> list[LengthGroup]:
+    """Scores by sentence length, without empty groups.
+
+    >>> sentence = TaggedSentence(("Ann", "Lee", "left"), (Span(0, 2, "PER"),), (ScoredSpan(Span(0, 2, "PER"), 0.9),))
     >>> by_length([sentence], bounds=(2, 4))
     [LengthGroup(low=3, high=4, num_sentences=1, score=Score(correct=1, predicted=1, gold=1))]
     """
@@ -120,14 +110,14 @@ def by_length(tagged: Iterable[Tagged], bounds: Sequence[int] = LENGTH_BOUNDS) -
     for low, high in zip([1, *(bound + 1 for bound in bounds)], [*bounds, None], strict=True):
         inside = [row for row in rows if low <= len(row.words) and (high is None or len(row.words) <= high)]
         if inside:
-            groups.append(LengthGroup(low, high, len(inside), evaluation_of(inside).micro))
+            groups.append(LengthGroup(low, high, len(inside), score_tagged(inside).micro))
     return groups
 
 
-def by_familiarity(tagged: Iterable[Tagged], trained_on: SurfaceForms) -> dict[str, dict[Familiarity, Share]]:
-    """For each gold label, how many entities were found, by how training knew their words.
+def by_familiarity(tagged: Iterable[TaggedSentence], trained_on: SurfaceForms) -> dict[str, dict[Familiarity, Share]]:
+    """The found share of the gold entities of each label, by familiarity.
 
-    >>> sentence = Tagged(("Paris", "met", "Ann"), (Span(0, 1, "PER"), Span(2, 3, "PER")), ())
+    >>> sentence = TaggedSentence(("Paris", "met", "Ann"), (Span(0, 1, "PER"), Span(2, 3, "PER")), ())
     >>> by_familiarity([sentence], {("Paris",): {"LOC"}})["PER"]
     {'same label': Share(part=0, whole=0), 'other label': Share(part=0, whole=1), 'unseen': Share(part=0, whole=1)}
     """
@@ -144,3 +134,12 @@ def by_familiarity(tagged: Iterable[Tagged], trained_on: SurfaceForms) -> dict[s
         label: {kind: Share(found[label, kind], counts[label, kind]) for kind in FAMILIARITIES}
         for label in sorted({label for label, _ in counts})
     }
+
+
+def with_all_labels(shares: Mapping[str, Mapping[Familiarity, Share]]) -> dict[str, Mapping[Familiarity, Share]]:
+    """*shares* behind a first row ``"all labels"``, their sum."""
+    rows = list(shares.values())
+    totals = {
+        kind: Share(sum(row[kind].part for row in rows), sum(row[kind].whole for row in rows)) for kind in FAMILIARITIES
+    }
+    return {"all labels": totals, **shares}

@@ -1,4 +1,4 @@
-"""``report.html`` and ``plots/`` of a run folder: how training went, and where the model is right and wrong on dev."""
+"""``report.html`` and ``plots/`` of a run folder: the learning curve, and the errors of the best epoch on dev."""
 
 from __future__ import annotations
 
@@ -7,27 +7,27 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
-from training import plots
-from training.analysis import (
+from training.calibration import expected_calibration_error, predictions, reliability
+from training.checkpoint import write_file
+from training.errors import RunError
+from training.evaluation import Average, Evaluation, Score, TaggedSentence, score_tagged
+from training.reports import plots
+from training.reports.analysis import (
     FAMILIARITIES,
     MISSED,
     OVERLAPPED,
     SPURIOUS,
     SurfaceForms,
-    Tagged,
     by_familiarity,
     by_length,
+    confused_labels,
     confusion,
-    evaluation_of,
+    with_all_labels,
 )
-from training.calibration import expected_calibration_error, reliability
-from training.checkpoint import write_file
-from training.errors import RunError
-from training.evaluation import Average, Evaluation, Score
+from training.reports.pages import render
 
 REPORT_FILE = "report.html"
 PLOTS = "plots"
@@ -41,7 +41,7 @@ class Table(NamedTuple):
 
 
 class Plot(NamedTuple):
-    """A figure, the name of its files, what it shows in one sentence, how to read it, and its numbers."""
+    """A figure; the base name of its files, its alt text, its caption and its numbers."""
 
     name: str
     figure: Figure
@@ -55,14 +55,13 @@ def write_report(
     *,
     name: str,
     log: Sequence[Mapping[str, Any]],
-    dev: Mapping[str, Sequence[Tagged]],
+    dev: Mapping[str, Sequence[TaggedSentence]],
     trained_on: SurfaceForms,
     settings: Mapping[str, Mapping[str, Any]],
 ) -> None:
-    """Write ``report.html``, ``plots/*.png`` and ``plots/*.svg`` to the folder *run*.
+    """Write ``report.html``, one self-contained file, ``plots/*.png`` and ``plots/*.svg`` to the folder *run*.
 
-    *log* is that of the run, *dev* each dev corpus as the best epoch tags it,
-    *settings* are shown as they are.  The page needs no other file.
+    *log* is ``log.jsonl``, *dev* the dev corpora as the best epoch tags them; *settings* are printed as they are.
 
     Raises:
         RunError: the folder cannot be written to.
@@ -72,34 +71,28 @@ def write_report(
     except OSError as error:
         raise RunError(f"{run / PLOTS}: cannot be written: {error.strerror}") from error
     figures = []
-    for plot in make_plots(log, [row for rows in dev.values() for row in rows], trained_on):
+    for plot in _plots(log, [row for rows in dev.values() for row in rows], trained_on):
         png, svg = plots.rendered(plot.figure)
         write_file(run / PLOTS / f"{plot.name}.png", png)
         write_file(run / PLOTS / f"{plot.name}.svg", svg)
         figures.append((plot, _inline(svg.decode(), plot.name)))
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent / "templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    page = environment.get_template("report.html").render(
+    page = render(
+        "report.html",
         name=name,
-        best=log[log[-1]["best_epoch"] - 1],
+        best=_best(log),
         epochs=len(log),
-        corpora=_corpora({corpus: evaluation_of(rows) for corpus, rows in dev.items()}),
+        corpora=_scores({corpus: score_tagged(rows).micro for corpus, rows in dev.items()}),
         figures=figures,
         settings=settings,
     )
     write_file(run / REPORT_FILE, page.encode())
 
 
-def make_plots(log: Sequence[Mapping[str, Any]], dev: Sequence[Tagged], trained_on: SurfaceForms) -> list[Plot]:
-    """All plots of a run, in the order of the report."""
+def _plots(log: Sequence[Mapping[str, Any]], dev: Sequence[TaggedSentence], trained_on: SurfaceForms) -> list[Plot]:
+    """The plots of the report, in order."""
     return [
         _learning_curve(log),
-        _label_scores(evaluation_of(dev)),
+        _label_scores(score_tagged(dev)),
         _confusion(dev),
         _calibration(dev),
         _length(dev),
@@ -107,9 +100,25 @@ def make_plots(log: Sequence[Mapping[str, Any]], dev: Sequence[Tagged], trained_
     ]
 
 
+def _best(log: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
+    best: int = log[-1]["best_epoch"]
+    return log[best - 1]
+
+
 def _learning_curve(log: Sequence[Mapping[str, Any]]) -> Plot:
-    first, last, best = log[0], log[-1], log[log[-1]["best_epoch"] - 1]
-    corpora = list(first["dev"])
+    first, last, best = log[0], log[-1], _best(log)
+    rows = [
+        [
+            str(entry["epoch"]),
+            f"{entry['loss']:.4f}",
+            f"{entry['learning_rate']:.2e}",
+            f"{entry['tokens_per_s']:,}",
+            f"{entry['seconds']:,.1f}",
+            f"{entry['dev_f1']:.2%}",
+            *(f"{entry['dev'][corpus]['f1']:.2%}" for corpus in first["dev"]),
+        ]
+        for entry in log
+    ]
     return Plot(
         "learning-curve",
         plots.learning_curve(log),
@@ -118,21 +127,7 @@ def _learning_curve(log: Sequence[Mapping[str, Any]]) -> Plot:
         f" {best['dev_f1']:.1%}.",
         "The loss is a mean over the epoch, with dropout. The dev F1 is that of the averaged weights after it; the"
         " epoch whose mean over the dev corpora is highest becomes the model.",
-        Table(
-            ["epoch", "loss", "learning rate", "tokens/s", "seconds", "dev F1", *corpora],
-            [
-                [
-                    str(entry["epoch"]),
-                    f"{entry['loss']:.4f}",
-                    f"{entry['learning_rate']:.2e}",
-                    f"{entry['tokens_per_s']:,}",
-                    f"{entry['seconds']:,.1f}",
-                    f"{entry['dev_f1']:.2%}",
-                    *(f"{entry['dev'][corpus]['f1']:.2%}" for corpus in corpora),
-                ]
-                for entry in log
-            ],
-        ),
+        Table(["epoch", "loss", "learning rate", "tokens/s", "seconds", "dev F1", *first["dev"]], rows),
     )
 
 
@@ -154,9 +149,9 @@ def _label_scores(evaluation: Evaluation) -> Plot:
     )
 
 
-def _confusion(dev: Sequence[Tagged]) -> Plot:
+def _confusion(dev: Sequence[TaggedSentence]) -> Plot:
     counts = confusion(dev)
-    labels = sorted({label for pair in counts for label in pair} - {MISSED, OVERLAPPED, SPURIOUS})
+    labels = confused_labels(counts)
     columns = [*labels, OVERLAPPED, MISSED]
     gold = sum(count for (there, _), count in counts.items() if there != SPURIOUS)
     right = sum(count for (there, found), count in counts.items() if there == found)
@@ -176,10 +171,14 @@ def _confusion(dev: Sequence[Tagged]) -> Plot:
     )
 
 
-def _calibration(dev: Sequence[Tagged]) -> Plot:
-    found = [(score, span in row.gold) for row in dev for span, score in row.found]
-    scores, correct = [score for score, _ in found], [is_right for _, is_right in found]
+def _calibration(dev: Sequence[TaggedSentence]) -> Plot:
+    found = predictions(dev)
+    scores, correct = [prediction.score for prediction in found], [prediction.correct for prediction in found]
     bins, error = reliability(scores, correct), expected_calibration_error(scores, correct)
+    rows = [
+        [f"{row.low:.0%} to {row.high:.0%}", f"{row.count:,}", f"{row.mean_score:.1%}", f"{row.precision:.1%}"]
+        for row in bins
+    ]
     return Plot(
         "calibration",
         plots.reliability_diagram(bins, error),
@@ -188,73 +187,55 @@ def _calibration(dev: Sequence[Tagged]) -> Plot:
         "Below the dashed line the model is surer than it is right, above it less sure. The expected calibration"
         " error is the mean distance between the two, weighted by the number of entities. A calibration that was fitted"
         " on these very corpora looks a little better here than it is.",
-        Table(
-            ["score", "found", "mean score", "right"],
-            [
-                [f"{row.low:.0%} to {row.high:.0%}", f"{row.count:,}", f"{row.mean_score:.1%}", f"{row.precision:.1%}"]
-                for row in bins
-            ],
-        ),
+        Table(["score", "found", "mean score", "right"], rows),
     )
 
 
-def _length(dev: Sequence[Tagged]) -> Plot:
+def _length(dev: Sequence[TaggedSentence]) -> Plot:
     groups = by_length(dev)
     return Plot(
         "length",
         plots.f1_by_length(groups),
-        "F1 by tokens in the sentence: "
-        + ", ".join(f"{plots.length_of(group)}: {group.score.f1:.1%}" for group in groups)
-        + ".",
+        f"F1 by tokens in the sentence: {', '.join(f'{group.name}: {group.score.f1:.1%}' for group in groups)}.",
         "All dev corpora together: where they differ in length, a difference may be one of corpora.",
-        _scores({plots.length_of(group): group.score for group in groups}),
+        _scores({group.name: group.score for group in groups}),
     )
 
 
-def _familiarity(dev: Sequence[Tagged], trained_on: SurfaceForms) -> Plot:
+def _familiarity(dev: Sequence[TaggedSentence], trained_on: SurfaceForms) -> Plot:
     shares = by_familiarity(dev, trained_on)
-    rows = {"all labels": plots.all_labels(shares), **shares}
-    known = [(kind, share) for kind, share in rows["all labels"].items() if share.whole]
+    rows = with_all_labels(shares)
+    recalls = [
+        f"{kind}: {share.part / share.whole:.1%} of {share.whole:,}"
+        for kind, share in rows["all labels"].items()
+        if share.whole
+    ]
     return Plot(
         "familiarity",
         plots.recall_by_familiarity(shares),
-        "Recall by how training knew the words of an entity: "
-        + ", ".join(f"{kind}: {share.part / share.whole:.1%} of {share.whole:,}" for kind, share in known)
-        + ".",
+        f"Recall by how training knew the words of an entity: {', '.join(recalls)}.",
         "Words are compared with their case. What was never in training shows how well the model goes by context and"
         " spelling; what had another label there shows how far it goes by heart.",
         Table(
             ["label", *FAMILIARITIES],
-            [
-                [label, *(f"{row[kind].part:,} of {row[kind].whole:,}" for kind in FAMILIARITIES)]
-                for label, row in rows.items()
-            ],
+            [[label, *(f"{share.part:,} of {share.whole:,}" for share in row.values())] for label, row in rows.items()],
         ),
     )
 
 
-def _corpora(evaluations: Mapping[str, Evaluation]) -> Table:
-    return _scores({name: evaluation.micro for name, evaluation in evaluations.items()})
-
-
 def _scores(scores: Mapping[str, Score | Average]) -> Table:
-    return Table(
-        ["", "precision", "recall", "F1", "gold", "found"],
+    rows = [
         [
-            [
-                name,
-                f"{score.precision:.2%}",
-                f"{score.recall:.2%}",
-                f"{score.f1:.2%}",
-                *((f"{score.gold:,}", f"{score.predicted:,}") if isinstance(score, Score) else ("", "")),
-            ]
-            for name, score in scores.items()
-        ],
-    )
+            *(name, f"{score.precision:.2%}", f"{score.recall:.2%}", f"{score.f1:.2%}"),
+            *((f"{score.gold:,}", f"{score.predicted:,}") if isinstance(score, Score) else ("", "")),
+        ]
+        for name, score in scores.items()
+    ]
+    return Table(["", "precision", "recall", "F1", "gold", "found"], rows)
 
 
 def _inline(svg: str, name: str) -> Markup:
-    """*Svg* as an element of a page that holds others: its ids begin with *name*."""
+    """*svg* as an element to be embedded in HTML; its ids are prefixed with *name*."""
     element = svg[svg.index("<svg") :]
     element = re.sub(r'\bid="', f'id="{name}-', element)
     element = re.sub(r'href="#', f'href="#{name}-', element)

@@ -4,28 +4,27 @@ import pytest
 
 from handler.labels import Span
 from handler.tagger import ScoredSpan
-from training.analysis import (
+from training.corpora import Sentence
+from training.evaluation import Score, TaggedSentence
+from training.reports.analysis import (
     MISSED,
     OVERLAPPED,
     SPURIOUS,
     LengthGroup,
     Share,
-    Tagged,
     by_familiarity,
     by_length,
     confusion,
-    evaluation_of,
     surface_forms,
-    tag_corpus,
 )
-from training.corpora import Sentence
-from training.evaluation import Score
 
 
 def tagged(num_words, gold, found):
     """A sentence of w0, w1, ...; *gold* and *found* are (start, end, label)."""
     words = tuple(f"w{i}" for i in range(num_words))
-    return Tagged(words, tuple(Span(*span) for span in gold), tuple(ScoredSpan(Span(*span), 0.5) for span in found))
+    return TaggedSentence(
+        words, tuple(Span(*span) for span in gold), tuple(ScoredSpan(Span(*span), 0.5) for span in found)
+    )
 
 
 HAND = [
@@ -76,25 +75,3 @@ def test_recall_is_counted_by_how_training_knew_the_words():
         "ORG": {"same label": Share(0, 0), "other label": Share(0, 0), "unseen": Share(0, 1)},
         "PER": {"same label": Share(1, 1), "other label": Share(0, 0), "unseen": Share(0, 1)},
     }
-
-
-def test_the_scores_are_those_of_all_sentences():
-    assert evaluation_of(HAND).micro == Score(1, 6, 5)
-
-
-class FakeTagger:
-    """Finds a PER at the first and a MISC at the last word of every sentence."""
-
-    def tag_words(self, sentences):
-        return [
-            [ScoredSpan(Span(0, 1, "PER"), 0.9), ScoredSpan(Span(len(words) - 1, len(words), "MISC"), 0.8)]
-            for words in sentences
-        ]
-
-
-def test_labels_that_a_corpus_never_annotates_do_not_count():
-    sentences = [Sentence(("Ann", "is", "Swiss"), (Span(0, 1, "PER"),)), Sentence(("a", "b"), ())]
-
-    rows = tag_corpus(FakeTagger(), sentences, "dev")
-
-    assert [row.found for row in rows] == [(ScoredSpan(Span(0, 1, "PER"), 0.9),)] * 2

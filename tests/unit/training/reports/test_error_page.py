@@ -9,13 +9,12 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import expect
 
-import training.error_page
+import training.reports.error_page
 from handler.labels import Span
 from handler.tagger import ScoredSpan, Tagger
-from training.corpora import Sentence
-from training.error_page import check_folder, error_page, write_error_page
 from training.errors import TrainingError
-from training.evaluation import TaggedCorpus
+from training.evaluation import TaggedCorpus, TaggedSentence
+from training.reports.error_page import check_folder, error_page, write_error_page
 
 #: Words, gold spans and predicted spans: every kind of error once, wrong boundaries twice, and a faultless sentence.
 SENTENCES = [
@@ -30,12 +29,15 @@ SENTENCES = [
 
 def tagged(name, rows):
     """A corpus of *rows* such as ``SENTENCES``, on lines 10, 11, ..."""
-    return TaggedCorpus(
-        name,
-        range(10, 10 + len(rows)),
-        [Sentence(tuple(words.split(" ")), tuple(Span(*span) for span in gold)) for words, gold, _ in rows],
-        [[ScoredSpan(Span(*span), 0.62512) for span in predicted] for _, _, predicted in rows],
-    )
+    sentences = [
+        TaggedSentence(
+            tuple(words.split(" ")),
+            tuple(Span(*span) for span in gold),
+            tuple(ScoredSpan(Span(*span), 0.62512) for span in predicted),
+        )
+        for words, gold, predicted in rows
+    ]
+    return TaggedCorpus(name, range(10, 10 + len(rows)), sentences)
 
 
 @pytest.fixture
@@ -300,7 +302,7 @@ def test_with_javascript_choices_and_a_search_combine_and_the_number_is_told(ope
     expect(status).to_have_text("2 of 7 sentences shown")
 
 
-CSS = (Path(training.error_page.__file__).parent / "templates" / "errors.css").read_text(encoding="utf-8")
+CSS = (Path(training.reports.error_page.__file__).parent / "templates" / "errors.css").read_text(encoding="utf-8")
 LIGHT, DARK = CSS.split("@media screen and (prefers-color-scheme: dark)")
 
 

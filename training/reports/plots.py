@@ -1,8 +1,7 @@
-"""The plots of a training run, as figures that are the same bytes for the same numbers.
+"""The plots of a training run; the same numbers give the same bytes.
 
-Colours are those of Okabe and Ito (2008, "Color Universal Design"), which the
-colour-blind can tell apart; nothing is said by colour alone.  Error bars are
-95% intervals of Wilson (1927), which hold for few entities, too.
+Colours are those of Okabe and Ito (2008, "Color Universal Design"), which the colour-blind can tell apart, and never
+the only distinction.  Error bars are 95% Wilson intervals (1927), which are valid for small counts too.
 """
 
 from __future__ import annotations
@@ -18,15 +17,25 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator, PercentFormatter
 
-from training.analysis import FAMILIARITIES, MISSED, OVERLAPPED, SPURIOUS, Familiarity, LengthGroup, Share
 from training.calibration import Bin
 from training.evaluation import Average, Evaluation, Score
+from training.reports.analysis import (
+    FAMILIARITIES,
+    MISSED,
+    OVERLAPPED,
+    SPURIOUS,
+    Familiarity,
+    LengthGroup,
+    Share,
+    confused_labels,
+    with_all_labels,
+)
 
 _BLUE, _ORANGE, _GREEN, _SKY, _PURPLE, _VERMILION = "#0072B2 #E69F00 #009E73 #56B4E9 #CC79A7 #D55E00".split()
 _SERIES, _MARKERS = (_BLUE, _ORANGE, _GREEN, _PURPLE, _SKY), "os^Dv<>"
 _INK, _GREY, _PALE = "#222222", "#666666", "#DDDDDD"
 
-_STYLE: Any = {  # Any: matplotlib spells all its keys out as a type
+_STYLE: Any = {  # Any: matplotlib's type lists every key
     "axes.axisbelow": True,
     "axes.edgecolor": _GREY,
     "axes.grid": True,
@@ -70,12 +79,16 @@ def wilson_interval(part: int, whole: int) -> tuple[float, float]:
 
 
 def rendered(figure: Figure) -> tuple[bytes, bytes]:
-    """*Figure* as PNG and as SVG."""
-    return _bytes(figure, "png", {"Software": None}), _bytes(figure, "svg", {"Date": None, "Creator": None})
+    """*figure* as PNG and as SVG."""
+    png, svg = io.BytesIO(), io.BytesIO()
+    with mpl.rc_context(_STYLE):
+        figure.savefig(png, format="png", metadata={"Software": None})
+        figure.savefig(svg, format="svg", metadata={"Date": None, "Creator": None})
+    return png.getvalue(), svg.getvalue()
 
 
 def learning_curve(log: Sequence[Mapping[str, Any]]) -> Figure:
-    """Training loss and dev F1 by epoch, from the entries of ``log.jsonl``; the best epoch is marked."""
+    """Training loss and dev F1 by epoch, with the best epoch marked; *log* is ``log.jsonl``."""
     epochs = [entry["epoch"] for entry in log]
     best = log[log[-1]["best_epoch"] - 1]
     with _styled(5.2) as figure:
@@ -110,7 +123,7 @@ def learning_curve(log: Sequence[Mapping[str, Any]]) -> Figure:
 
 
 def label_scores(evaluation: Evaluation) -> Figure:
-    """Precision, recall and F1 of each label, with its number of gold entities, and their averages."""
+    """Precision, recall and F1 of each label, and their averages."""
     micro = evaluation.micro
     rows: list[tuple[str, Score | Average]] = [
         *((f"{label}\n{score.gold:,} gold", score) for label, score in sorted(evaluation.labels.items())),
@@ -132,21 +145,20 @@ def label_scores(evaluation: Evaluation) -> Figure:
             for y, value in zip(at, values, strict=True):
                 axes.text(value + 0.006, y, f"{value:.1%}", va="center", fontsize=7)
         axes.axhline(len(evaluation.labels) - 0.5, color=_GREY, linewidth=0.8)
-        _label_rows(axes, [name for name, _ in rows])
-        _share_axis(axes, "precision, recall and F1")
+        _label_bars(axes, [name for name, _ in rows], "precision, recall and F1")
         figure.legend(loc="outside lower center", ncols=3)
     return figure
 
 
 def confusion_matrix(counts: Mapping[tuple[str, str], int]) -> Figure:
-    """What was found for the gold entities of each label, and what was found where there is none."""
-    labels = sorted({label for pair in counts for label in pair} - {MISSED, OVERLAPPED, SPURIOUS})
+    """The confusion matrix: gold labels and spurious entities in rows, found labels and misses in columns."""
+    labels = confused_labels(counts)
     columns, rows = [*labels, OVERLAPPED, MISSED], [*labels, SPURIOUS]
     totals = {there: sum(counts.get((there, found), 0) for found in columns) for there in rows}
     with _styled(1.5 + 0.55 * len(rows), max(_WIDTH, 1.2 + 0.65 * len(columns))) as figure:
         axes = figure.subplots()
         shares = [[counts.get((there, found), 0) / (totals[there] or 1) for found in columns] for there in rows]
-        axes.pcolormesh(  # and no image: cells of an SVG are sharp at every size
+        axes.pcolormesh(  # not imshow: the cells of the SVG stay sharp at every size
             [x - 0.5 for x in range(len(columns) + 1)], [y - 0.5 for y in range(len(rows) + 1)], shares,
             cmap="Blues", vmin=0, vmax=1.15, edgecolors="white", linewidth=2,
         )  # fmt: skip
@@ -177,7 +189,7 @@ def confusion_matrix(counts: Mapping[tuple[str, str], int]) -> Figure:
 
 
 def reliability_diagram(bins: Sequence[Bin], error: float) -> Figure:
-    """The share of correct entities by score, and how many entities have such a score; *error* is the ECE."""
+    """Precision and number of entities by score; *error* is the expected calibration error."""
     with _styled(5.4) as figure:
         above, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
         above.set_title(f"Calibration (dev): expected calibration error {error:.1%}")
@@ -216,7 +228,7 @@ def reliability_diagram(bins: Sequence[Bin], error: float) -> Figure:
 
 
 def f1_by_length(groups: Sequence[LengthGroup]) -> Figure:
-    """F1 by the length of the sentence, with the counts behind it."""
+    """F1 by sentence length."""
     with _styled(3.6) as figure:
         axes = figure.subplots()
         axes.set_title("F1 by length of the sentence (dev)")
@@ -224,14 +236,8 @@ def f1_by_length(groups: Sequence[LengthGroup]) -> Figure:
         axes.bar(range(len(groups)), values, color=_BLUE, width=0.65)
         for x, value in enumerate(values):
             axes.text(x, value + 0.01, f"{value:.1%}", ha="center", fontsize=8)
-        axes.set_xticks(
-            range(len(groups)),
-            [
-                f"{length_of(group)}\n{group.num_sentences:,} sentences\n{group.score.gold:,} entities"
-                for group in groups
-            ],
-            fontsize=8,
-        )
+        names = [f"{row.name}\n{row.num_sentences:,} sentences\n{row.score.gold:,} entities" for row in groups]
+        axes.set_xticks(range(len(groups)), names, fontsize=8)
         axes.grid(visible=False, axis="x")
         axes.set_xlabel("tokens in the sentence")
         axes.set_ylabel("F1 (micro)")
@@ -241,8 +247,8 @@ def f1_by_length(groups: Sequence[LengthGroup]) -> Figure:
 
 
 def recall_by_familiarity(shares: Mapping[str, Mapping[Familiarity, Share]]) -> Figure:
-    """Recall of each label's entities by whether training knew their words."""
-    rows = {"all labels": all_labels(shares), **shares}
+    """Recall of each label by familiarity."""
+    rows = with_all_labels(shares)
     colors: dict[Familiarity, tuple[str, str]] = {
         "same label": (_BLUE, "in training with this label"),
         "other label": (_ORANGE, "in training, but only with another label"),
@@ -264,61 +270,33 @@ def recall_by_familiarity(shares: Mapping[str, Mapping[Familiarity, Share]]) -> 
             for y, value, (_, share), (_, high) in zip(at, values, known, intervals, strict=True):
                 axes.text(high + 0.012, y, f"{value:.0%} of {share.whole:,}", va="center", fontsize=7)
         axes.axhline(0.5, color=_GREY, linewidth=0.8)
-        _label_rows(axes, list(rows))
-        _share_axis(axes, "recall, with 95% intervals")
+        _label_bars(axes, list(rows), "recall, with 95% intervals")
         axes.set_xlim(0, 1.16)
         figure.legend(loc="outside lower center", ncols=3, fontsize=8)
     return figure
 
 
-def length_of(group: LengthGroup) -> str:
-    """*Group* in words.
-
-    >>> length_of(LengthGroup(51, None, 9, Score(1, 1, 1)))
-    'over 50'
-    """
-    return f"{group.low}\N{EN DASH}{group.high}" if group.high else f"over {group.low - 1}"
-
-
-def all_labels(shares: Mapping[str, Mapping[Familiarity, Share]]) -> dict[Familiarity, Share]:
-    """The sums over the labels."""
-    return {
-        kind: Share(sum(row[kind].part for row in shares.values()), sum(row[kind].whole for row in shares.values()))
-        for kind in FAMILIARITIES
-    }
-
-
 @contextmanager
 def _styled(height: float, width: float = _WIDTH) -> Iterator[Figure]:
-    """An empty figure, *height* inches high, to be filled in the style of all."""
+    """An empty figure, *height* by *width* inches, to be filled within the block, which sets the style."""
     with mpl.rc_context(_STYLE):
         yield Figure(figsize=(width, height))
 
 
-def _bytes(figure: Figure, kind: str, metadata: dict[str, Any]) -> bytes:
-    buffer = io.BytesIO()
-    with mpl.rc_context(_STYLE):
-        figure.savefig(buffer, format=kind, metadata=metadata)
-    return buffer.getvalue()
-
-
-def _label_rows(axes: Axes, names: Sequence[str]) -> None:
-    """*Names* at the rows of a bar chart, the first on top."""
-    axes.set_yticks(range(len(names)), names)
-    axes.set_ylim(len(names) - 0.45, -0.55)
+def _label_bars(axes: Axes, rows: Sequence[str], scale: str) -> None:
+    """Label the axes of a chart of horizontal bars: *rows* from top to bottom, *scale* in percent."""
+    axes.set_yticks(range(len(rows)), rows)
+    axes.set_ylim(len(rows) - 0.45, -0.55)
     axes.tick_params(axis="y", length=0)
     axes.grid(visible=False, axis="y")
-
-
-def _share_axis(axes: Axes, name: str) -> None:
-    axes.set_xlabel(name)
+    axes.set_xlabel(scale)
     axes.set_xlim(0, 1.06)
     axes.set_xticks([0, 0.2, 0.4, 0.6, 0.8, 1])
     axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
 
 
 def _error_bars(values: Sequence[float], intervals: Sequence[tuple[float, float]]) -> list[list[float]]:
-    """How far each interval reaches below and above its value."""
+    """The lengths of the error bars below and above *values*."""
     pairs = list(zip(values, intervals, strict=True))
     return [
         [max(0.0, value - low) for value, (low, _) in pairs],
