@@ -15,6 +15,7 @@ DOCUMENTS = sorted(
 FOLDERS = "archive|bench|contract|deploy|docs|examples|handler|nerserve|ops|requirements|scripts|tests|training|web"
 LINK = re.compile(r"\]\((?!https?:)([^)#\s]+)")
 NAMED = re.compile(rf"`(?![^`]*[A-Z]{{3}})((?:{FOLDERS})/[\w./-]*)`")  # NAME and the like stand for something
+MODULE = re.compile(rf"python -m ((?:{FOLDERS})(?:\.\w+)+)")
 
 
 def test_there_are_documents():
@@ -28,5 +29,6 @@ def test_every_file_that_a_document_names_is_there(document):
 
     linked = {link for link in LINK.findall(text) if not (path.parent / link).exists()}
     named = {name for name in NAMED.findall(text) if not (ROOT / name).exists()}
+    run = {name for name in MODULE.findall(text) if not (ROOT / name.replace(".", "/")).with_suffix(".py").exists()}
 
-    assert linked | named == set()
+    assert linked | named | run == set()
