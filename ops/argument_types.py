@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from argparse import ArgumentTypeError
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 from contract.names import MODEL_NAME_RULE, VERSION_RULE, is_model_name, is_version
@@ -51,6 +53,11 @@ def share(text: str) -> float:
 def seconds(text: str) -> float:
     """A number of seconds."""
     return _number(text, math.inf, "a number of seconds")
+
+
+FILE: Final[dict[str, Any]] = {"type": Path, "metavar": "FILE"}
+DIR: Final[dict[str, Any]] = {"type": Path, "metavar": "DIR"}
+SECONDS: Final[dict[str, Any]] = {"type": seconds, "metavar": "S"}
 
 
 def _number(text: str, last: float, expected: str) -> float:

@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, TextIO
 
@@ -61,17 +61,17 @@ class UpOptions:
     config: Path
     model_store: Path
     models: tuple[str, ...]
-    host: str = "127.0.0.1"
-    port: int = 8000
-    state_dir: Path = Path(".nerserve")
-    has_site: bool = True
-    start_timeout_s: float = 120.0
-    drain_timeout_s: float | None = None
-    can_restart: bool = True
-    ca: Path | None = None
-    inference_key_file: Path | None = None
-    renew_keys_every_s: float | None = None
-    limits: RequestLimits = field(default_factory=RequestLimits)
+    host: str
+    port: int
+    state_dir: Path
+    has_site: bool
+    start_timeout_s: float
+    drain_timeout_s: float | None
+    can_restart: bool
+    ca: Path | None
+    inference_key_file: Path | None
+    renew_keys_every_s: float | None
+    limits: RequestLimits
 
 
 def up(

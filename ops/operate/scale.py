@@ -21,14 +21,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from ops.errors import (
-    BrokenOffError,
-    LoadError,
-    ManagementUnreachableError,
-    NotNowError,
-    UnknownModelError,
-    WaitError,
-)
+from ops.errors import BrokenOffError, LoadError, ManagementUnreachableError, NotNowError, UnknownModelError, WaitError
 from ops.operate.verdicts import IdleWatch, LoadWatch, Retire, other_version, scale_steps
 from ops.torchserve_api.management import ManagementClient, ModelStatus
 

@@ -62,26 +62,13 @@ class Key:
     expires_at_s: float = math.inf
 
 
-@dataclass(frozen=True)
-class Keys:
-    """The keys of one TorchServe at one time."""
-
-    inference: Key
-    management: Key
-    api: Key
-
-    @classmethod
-    def read(cls, path: Path) -> Keys | None:
-        """The keys in TorchServe's key file; None while there is none, or not all of it: it is not written at once."""
-        try:
-            content = json.loads(path.read_text(encoding="utf-8"))
-            return cls(_key(content["inference"]), _key(content["management"]), _key(content["API"]))
-        except (OSError, ValueError, KeyError, TypeError):
-            return None
-
-    def of(self, kind: Kind) -> Key:
-        """The key of that *kind*."""
-        return self.inference if kind == "inference" else self.management
+def read_keys(path: Path) -> dict[str, Key] | None:
+    """The keys in TorchServe's file: inference, management and API; None unless all are there: it takes some writes."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        return {kind: _key(content[kind]) for kind in (*KINDS, "API")}
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def _key(entry: Mapping[str, str]) -> Key:
@@ -178,7 +165,7 @@ class KeyRing:
         self._life_s = life_s
         self._renew_every_s = renew_every_s
         self._lock = threading.Lock()
-        self._keys: Keys | None = None
+        self._keys: dict[str, Key] | None = None
         self._written: dict[PublishedKey, Key] = {}
         self._unwritable: set[PublishedKey] = set()
         self._retry_at_s: dict[Kind, float] = {}
@@ -229,11 +216,11 @@ class KeyRing:
         """The key of that *kind*; whoever asks during a renewal waits for its end, and gets the new one."""
         with self._lock:
             self._refresh()
-            return self._keys.of(kind).text if self._keys is not None else None
+            return self._keys[kind].text if self._keys is not None else None
 
     def _refresh(self) -> None:
         """Take over and publish what TorchServe's file says, whoever made it say so."""
-        keys = Keys.read(self._key_file)
+        keys = read_keys(self._key_file)
         if keys is not None and keys != self._keys:
             self._keys = keys
             self._retry_at_s.clear()
@@ -241,7 +228,7 @@ class KeyRing:
         if self._keys is None or self._done.is_set():
             return
         for file in self._published:
-            key = self._keys.of(file.kind)
+            key = self._keys[file.kind]
             if self._written.get(file) == key and file.path.exists():
                 continue
             self._written.pop(file, None)
@@ -259,14 +246,14 @@ class KeyRing:
         now_s = time.time()
         if self._keys is None or now_s < self._retry_at_s.get(kind, 0.0):
             return
-        if now_s < due_at_s(self._keys.of(kind), self._life_s, self._renew_every_s):
+        if now_s < due_at_s(self._keys[kind], self._life_s, self._renew_every_s):
             return
-        problem = self._renew(kind, self._keys.api)
+        problem = self._renew(kind, self._keys["API"])
         self._refresh()
         if problem is None:
             return
         self._retry_at_s[kind] = now_s + RETRY_AFTER_S
-        remaining_s = self._keys.of(kind).expires_at_s - now_s
+        remaining_s = self._keys[kind].expires_at_s - now_s
         if remaining_s < WARNING_SHARE * self._life_s and kind not in self._warned:
             self._warned.add(kind)
             left_s = max(0.0, remaining_s)

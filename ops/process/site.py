@@ -15,7 +15,7 @@ import requests
 from contract.limits import MAX_CHARS_VARIABLE
 from ops.errors import OpsError
 from ops.process.addresses import Address
-from ops.process.group import Guard, Server
+from ops.process.group import Guard, ProcessGroup
 from ops.process.state_dir import StateDir
 from ops.torchserve_api.endpoint import request
 
@@ -51,7 +51,7 @@ def gunicorn_command() -> SiteCommand:
     )
 
 
-class Site(Server):
+class Site(ProcessGroup):
     """One site under gunicorn.
 
     *inference_key* is the file with the key, None for a TorchServe that asks for none.  *ca* has the certificates to
@@ -99,7 +99,7 @@ class Site(Server):
         ours = self._variables | {"TMPDIR": self._tmp}
         env = {name: value for name, value in os.environ.items() if name not in ours}
         env |= {name: str(value) for name, value in ours.items() if value is not None}
-        self._run(self._command.arguments, env, self._command.directory)
+        self.launch(self._command.arguments, env=env, cwd=self._command.directory)
 
     def is_ready(self, timeout_s: float) -> bool:
         """Whether every model answers through the site."""
@@ -110,8 +110,7 @@ class Site(Server):
 
     def kill(self) -> None:
         """End gunicorn and its workers at once, and remove their temporary files, which they leave behind then."""
-        if self._group is not None:
-            self._group.kill()
+        super().kill()
         if self._tmp is not None:
             shutil.rmtree(self._tmp, ignore_errors=True)
             self._tmp = None

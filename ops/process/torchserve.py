@@ -21,7 +21,7 @@ from typing import Final
 from contract.limits import MAX_CHARS_VARIABLE
 from ops.errors import OpsError
 from ops.process.class_data import ClassData
-from ops.process.group import Guard, LogFile, Server
+from ops.process.group import Guard, LogFile, ProcessGroup
 from ops.process.properties import format_properties
 from ops.process.server_config import ServerConfig
 from ops.process.state_dir import StateDir
@@ -45,7 +45,7 @@ _NOT_FOR_WORKERS: Final = frozenset({
 })  # fmt: skip
 
 
-class TorchServe(Server):
+class TorchServe(ProcessGroup):
     """One TorchServe, with *models* from *model_store*."""
 
     def __init__(
@@ -88,15 +88,15 @@ class TorchServe(Server):
             models=self._models,
             socket_dir=self._socket_dir(),
         )
-        self._run(command, server_env(os.environ, state_dir, self._config.limits.max_chars), state_dir.path)
+        environ = server_env(os.environ, state_dir, self._config.limits.max_chars)
+        self.launch(command, env=environ, cwd=state_dir.path)
 
     def kill(self) -> None:
         """End TorchServe and its workers at once, and remove what it unpacked and its keys, which it leaves behind."""
-        if self._group is not None:
-            status = self._group.poll()
-            if self._class_data is not None and status is not None and status >= 0:  # no signal cut it short
-                self._class_data.keep()
-            self._group.kill()
+        status = self.poll()
+        if self._class_data is not None and status is not None and status >= 0:  # no signal cut it short
+            self._class_data.keep()
+        super().kill()
         self._state_dir.key_file.unlink(missing_ok=True)
         self._state_dir.settings.unlink(missing_ok=True)
         shutil.rmtree(self._state_dir.scratch, ignore_errors=True)

@@ -8,13 +8,7 @@ from contextlib import ExitStack
 from functools import partial
 from typing import Final
 
-from ops.errors import (
-    ManagementRefusedError,
-    ManagementUnreachableError,
-    StartError,
-    StoppedError,
-    UnknownModelError,
-)
+from ops.errors import ManagementRefusedError, ManagementUnreachableError, StartError, StoppedError, UnknownModelError
 from ops.process.keys import KeyRing
 from ops.process.tls import Trust
 from ops.signals import StopRequests

@@ -113,7 +113,7 @@ class Supervisor:
             seen[name] = ModelSeen(
                 num_wanted=status.min_workers,
                 num_ready=status.num_ready,
-                num_alive=sum(map(_is_alive, pids)),
+                num_alive=sum(map(psutil.pid_exists, pids)),
                 num_pending=status.num_pending,
             )
         self._workers = workers
@@ -172,14 +172,3 @@ class Supervisor:
             self._management.scale(model, num_workers)
         except ManagementError as error:
             self._tell(f"model {model} could not be started anew: {error}")
-
-
-def _is_alive(pid: int) -> bool:
-    """Whether there is a process *pid*; workers are our own user's, so none is out of sight."""
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True  # somebody else's by now, which the next poll will show
-    return True

@@ -9,12 +9,7 @@ from typing import Any, Final
 
 import requests
 
-from ops.errors import (
-    ManagementRefusedError,
-    ManagementReplyError,
-    ManagementUnreachableError,
-    UnknownModelError,
-)
+from ops.errors import ManagementRefusedError, ManagementReplyError, ManagementUnreachableError, UnknownModelError
 from ops.torchserve_api.endpoint import Endpoint
 
 REGISTER_TIMEOUT_S: Final = 120.0

@@ -12,7 +12,7 @@ import pytest
 
 from contract.entities import CANARY_TEXT
 from ops.errors import OpsError
-from ops.process.keys import Key, KeyRing, Keys, PublishedKey, due_at_s
+from ops.process.keys import Key, KeyRing, PublishedKey, due_at_s, read_keys
 from ops.torchserve_api.management import ManagementClient
 from ops.torchserve_api.predictions import PredictionClient, Sign
 
@@ -143,12 +143,12 @@ def test_a_key_file_is_read_as_torchserve_writes_it(tmp_path):
   }
 }""")
 
-    keys = Keys.read(tmp_path / "key_file.json")
+    keys = read_keys(tmp_path / "key_file.json")
 
-    assert keys.of("management") == Key("W8tdPp7V", pytest.approx(1795356110.073406))
-    assert keys.of("inference") == Key("0qlHmN-T", 1795356111.0)
-    assert keys.api == Key("TVfnMc_L")
-    assert keys.api.expires_at_s == float("inf")
+    assert keys["management"] == Key("W8tdPp7V", pytest.approx(1795356110.073406))
+    assert keys["inference"] == Key("0qlHmN-T", 1795356111.0)
+    assert keys["API"] == Key("TVfnMc_L")
+    assert keys["API"].expires_at_s == float("inf")
 
 
 @pytest.mark.parametrize(
@@ -160,17 +160,17 @@ def test_a_key_file_is_read_as_torchserve_writes_it(tmp_path):
 def test_a_key_file_that_is_not_whole_holds_no_keys(tmp_path, content):
     (tmp_path / "key_file.json").write_bytes(content if isinstance(content, bytes) else content.encode())
 
-    assert Keys.read(tmp_path / "key_file.json") is None
+    assert read_keys(tmp_path / "key_file.json") is None
 
 
 def test_no_key_file_holds_no_keys(tmp_path):
-    assert Keys.read(tmp_path / "key_file.json") is None
+    assert read_keys(tmp_path / "key_file.json") is None
 
 
 def test_a_key_is_not_shown():
     keys = Keys(Key("s3cret"), Key("s3cret"), Key("s3cret"))
 
-    assert "s3cret" not in f"{keys} {keys!r} {keys.api}"
+    assert "s3cret" not in f"{keys} {keys!r} {keys['API']}"
 
 
 @pytest.mark.parametrize(("renew_every_s", "due_s"), [(1.0, 941.0), (36.0, 976.0), (59.0, 999.0)])
