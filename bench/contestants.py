@@ -24,9 +24,10 @@ from bench.settings import Settings
 from contract.limits import RequestLimits
 from ops.process.group import Guard
 from ops.process.java import find_java
-from ops.process.properties import ServerConfig
-from ops.process.torchserve import StateDir, TorchServe
-from ops.up import JVM_GRACE_S
+from ops.process.server_config import ServerConfig
+from ops.process.state_dir import StateDir
+from ops.process.torchserve import TorchServe
+from ops.supervise.servers import JVM_GRACE_S
 
 #: The first text of every server.
 TEXT: Final = "Barack Obama was born in Hawaii and worked for the United Nations in New York."
@@ -196,9 +197,8 @@ def torchserve_alone(folder: Path, model: str) -> Iterator[Contestant]:
     not be ready yet.  It ends in good order, and so leaves the JVM's class data in *folder* for the next one.
     """
     inference, management, _ = write_config(folder)
-    config = ServerConfig.load(folder / "config.properties")
+    config = ServerConfig.load(folder / "config.properties", RequestLimits.from_environment(os.environ))
     guard = Guard()
-    limits = RequestLimits.from_environment(os.environ)
     server = TorchServe(
         java=find_java(os.environ).path,
         config=config,
@@ -206,12 +206,6 @@ def torchserve_alone(folder: Path, model: str) -> Iterator[Contestant]:
         models=(model,),
         state_dir=StateDir(folder / "state"),
         guard=guard,
-        settings={
-            "metrics_config": str(config.metrics_config),
-            "max_request_size": str(limits.request_bytes),
-            "max_response_size": str(limits.reply_bytes),
-        },
-        max_chars=limits.max_chars,
     )
     try:
         server.start()

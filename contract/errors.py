@@ -55,9 +55,9 @@ class ServingError(Exception):
         example: A message; ``{max_chars:,}`` and the like stand for the limits of the server that is described.
     """
 
-    status: ClassVar[int] = 500
-    code: ClassVar[str] = ""
-    retry_after_s: ClassVar[int | None] = None
+    status: int = 500
+    code: str = ""
+    retry_after_s: int | None = None
     tiers: ClassVar[tuple[Tier, ...]] = ()
     example: ClassVar[str] = ""
 

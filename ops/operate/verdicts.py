@@ -9,7 +9,7 @@ from typing import Final
 
 from ops.errors import NotNowError
 from ops.torchserve_api.management import ModelStatus
-from ops.torchserve_api.predictions import Answer
+from ops.torchserve_api.predictions import Prediction
 
 SAMPLE: Final = (
     "Barack Obama was born in Hawaii.",
@@ -74,7 +74,7 @@ class Comparison:
         return line
 
 
-def compare(old: Sequence[Answer], new: Sequence[Answer]) -> Comparison:
+def compare(old: Sequence[Prediction], new: Sequence[Prediction]) -> Comparison:
     """How two versions differ on the same texts, in the same order."""
     differing, old_failed, new_failed = [], [], []
     problem = ""

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 import psutil
 
 from ops.errors import PortBusyError
-from ops.process.properties import Address
+from ops.process.addresses import Address
 
 
 def check_ports(addresses: Iterable[Address]) -> None:

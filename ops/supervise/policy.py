@@ -6,11 +6,11 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Final, TypeAlias
 
-from ops.torchserve_api.canary import Sign
+from ops.torchserve_api.predictions import Sign
 
 
 @dataclass(frozen=True)
-class Limits:
+class Thresholds:
     """How patient the supervisor is, in seconds unless said otherwise.
 
     Attributes:
@@ -102,7 +102,7 @@ class StartSite:
 
 @dataclass(frozen=True)
 class Revive:
-    """Scale a model to no worker and back to *num_workers*: TorchServe forgets its grudge and starts new ones."""
+    """Scale a model to no worker and back to *num_workers*; scaling to 0 resets TorchServe's retry back-off."""
 
     model: str
     num_workers: int
@@ -136,18 +136,20 @@ REVIVALS_BEFORE_RESTART: Final = 2
 class Pauses:
     """How long to wait before each restart of one process: not at all, then longer and longer."""
 
-    def __init__(self, limits: Limits) -> None:
-        self._limits = limits
+    def __init__(self, thresholds: Thresholds) -> None:
+        self._thresholds = thresholds
         self._num_restarts = 0
         self._last_s: float | None = None
 
     def next_s(self, now_s: float) -> float:
         """Seconds to wait before the restart that is due at *now_s*."""
-        if self._last_s is not None and now_s - self._last_s > self._limits.calm_s:
+        if self._last_s is not None and now_s - self._last_s > self._thresholds.calm_s:
             self._num_restarts = 0
         pause_s = 0.0
         if self._num_restarts:
-            pause_s = min(self._limits.longest_pause_s, self._limits.first_pause_s * 2 ** (self._num_restarts - 1))
+            pause_s = min(
+                self._thresholds.longest_pause_s, self._thresholds.first_pause_s * 2 ** (self._num_restarts - 1)
+            )
         self._num_restarts += 1
         self._last_s = now_s + pause_s
         return pause_s
@@ -156,10 +158,10 @@ class Pauses:
 class _Process:
     """When to start a process again that has ended, if ever."""
 
-    def __init__(self, name: str, limits: Limits, *, can_restart: bool) -> None:
+    def __init__(self, name: str, thresholds: Thresholds, *, can_restart: bool) -> None:
         self._name = name
         self._can_restart = can_restart
-        self._pauses = Pauses(limits)
+        self._pauses = Pauses(thresholds)
         self._start_at_s: float | None = None
 
     def decide(self, now_s: float, exit_status: int, start: Action) -> list[Action]:
@@ -210,7 +212,7 @@ class Policy:
     """Decides, look by look, what to do; it knows only what it is shown and what time it is."""
 
     def __init__(
-        self, models: Collection[str], now_s: float, limits: Limits | None = None, *, can_restart: bool = True
+        self, models: Collection[str], now_s: float, thresholds: Thresholds | None = None, *, can_restart: bool = True
     ) -> None:
         """Begin with everything up and answering at *now_s*.
 
@@ -218,10 +220,10 @@ class Policy:
         something; a worker that TorchServe itself restarts is none of that.
         """
         self._names = tuple(models)
-        self._limits = limits or Limits()
+        self._thresholds = thresholds or Thresholds()
         self._can_restart = can_restart
-        self._torchserve = _Process("TorchServe", self._limits, can_restart=can_restart)
-        self._site = _Process("the site", self._limits, can_restart=can_restart)
+        self._torchserve = _Process("TorchServe", self._thresholds, can_restart=can_restart)
+        self._site = _Process("the site", self._thresholds, can_restart=can_restart)
         self._stopped = _Stopped()
         self._models: dict[str, _Model] = {}
         self._began_s = now_s
@@ -238,7 +240,7 @@ class Policy:
 
     def decide(self, now_s: float, seen: Seen) -> list[Action]:
         """What to do now; the caller does all of it, in order."""
-        actions = self._stopped.decide(now_s, seen.stopped, self._limits.stopped_s)
+        actions = self._stopped.decide(now_s, seen.stopped, self._thresholds.stopped_s)
         if seen.site_exit is not None:
             actions += self._site.decide(now_s, seen.site_exit, StartSite())
         if seen.torchserve_exit is not None:
@@ -257,11 +259,11 @@ class Policy:
         """The management API did not reply."""
         self._num_missed += 1
         if self._heard_s is None:
-            if now_s - self._began_s < self._limits.boot_s:
+            if now_s - self._began_s < self._thresholds.boot_s:
                 return []
-            return self._kill(now_s, f"TorchServe does not come up within {self._limits.boot_s:.0f} s")
+            return self._kill(now_s, f"TorchServe does not come up within {self._thresholds.boot_s:.0f} s")
         silence_s = now_s - self._heard_s
-        if silence_s < self._limits.hang_after_s or self._num_missed < self._limits.hang_polls:
+        if silence_s < self._thresholds.hang_after_s or self._num_missed < self._thresholds.hang_polls:
             return []
         return self._kill(now_s, f"TorchServe has not replied for {silence_s:.0f} s")
 
@@ -301,8 +303,8 @@ class Policy:
             if model.was_ready:
                 actions.append(Note(f"model {name} has no worker that is ready; TorchServe restarts it"))
             model.was_ready = False
-        patience_s = self._limits.loading_s if seen.num_alive else self._limits.no_worker_s
-        patience_s = min(self._limits.longest_revival_s, patience_s * 2**model.num_revivals)
+        patience_s = self._thresholds.loading_s if seen.num_alive else self._thresholds.no_worker_s
+        patience_s = min(self._thresholds.longest_revival_s, patience_s * 2**model.num_revivals)
         idle_s = now_s - model.idle_since_s
         if idle_s < patience_s:
             return actions
@@ -327,7 +329,7 @@ class Policy:
         if seen.num_pending:  # a full queue explains silence, and TorchServe kills workers that do not answer
             model.last_sign_s = now_s
         silence_s = now_s - model.last_sign_s
-        if silence_s >= self._limits.canary_silence_s:
+        if silence_s >= self._thresholds.canary_silence_s:
             actions += self._kill(now_s, f"model {name} is ready and has not answered for {silence_s:.0f} s")
         return actions
 

@@ -10,10 +10,11 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
+from contract.entities import CANARY_TEXT
 from ops.errors import OpsError
-from ops.process.keys import Key, KeyFile, KeyRing, Keys, due_at_s, read_key
-from ops.torchserve_api.canary import InferenceApi, Sign, ask
+from ops.process.keys import Key, KeyRing, PublishedKey, due_at_s, read_keys
 from ops.torchserve_api.management import ManagementClient
+from ops.torchserve_api.predictions import PredictionClient, Sign
 
 API_KEY = "api-key1"
 LIFE_S = 60.0
@@ -102,9 +103,9 @@ def torchserve(tmp_path):
 def files(tmp_path):
     (tmp_path / "keys").mkdir()
     return [
-        KeyFile(tmp_path / "keys" / "inference.key", "inference"),
-        KeyFile(tmp_path / "keys" / "management.key", "management"),
-        KeyFile(tmp_path / "shared.key", "inference", mode=0o640),
+        PublishedKey(tmp_path / "keys" / "inference.key", "inference"),
+        PublishedKey(tmp_path / "keys" / "management.key", "management"),
+        PublishedKey(tmp_path / "shared.key", "inference", mode=0o640),
     ]
 
 
@@ -142,12 +143,12 @@ def test_a_key_file_is_read_as_torchserve_writes_it(tmp_path):
   }
 }""")
 
-    keys = Keys.read(tmp_path / "key_file.json")
+    keys = read_keys(tmp_path / "key_file.json")
 
-    assert keys.of("management") == Key("W8tdPp7V", pytest.approx(1795356110.073406))
-    assert keys.of("inference") == Key("0qlHmN-T", 1795356111.0)
-    assert keys.api == Key("TVfnMc_L")
-    assert keys.api.expires_at_s == float("inf")
+    assert keys["management"] == Key("W8tdPp7V", pytest.approx(1795356110.073406))
+    assert keys["inference"] == Key("0qlHmN-T", 1795356111.0)
+    assert keys["API"] == Key("TVfnMc_L")
+    assert keys["API"].expires_at_s == float("inf")
 
 
 @pytest.mark.parametrize(
@@ -159,18 +160,17 @@ def test_a_key_file_is_read_as_torchserve_writes_it(tmp_path):
 def test_a_key_file_that_is_not_whole_holds_no_keys(tmp_path, content):
     (tmp_path / "key_file.json").write_bytes(content if isinstance(content, bytes) else content.encode())
 
-    assert Keys.read(tmp_path / "key_file.json") is None
+    assert read_keys(tmp_path / "key_file.json") is None
 
 
 def test_no_key_file_holds_no_keys(tmp_path):
-    assert Keys.read(tmp_path / "key_file.json") is None
-    assert read_key(tmp_path / "inference.key") is None
+    assert read_keys(tmp_path / "key_file.json") is None
 
 
 def test_a_key_is_not_shown():
     keys = Keys(Key("s3cret"), Key("s3cret"), Key("s3cret"))
 
-    assert "s3cret" not in f"{keys} {keys!r} {keys.api}"
+    assert "s3cret" not in f"{keys} {keys!r} {keys['API']}"
 
 
 @pytest.mark.parametrize(("renew_every_s", "due_s"), [(1.0, 941.0), (36.0, 976.0), (59.0, 999.0)])
@@ -277,7 +277,7 @@ def test_a_renewal_that_fails_is_tried_again_and_told_once_the_end_is_near(torch
 def test_a_file_that_cannot_be_written_is_an_error_at_once(torchserve, tmp_path):
     ring = KeyRing(
         key_file=torchserve.key_file, management_url=torchserve.url, ca=None, life_s=LIFE_S, renew_every_s=30.0,
-        published=[KeyFile(tmp_path / "nowhere" / "inference.key", "inference")],
+        published=[PublishedKey(tmp_path / "nowhere" / "inference.key", "inference")],
     )  # fmt: skip
 
     with pytest.raises(OpsError, match=r"no key can be written to .*nowhere/inference\.key: No such file"), ring.kept():
@@ -285,7 +285,7 @@ def test_a_file_that_cannot_be_written_is_an_error_at_once(torchserve, tmp_path)
 
 
 def test_a_reader_never_sees_a_piece_of_a_key(tmp_path):
-    file = KeyFile(tmp_path / "inference.key", "inference")
+    file = PublishedKey(tmp_path / "inference.key", "inference")
     keys = [Key("a" * 8), Key("b" * 8)]
     file.write(keys[0])
     seen = set()
@@ -293,7 +293,7 @@ def test_a_reader_never_sees_a_piece_of_a_key(tmp_path):
 
     def read():
         while not done.is_set():
-            seen.add(read_key(file.path))
+            seen.add(file.path.read_text())
 
     reader = threading.Thread(target=read)
     reader.start()
@@ -326,19 +326,19 @@ class StaleOnce:
     ],
 )
 def test_a_canary_with_a_key_of_yesterday_is_sent_once_more(torchserve, keys, sign, num_refused):
-    assert ask(InferenceApi(torchserve.url, key=StaleOnce(*keys)), "en", timeout_s=30) is sign
+    assert PredictionClient(torchserve.url, StaleOnce(*keys)).ask(CANARY_TEXT, "en").sign is sign
     assert torchserve.num_refused == num_refused
 
 
 def test_renewals_are_no_refusals_for_whoever_asks_the_ring(torchserve, new_ring):
     ring = new_ring(renew_every_s=0.5)
-    api = InferenceApi(torchserve.url, key=ring.inference)
+    predictions = PredictionClient(torchserve.url, ring.inference)
     client = ManagementClient(torchserve.url, timeout_s=30, key=ring.management)
     signs = set()
 
     with ring.kept():
         while min(torchserve.num_renewals.values()) < 3:
-            signs.add(ask(api, "en", timeout_s=30))
+            signs.add(predictions.ask(CANARY_TEXT, "en", timeout_s=30).sign)
             client.describe("en")
 
     assert signs == {Sign.ANSWER}
