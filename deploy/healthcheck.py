@@ -3,8 +3,8 @@
     healthcheck.py serve    every model that TorchServe has answers a canary sentence
     healthcheck.py site     the site says at /readyz that every model answers through it
 
-Otherwise the status is 1 and one line says what is wrong; ``docker inspect`` shows it.  Standard library only, since
-it runs every few seconds.
+Otherwise the status is 1 and one line says what is wrong; ``docker inspect`` shows it.  It imports the standard library
+and contract/ only, since it runs every few seconds.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import quote
 
+from contract.entities import CANARY_TEXT
+
 INFERENCE_PORT: Final = 8080
 MANAGEMENT_PORT: Final = 8081
 SITE_PORT: Final = 8000
@@ -28,7 +30,7 @@ KEYS: Final = Path("/run/nerserve/keys")
 TIMEOUT_S: Final = 5.0
 """For everything; a little less than the HEALTHCHECK's own, so that the reason is said."""
 
-CANARY: Final = json.dumps({"text": "Barack Obama was born in Hawaii."}).encode()
+CANARY: Final = json.dumps({"text": CANARY_TEXT}).encode()
 
 
 def serve_problem(

@@ -7,14 +7,14 @@ from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Final, NamedTuple
 
-from handler.entities import Entity, TaggedText, TokenWeight
-from handler.errors import DeadlineExceededError, OverloadedError, RequestError
-from handler.limits import EXPLAINED_CHAR_COST, Limits
+from contract.entities import Entity, TokenWeight
+from contract.errors import DeadlineExceededError, OverloadedError, RequestError
+from contract.limits import EXPLAINED_CHAR_COST, RequestLimits
 from handler.network.inference import CancelledError
 from handler.protocol.headers import RequestHeaders
 from handler.protocol.replies import Replies, refusal_reply
 from handler.protocol.requests import Refusal, Request, read_request
-from handler.tagger import Tagger
+from handler.tagger import TaggedText, Tagger
 
 #: The parts of one request's body by name, as TorchServe passes them, and its headers.
 Row = tuple[Mapping[str, object], RequestHeaders]
@@ -29,6 +29,7 @@ class Answer(NamedTuple):
         body: The reply as JSON.
         status: Its HTTP status.
         code: The error code where the request failed as a whole, else empty.
+        retry_after_s: Its Retry-After in seconds, where repeating the request is of use.
         codes: Errors in the reply by code, that of the request or those of single texts.
         num_texts: Texts tagged.
         num_chars: Code points in them.
@@ -40,6 +41,7 @@ class Answer(NamedTuple):
     body: str
     status: int = 200
     code: str = ""
+    retry_after_s: int | None = None
     codes: Mapping[str, int] = _NONE
     num_texts: int = 0
     num_chars: int = 0
@@ -71,7 +73,7 @@ class BatchWorker:
     """
 
     def __init__(
-        self, tagger: Tagger, model: Mapping[str, str], limits: Limits, now: Callable[[], float] = time.time
+        self, tagger: Tagger, model: Mapping[str, str], limits: RequestLimits, now: Callable[[], float] = time.time
     ) -> None:
         self._tagger = tagger
         self._replies = Replies(model)
@@ -112,10 +114,7 @@ class BatchWorker:
             if isinstance(request, Request):
                 own = request.num_chars * (EXPLAINED_CHAR_COST if headers.explain else 1)
                 if cost and cost + own > self._limits.batch_chars:
-                    request = Refusal(
-                        OverloadedError(f"expected at most {self._limits.batch_chars} characters at once, got more"),
-                        request.form,
-                    )
+                    request = Refusal(OverloadedError(OverloadedError.example), request.form)
                 else:
                     cost += own
             admitted.append(request)
@@ -147,8 +146,8 @@ class BatchWorker:
 
     def _reply(self, result: _Result | Refusal) -> Answer:
         if isinstance(result, Refusal):
-            code = result.error.code
-            return Answer(refusal_reply(result), result.error.status, code, {code: 1})
+            error = result.error
+            return Answer(refusal_reply(result), error.status, error.code, error.retry_after_s, {error.code: 1})
         request, tagged, kept, weights = result
         body = self._replies.reply_to(request, kept, weights)
         try:
@@ -168,7 +167,7 @@ class BatchWorker:
 
 
 def _too_late(form: str) -> Refusal:
-    return Refusal(DeadlineExceededError("expected to be done before the deadline, which has passed"), form)
+    return Refusal(DeadlineExceededError(DeadlineExceededError.example), form)
 
 
 def _counts(names: Sequence[str]) -> Mapping[str, int]:

@@ -16,6 +16,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, TypeVar, get_type_hints
 
+from contract.names import MODEL_NAME_RULE, VERSION_RULE, is_model_name, is_version
 from handler.errors import ConfigError
 from handler.labels import SCHEMES, Scheme
 
@@ -28,10 +29,6 @@ UNTIL_FORMAT_2 = "max_chars"
 
 #: Training settings that format 1 does not have, with the values that stand for training without them.
 SINCE_FORMAT_2: Mapping[str, object] = MappingProxyType({"corpus_shares": {}, "unannotated": {}, "perturbations": {}})
-
-#: What a model may be called, and its versions: they become parts of paths and of URLs.
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-VERSION = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9}){0,2}")
 
 _LABEL = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}")
 
@@ -183,8 +180,8 @@ class BundleConfig:
         Raises:
             ConfigError: names the key and the value it got.
         """
-        _require(NAME.fullmatch(self.name) is not None, "config", "name", "letters, digits, . _ and -", self.name)
-        _require(VERSION.fullmatch(self.version) is not None, "config", "version", "N, N.N or N.N.N", self.version)
+        _require(is_model_name(self.name), "config", "name", MODEL_NAME_RULE, self.name)
+        _require(is_version(self.version), "config", "version", VERSION_RULE, self.version)
         if self.calibration:
             labels = sorted(self.model.labels)
             found = sorted(self.calibration.offsets)

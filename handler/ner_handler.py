@@ -15,16 +15,12 @@ from typing import Any
 
 import torch
 
+from contract.entities import CANARY_TEXT
+from contract.limits import RequestLimits
 from handler.batch import BatchWorker
-from handler.limits import Limits
 from handler.observation import Observer
 from handler.protocol.headers import read_headers
 from handler.tagger import Tagger
-
-_WARM_UP = "Barack Obama was born in Hawaii and worked for the United Nations in New York."
-
-#: Retry-After of a 503, in seconds.
-_RETRY_AFTER_S = "1"
 
 
 class NERHandler:
@@ -35,12 +31,12 @@ class NERHandler:
 
         Raises:
             BundleError: the bundle is inconsistent; the worker does not start.
-            ConfigError: ``NERSERVE_MAX_CHARS`` is wrong; the worker does not start.
+            SettingError: ``NERSERVE_MAX_CHARS`` is wrong; the worker does not start.
         """
-        limits = Limits.from_environment(os.environ)
+        limits = RequestLimits.from_environment(os.environ)
         torch.set_num_threads(1)  # cores are used by more workers
         tagger = Tagger.load(Path(context.system_properties["model_dir"]) / "bundle")
-        tagger.tag([_WARM_UP])
+        tagger.tag([CANARY_TEXT])
         model = {
             "name": context.model_name,
             "version": context.manifest["model"]["modelVersion"],
@@ -61,7 +57,7 @@ class NERHandler:
                 context.set_response_header(i, "ts_stream_next", "false")
             if answer.code:
                 context.set_response_status(answer.status, answer.code, i)
-            if answer.status == 503:
-                context.set_response_header(i, "Retry-After", _RETRY_AFTER_S)
+            if answer.retry_after_s is not None:
+                context.set_response_header(i, "Retry-After", str(answer.retry_after_s))
         self._observer.answered(headers, batch)
         return [answer.body for answer in batch.answers]

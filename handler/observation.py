@@ -19,9 +19,9 @@ from collections.abc import Mapping, Sequence
 from itertools import accumulate
 from typing import Any, Final
 
+from contract.strict_json import quoted, to_json
 from handler.batch import Answer, AnsweredBatch
 from handler.protocol.headers import RequestHeaders
-from handler.strict_json import quoted, to_json
 
 logger = logging.getLogger(__name__)
 

@@ -12,11 +12,11 @@ from typing import NamedTuple
 
 import numpy as np
 
+from contract.entities import Entity, TokenWeight
+from contract.limits import check_explained_sentence
 from handler.bundle import Bundle, tags_of
 from handler.calibration import SCORE_DIGITS, calibrated, log_odds
-from handler.entities import Entity, TaggedText, TokenWeight
 from handler.labels import Span
-from handler.limits import check_explained_sentence
 from handler.network.decoding import SpanDecoder
 from handler.network.features import ERASED
 from handler.network.inference import MAX_ROWS, MAX_TOKENS, CancelledError, Network
@@ -27,8 +27,16 @@ from handler.tokens import split_sentences
 WEIGHT_DIGITS = 4
 
 
+class TaggedText(NamedTuple):
+    """The entities of a text, in text order; ``num_unseen`` of its tokens have no pretrained vector of their own."""
+
+    entities: list[Entity]
+    num_tokens: int
+    num_unseen: int
+
+
 class ScoredSpan(NamedTuple):
-    """A span over tokens and its score, as in :class:`handler.entities.Entity`."""
+    """A span over tokens and its score, as in :class:`contract.entities.Entity`."""
 
     span: Span
     score: float

@@ -6,13 +6,15 @@ import argparse
 import logging
 import os
 import sys
+from collections.abc import Callable, Mapping
+from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from contract.errors import SettingError
+from contract.limits import RequestLimits
+from ops.argument_types import DIR, FILE, SECONDS, model_names, whole_number
+from ops.errors import ConfigFileError
 from ops.operate import cli as operate_cli
-
-if TYPE_CHECKING:
-    from ops.up import UpOptions
 
 _UP_EPILOG = """\
 examples:
@@ -48,97 +50,55 @@ def add_parsers(subparsers: argparse._SubParsersAction[argparse.ArgumentParser])
         epilog=_UP_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument(
-        "--config", type=Path, default=Path("config.properties"), help="TorchServe's settings (default: %(default)s)"
-    )
-    parser.add_argument(
-        "--model-store",
-        type=Path,
-        default=Path("model-store"),
-        metavar="DIR",
-        help="directory with an archive NAME.mar for each model (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--models",
-        default=os.environ.get("NERSERVE_MODELS", "en"),
-        metavar="NAME[,NAME...]",
-        help="models to serve (default: NERSERVE_MODELS, else en)",
-    )
-    parser.add_argument(
-        "--host",
-        default=os.environ.get("NERSERVE_HOST", "127.0.0.1"),
-        help="address of the site (default: NERSERVE_HOST, else 127.0.0.1)",
-    )
-    parser.add_argument(
-        "--port",
-        type=_port,
-        default=os.environ.get("NERSERVE_PORT", "8000"),
-        help="port of the site (default: NERSERVE_PORT, else 8000)",
-    )
-    parser.add_argument("--no-site", action="store_true", help="run TorchServe alone")
-    parser.add_argument(
-        "--state-dir",
-        type=Path,
-        default=Path(".nerserve"),
-        metavar="DIR",
-        help="logs and scratch files; a directory of its own for each instance (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--start-timeout",
-        type=operate_cli.seconds_of,
-        default=120.0,
-        metavar="S",
-        help="seconds until everything must answer (default: %(default)g)",
-    )
-    parser.add_argument(
-        "--drain-timeout",
-        type=operate_cli.seconds_of,
-        metavar="S",
-        help="seconds that accepted requests get to be answered when stopping (default: 30, or --max-chars / 5000)",
-    )
-    parser.add_argument(
-        "--no-restart",
-        action="store_true",
-        help="end with status 12 where TorchServe, a model or the site would be started again, for containers; "
-        "workers that TorchServe restarts by itself are still waited for",
-    )
-    parser.add_argument(
-        "--ca",
-        type=Path,
-        metavar="FILE",
-        help="certificates to trust when config.properties says https (default: its certificate_file, self-signed)",
-    )
-    parser.add_argument(
-        "--inference-key-file",
-        type=Path,
-        metavar="FILE",
-        help="with tokens on: publish the inference key here too, readable by the file's group",
-    )
-    parser.add_argument(
-        "--renew-keys-every",
-        type=operate_cli.seconds_of,
-        metavar="S",
-        help="with tokens on: seconds until a key is replaced (default: 60 %% of token_expiration_min)",
-    )
-    parser.add_argument(
-        "--max-chars",
-        type=int,
-        metavar="N",
-        help="longest text in characters, for TorchServe, workers and site (default: NERSERVE_MAX_CHARS, else 100000)",
-    )
-    parser.set_defaults(run=lambda options: _run_up(parser, options))
+    _add_up_arguments(parser.add_argument, os.environ)
+    parser.set_defaults(run=_run_up)
 
 
-def _run_up(parser: argparse.ArgumentParser, options: argparse.Namespace) -> int:
+def _add_up_arguments(add: Callable[..., object], environ: Mapping[str, str]) -> None:
+    """The options of ``up``; all but ``--max-chars`` go by the names of UpOptions."""
+    add("--config", **FILE, default=Path("config.properties"), help="TorchServe's settings (default: %(default)s)")
+    archives = "directory with an archive NAME.mar for each model (default: %(default)s)"
+    add("--model-store", **DIR, default=Path("model-store"), help=archives)
+    names = {"type": model_names, "metavar": "NAME[,NAME...]", "default": environ.get("NERSERVE_MODELS", "en")}
+    add("--models", **names, help="models to serve (default: NERSERVE_MODELS, else en)")
+    host = environ.get("NERSERVE_HOST", "127.0.0.1")
+    add("--host", default=host, help="address of the site (default: NERSERVE_HOST, else 127.0.0.1)")
+    port = {"type": whole_number("a port", 1, 65_535), "default": environ.get("NERSERVE_PORT", "8000")}
+    add("--port", **port, help="port of the site (default: NERSERVE_PORT, else 8000)")
+    add("--no-site", dest="has_site", action="store_false", help="run TorchServe alone")
+    own = "logs and scratch files; a directory of its own for each instance (default: %(default)s)"
+    add("--state-dir", **DIR, default=Path(".nerserve"), help=own)
+    start = "seconds until everything must answer (default: %(default)g)"
+    add("--start-timeout", dest="start_timeout_s", **SECONDS, default=120.0, help=start)
+    drain = "seconds that accepted requests get to be answered when stopping (default: 30, or --max-chars / 5000)"
+    add("--drain-timeout", dest="drain_timeout_s", **SECONDS, help=drain)
+    restart = (
+        "end with status 12 where TorchServe, a model or the site would be started again, for containers; "
+        "workers that TorchServe restarts by itself are still waited for"
+    )
+    add("--no-restart", dest="can_restart", action="store_false", help=restart)
+    trusted = "certificates to trust when config.properties says https (default: its certificate_file, self-signed)"
+    add("--ca", **FILE, help=trusted)
+    key = "with tokens on: publish the inference key here too, readable by the file's group"
+    add("--inference-key-file", **FILE, help=key)
+    renew = "with tokens on: seconds until a key is replaced (default: 60 %% of token_expiration_min)"
+    add("--renew-keys-every", dest="renew_keys_every_s", **SECONDS, help=renew)
+    longest = "longest text in characters, for TorchServe, workers and site (default: NERSERVE_MAX_CHARS, else 100000)"
+    add("--max-chars", metavar="N", help=longest)
+
+
+def _run_up(options: argparse.Namespace) -> int:
     """``nerserve up``; its imports wait until here, so that ``--help`` is instant."""
     from archive.errors import ArchiveError
     from archive.verify import check_mar
     from ops.process.site import gunicorn_command
-    from ops.up import checked_with, up
+    from ops.up import UpOptions, checked_with, up
 
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    limits = _limits(options.max_chars)
+    given = {one.name: getattr(options, one.name) for one in fields(UpOptions) if one.name != "limits"}
     return up(
-        _up_options(parser, options),
+        UpOptions(**given, limits=limits),
         check_archive=checked_with(check_mar, ArchiveError),
         site_command=gunicorn_command,
         out=sys.stdout,
@@ -146,38 +106,18 @@ def _run_up(parser: argparse.ArgumentParser, options: argparse.Namespace) -> int
     )
 
 
+def _limits(max_chars: str | None) -> RequestLimits:
+    """The limits by ``--max-chars`` if given, else by the environment."""
+    try:
+        if max_chars is None:
+            return RequestLimits.from_environment(os.environ)
+        return RequestLimits.read(max_chars, "--max-chars")
+    except SettingError as error:
+        raise ConfigFileError(str(error)) from error
+
+
 def _run_operator(options: argparse.Namespace) -> int:
-    """One of the operators' commands; the imports wait until here, as above."""
+    """One of the operators' commands; its imports wait until here, as above."""
     from ops.operate.commands import run
 
     return run(options, sys.stdout, sys.stderr)
-
-
-def _up_options(parser: argparse.ArgumentParser, options: argparse.Namespace) -> UpOptions:
-    from ops.up import UpOptions
-
-    try:
-        return UpOptions(
-            config=options.config,
-            model_store=options.model_store,
-            models=tuple(name.strip() for name in options.models.split(",")),
-            host=options.host,
-            port=options.port,
-            state_dir=options.state_dir,
-            has_site=not options.no_site,
-            start_timeout_s=options.start_timeout,
-            drain_timeout_s=options.drain_timeout,
-            can_restart=not options.no_restart,
-            ca=options.ca,
-            inference_key_file=options.inference_key_file,
-            renew_keys_every_s=options.renew_keys_every,
-            max_chars=options.max_chars,
-        )
-    except ValueError as error:
-        parser.error(f"--models: {error}")
-
-
-def _port(text: str) -> int:
-    if not text.isascii() or not text.isdigit() or not 0 < int(text) < 65_536:
-        raise argparse.ArgumentTypeError(f"expected a port from 1 to 65535, got {text!r}")
-    return int(text)

@@ -2,25 +2,24 @@
 
 ```text
 OpsError                          1
-  ConfigFileError                 2  config.properties is missing, or says something that cannot be served
-  PortBusyError                   3  another process has the port, or this one may not have it
-  StateDirBusyError               3  another nerserve runs in the same state directory
-  JavaNotFoundError               4  names every place that was looked at and what was there
-  BadArchiveError                 5  a model archive is missing or broken
-  StoppedError              128 + N  signal N came before everything was up
-  StartError                      1  TorchServe, a model or the site does not come up; ``details`` has the log's end
-  InputFileError                  2  a file of keys, texts or certificates that was named cannot be used
-  ManagementError                 1  the management API was asked
-    ManagementUnreachableError   10  no reply: refused, or none in time
-    ManagementReplyError          1  a reply that is not TorchServe's
-    ManagementRefusedError        7  a reply with an error status, TorchServe's own words in the message
-      UnknownModelError           6  404: no such model, version or archive in its model store
-  NotNowError                     7  nerserve itself refuses: it would hurt, or there is nothing to do it with
-  RolledBackError                 8  a change did not hold and was taken back; the old state is served
-  WaitError                       9  what was waited for did not happen in time
-  LoadError                       1  workers end while they load their model
-  NotRestoredError               11  a change could not be taken back; the message says what is left
-  BrokenOffError            128 + N  signal N came; the old state is served
+  ConfigFileError                 2
+  InputFileError                  2
+  PortBusyError                   3
+  StateDirBusyError               3
+  JavaNotFoundError               4
+  BadArchiveError                 5
+  StartError                      1
+  ManagementError                 1
+    ManagementUnreachableError   10
+    ManagementReplyError          1
+    ManagementRefusedError        7
+      UnknownModelError           6
+  NotNowError                     7
+  RolledBackError                 8
+  WaitError                       9
+  LoadError                       1
+  NotRestoredError               11
+  BrokenOffError            128 + N
 ```
 
 A message says what was expected and what came, and holds no text of a user.
@@ -38,25 +37,31 @@ class OpsError(Exception):
 
 
 class ConfigFileError(OpsError):
-    """config.properties is missing or has a value that cannot be served."""
+    """config.properties, a setting or an option is missing or has a value that cannot be served."""
+
+    exit_code = 2
+
+
+class InputFileError(OpsError):
+    """A file of keys, texts or certificates that the command line names cannot be used."""
 
     exit_code = 2
 
 
 class PortBusyError(OpsError):
-    """A port that is needed cannot be had."""
+    """Another process has a port that is needed, or this one may not have it."""
 
     exit_code = 3
 
 
 class StateDirBusyError(OpsError):
-    """The state directory belongs to another nerserve that is running."""
+    """Another nerserve runs in the same state directory."""
 
     exit_code = 3
 
 
 class JavaNotFoundError(OpsError):
-    """There is no Java that TorchServe can run on."""
+    """There is no Java that TorchServe can run on; names every place that was looked at and what was there."""
 
     exit_code = 4
 
@@ -68,19 +73,11 @@ class BadArchiveError(OpsError):
 
 
 class StartError(OpsError):
-    """Something that was started does not come up; ``details`` are the lines of a log that say why."""
+    """TorchServe, a model or the site does not come up; ``details`` are the lines of a log that say why."""
 
     def __init__(self, message: str, details: Sequence[str] = ()) -> None:
         super().__init__(message)
         self.details = tuple(details)
-
-
-class StoppedError(OpsError):
-    """Somebody asked us to stop before everything was up; the shell sees 128 plus the signal's number."""
-
-    def __init__(self, signal_number: int) -> None:
-        super().__init__(f"stopped by signal {signal_number} before everything was up")
-        self.exit_code = 128 + signal_number
 
 
 class ManagementError(OpsError):
@@ -88,7 +85,7 @@ class ManagementError(OpsError):
 
 
 class ManagementUnreachableError(ManagementError):
-    """No reply from the management API."""
+    """No reply: refused, or none in time."""
 
     exit_code = 10
 
@@ -98,7 +95,7 @@ class ManagementReplyError(ManagementError):
 
 
 class ManagementRefusedError(ManagementError):
-    """The management API answered with an error; ``status`` is its HTTP status."""
+    """A reply with the HTTP error *status*, TorchServe's own words in the message."""
 
     exit_code = 7
 
@@ -108,15 +105,9 @@ class ManagementRefusedError(ManagementError):
 
 
 class UnknownModelError(ManagementRefusedError):
-    """No model or version of that name is registered, or the model store has no such archive."""
+    """404: no such model, version or archive in the server's model store."""
 
     exit_code = 6
-
-
-class InputFileError(OpsError):
-    """A file that the command line names cannot be used."""
-
-    exit_code = 2
 
 
 class NotNowError(OpsError):
@@ -126,7 +117,7 @@ class NotNowError(OpsError):
 
 
 class RolledBackError(OpsError):
-    """A change did not hold and was taken back."""
+    """A change did not hold and was taken back; the old state is served."""
 
     exit_code = 8
 
@@ -142,13 +133,13 @@ class LoadError(OpsError):
 
 
 class NotRestoredError(OpsError):
-    """A change that did not hold could not be taken back either."""
+    """A change that did not hold could not be taken back either; the message says what is left to do."""
 
     exit_code = 11
 
 
 class BrokenOffError(OpsError):
-    """Somebody asked us to stop; the shell sees 128 plus the signal's number."""
+    """Signal N came: a change was taken back, or a start broken off."""
 
     def __init__(self, signal_number: int, message: str) -> None:
         super().__init__(message)

@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import argparse
 import os
-import re
 from collections.abc import Callable
-from pathlib import Path
-from typing import Final
-from urllib.parse import urlsplit
+from typing import Any, Final
 
-Run = Callable[[argparse.Namespace], int]
+from ops.argument_types import DIR, FILE, SECONDS, model_name, server_url, share, version, whole_number
 
-_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
+_Run = Callable[[argparse.Namespace], int]
+_Parser = argparse.ArgumentParser
+
 _RETIRES: Final = ("standby", "stopped", "removed")
+
+_Arguments = dict[str, Any]
+_MODEL: Final[_Arguments] = {"type": model_name, "metavar": "MODEL"}
+_VERSION: Final[_Arguments] = {"type": version, "metavar": "VERSION"}
+_DEFAULT_VERSION: Final[_Arguments] = _VERSION | {"nargs": "?", "help": "(default: the default version)"}
+_WORKERS: Final[_Arguments] = {"type": whole_number("a number of workers", 1, 1000), "metavar": "N"}
+_SHARE: Final[_Arguments] = {"type": share, "metavar": "SHARE"}
+_URL: Final[_Arguments] = {"type": server_url, "metavar": "URL"}
 
 _EXITS: Final = """
 exit status:
@@ -112,7 +119,7 @@ It is drained first.  The default version is only unregistered when it is the mo
 """
 
 
-def add_parsers(subparsers: argparse._SubParsersAction[argparse.ArgumentParser], run: Run) -> None:
+def add_parsers(subparsers: argparse._SubParsersAction[argparse.ArgumentParser], run: _Run) -> None:
     """Register the operators' commands; *run* gets what was parsed, with the command's name in ``command``."""
 
     def add(name: str, help_text: str, epilog: str, *, changes: bool = True, predicts: bool = False) -> _Parser:
@@ -133,193 +140,100 @@ def add_parsers(subparsers: argparse._SubParsersAction[argparse.ArgumentParser],
     add("models", "list all models and versions with their workers", _MODELS, changes=False)
 
     describe = add("describe", "show one version of a model and its workers", _DESCRIBE, changes=False)
-    _add_model(describe)
+    describe.add_argument("model", **_MODEL)
+    describe.add_argument("version", **_DEFAULT_VERSION)
 
     scale = add("scale", "change how many workers a version has, while it is served", _SCALE)
-    _add_model(scale)
-    scale.add_argument("--workers", type=_workers, required=True, metavar="N", help="at least 1; see nerserve drain")
+    scale.add_argument("model", **_MODEL)
+    scale.add_argument("version", **_DEFAULT_VERSION)
+    scale.add_argument("--workers", **_WORKERS, required=True, help="at least 1; see nerserve drain")
     scale.add_argument(
         "--wait", action=argparse.BooleanOptionalAction, default=True, help="until that many are ready (default)"
     )
-    _add_timeout(scale, 180.0, "seconds until the workers must be ready")
+    _add_load_timeout(scale)
 
     register = add("register", "register an archive beside what is served", _REGISTER)
     register.add_argument("archive", metavar="ARCHIVE")
-    register.add_argument("--name", type=_name, help="the model's name (default: the archive's own)")
-    register.add_argument("--workers", type=_workers, default=1, metavar="N", help="(default: %(default)s)")
+    register.add_argument("--name", type=model_name, help="the model's name (default: the archive's own)")
+    register.add_argument("--workers", **_WORKERS, default=1, help="(default: %(default)s)")
     _add_store(register)
-    _add_timeout(register, 180.0, "seconds until its workers must be ready")
+    _add_load_timeout(register)
 
     _add_rollout(add("rollout", "replace a model's default version, or keep it if that fails", _ROLLOUT, predicts=True))
 
     rollback = add("rollback", "serve another version that is registered, at once", _ROLLBACK, predicts=True)
-    rollback.add_argument("model", type=_name, metavar="MODEL")
-    rollback.add_argument("--to", type=_version, metavar="VERSION", help="(default: the one on standby)")
+    rollback.add_argument("model", **_MODEL)
+    rollback.add_argument("--to", **_VERSION, help="(default: the one on standby)")
     _add_store(rollback)
     _add_retire(rollback, "stopped")
     _add_grace(rollback)
-    _add_timeout(rollback, 180.0, "seconds until its workers must be ready")
+    _add_load_timeout(rollback)
 
     drain = add("drain", "stop a version once nothing waits for it", _DRAIN)
-    _add_model(drain)
+    drain.add_argument("model", **_MODEL)
+    drain.add_argument("version", **_DEFAULT_VERSION)
     drain.add_argument("--force", action="store_true", help="the default version too")
-    _add_grace(drain)
-    _add_timeout(drain, 60.0, "seconds until its queue must have been empty")
+    _add_idle_timeout(drain)
 
     unregister = add("unregister", "stop a version and forget it", _UNREGISTER)
-    unregister.add_argument("model", type=_name, metavar="MODEL")
-    unregister.add_argument("version", type=_version, metavar="VERSION")
-    _add_grace(unregister)
-    _add_timeout(unregister, 60.0, "seconds until its queue must have been empty")
-
-
-_Parser = argparse.ArgumentParser
+    unregister.add_argument("model", **_MODEL)
+    unregister.add_argument("version", **_VERSION)
+    _add_idle_timeout(unregister)
 
 
 def _add_rollout(rollout: _Parser) -> None:
-    rollout.add_argument("model", type=_name, metavar="MODEL")
-    rollout.add_argument("archive", metavar="ARCHIVE")
+    add = rollout.add_argument
+    add("model", **_MODEL)
+    add("archive", metavar="ARCHIVE")
     _add_store(rollout)
-    rollout.add_argument("--sample", type=Path, metavar="FILE", help="texts to compare on, one a line (default: ten)")
-    rollout.add_argument(
-        "--max-disagreement",
-        type=_share,
-        default=0.5,
-        metavar="SHARE",
-        help="of the texts whose entities may differ; 1 also takes what cannot be compared (default: %(default)g)",
+    add("--sample", **FILE, help="texts to compare on, one a line (default: ten)")
+    of_texts = "of the texts whose entities may differ; 1 also takes what cannot be compared (default: %(default)g)"
+    add("--max-disagreement", **_SHARE, default=0.5, help=of_texts)
+    add(
+        "--error-rate", **_SHARE, default=0.05, help="of canaries that may fail after the switch (default: %(default)g)"
     )
-    rollout.add_argument(
-        "--error-rate",
-        type=_share,
-        default=0.05,
-        metavar="SHARE",
-        help="of canaries that may fail after the switch (default: %(default)g)",
-    )
-    rollout.add_argument(
-        "--watch",
-        type=seconds_of,
-        default=10.0,
-        metavar="S",
-        help="seconds of canaries after it (default: %(default)g)",
-    )
+    add("--watch", **SECONDS, default=10.0, help="seconds of canaries after it (default: %(default)g)")
     _add_retire(rollout, "standby")
-    rollout.add_argument(
-        "--keep-old", dest="retire", action="store_const", const="stopped", help="the same as --old stopped"
-    )
+    add("--keep-old", dest="retire", action="store_const", const="stopped", help="the same as --old stopped")
     _add_grace(rollout)
-    _add_timeout(rollout, 180.0, "seconds until its workers must be ready")
+    _add_load_timeout(rollout)
 
 
 def _add_server(parser: _Parser, *, predicts: bool) -> None:
-    server = parser.add_argument_group("the server")
-    server.add_argument(
-        "--management",
-        type=_url,
-        default=os.environ.get("NERSERVE_MANAGEMENT_URL", "http://127.0.0.1:8081"),
-        metavar="URL",
-        help="its management API (default: %(default)s)",
-    )
-    server.add_argument("--management-key-file", type=Path, metavar="FILE", help="a file with the management key")
+    add, environ = parser.add_argument_group("the server").add_argument, os.environ
+    url = environ.get("NERSERVE_MANAGEMENT_URL", "http://127.0.0.1:8081")
+    add("--management", **_URL, default=url, help="its management API (default: %(default)s)")
+    add("--management-key-file", **FILE, help="a file with the management key")
     if predicts:
-        server.add_argument(
-            "--inference",
-            type=_url,
-            default=os.environ.get("NERSERVE_INFERENCE_URL", "http://127.0.0.1:8080"),
-            metavar="URL",
-            help="its inference API, for canaries (default: %(default)s)",
-        )
-        server.add_argument("--inference-key-file", type=Path, metavar="FILE", help="a file with the inference key")
-    server.add_argument("--ca", type=Path, metavar="FILE", help="certificates to trust behind https (PEM)")
-
-
-def _add_model(parser: _Parser) -> None:
-    parser.add_argument("model", type=_name, metavar="MODEL")
-    parser.add_argument("version", type=_version, nargs="?", metavar="VERSION", help="(default: the default version)")
+        url = environ.get("NERSERVE_INFERENCE_URL", "http://127.0.0.1:8080")
+        add("--inference", **_URL, default=url, help="its inference API, for canaries (default: %(default)s)")
+        add("--inference-key-file", **FILE, help="a file with the inference key")
+    add("--ca", **FILE, help="certificates to trust behind https (PEM)")
 
 
 def _add_store(parser: _Parser) -> None:
-    parser.add_argument(
-        "--model-store", type=Path, metavar="DIR", help="the server's model store, when it is on this machine"
-    )
+    parser.add_argument("--model-store", **DIR, help="the server's model store, when it is on this machine")
     parser.add_argument(
         "--no-canary", action="store_true", help="do not load the model here first; its bytes are checked all the same"
     )
 
 
-def _add_retire(parser: _Parser, usual: str) -> None:
-    parser.add_argument(
-        "--old",
-        dest="retire",
-        choices=_RETIRES,
-        default=usual,
-        help="what becomes of the version that is replaced (default: %(default)s)",
-    )
+def _add_retire(parser: _Parser, default: str) -> None:
+    text = "what becomes of the version that is replaced (default: %(default)s)"
+    parser.add_argument("--old", dest="retire", choices=_RETIRES, default=default, help=text)
 
 
 def _add_grace(parser: _Parser) -> None:
-    parser.add_argument(
-        "--grace",
-        type=seconds_of,
-        default=2.0,
-        metavar="S",
-        help="seconds of an empty queue before workers go, for what they have in hand (default: %(default)g)",
-    )
+    text = "seconds of an empty queue before workers go, for what they have in hand (default: %(default)g)"
+    parser.add_argument("--grace", dest="grace_s", **SECONDS, default=2.0, help=text)
 
 
-def _add_timeout(parser: _Parser, usual_s: float, what: str) -> None:
-    parser.add_argument(
-        "--timeout", type=seconds_of, default=usual_s, metavar="S", help=f"{what} (default: %(default)g)"
-    )
+def _add_load_timeout(parser: _Parser) -> None:
+    text = "seconds until its workers must be ready (default: %(default)g)"
+    parser.add_argument("--timeout", dest="load_timeout_s", **SECONDS, default=180.0, help=text)
 
 
-def _name(text: str) -> str:
-    if not _NAME.fullmatch(text):
-        raise argparse.ArgumentTypeError(f"expected letters, digits and . _ + -, got {text!r}")
-    return text
-
-
-def _version(text: str) -> str:
-    if text == "all":
-        raise argparse.ArgumentTypeError("expected one version, got 'all'")
-    return _name(text)
-
-
-def _workers(text: str) -> int:
-    if not text.isascii() or not text.isdigit() or not 0 < int(text) <= 1000:
-        raise argparse.ArgumentTypeError(f"expected a number of workers from 1 to 1000, got {text!r}")
-    return int(text)
-
-
-def _share(text: str) -> float:
-    try:
-        share = float(text)
-    except ValueError:
-        share = -1.0
-    if not 0 <= share <= 1:
-        raise argparse.ArgumentTypeError(f"expected a share from 0 to 1, got {text!r}")
-    return share
-
-
-def seconds_of(text: str) -> float:
-    """*text* as a number of seconds; the parser reports what is none."""
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = -1.0
-    if not 0 <= seconds < float("inf"):
-        raise argparse.ArgumentTypeError(f"expected a number of seconds, got {text!r}")
-    return seconds
-
-
-def _url(text: str) -> str:
-    problem = argparse.ArgumentTypeError(f"expected http(s)://HOST[:PORT], got {text!r}")
-    try:
-        parts = urlsplit(text)
-        port = parts.port
-    except ValueError as error:
-        raise problem from error
-    if parts.scheme not in {"http", "https"} or not parts.hostname or port == 0 or parts.query or parts.fragment:
-        raise problem
-    if parts.username is not None or parts.password is not None:
-        raise argparse.ArgumentTypeError("expected a URL without a user; keys come from --management-key-file")
-    return text.rstrip("/")
+def _add_idle_timeout(parser: _Parser) -> None:
+    _add_grace(parser)
+    text = "seconds until its queue must have been empty (default: %(default)g)"
+    parser.add_argument("--timeout", dest="idle_timeout_s", **SECONDS, default=60.0, help=text)

@@ -9,7 +9,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path, PurePath
 from typing import Any, Final, TextIO
 from urllib.parse import urlsplit
@@ -18,13 +18,13 @@ from archive.errors import ArchiveError
 from archive.verify import check_mar, verify_mar
 from ops.errors import BadArchiveError, BrokenOffError, InputFileError, NotNowError, OpsError
 from ops.operate import model_store
-from ops.operate.rollout import RollbackOptions, Rollout, RolloutOptions, Source, roll_back, rollback_versions
-from ops.operate.scale import ModelVersions, Operator, status_of
+from ops.operate.rollout import Rollout, RolloutOptions, Source, roll_back, rollback_versions
+from ops.operate.scale import Operator
 from ops.operate.verdicts import SAMPLE, Retire, scale_steps
-from ops.process.properties import Address
+from ops.process.addresses import Address
+from ops.signals import StopRequests
 from ops.torchserve_api.management import ManagementClient, ModelStatus
 from ops.torchserve_api.predictions import PredictionClient
-from ops.up import StopRequests
 
 TIMEOUT_S: Final = 10.0
 """For one request to the management API; ending a worker is part of some."""
@@ -39,7 +39,7 @@ class Journal:
         self.steps: list[dict[str, Any]] = []
 
     def say(self, text: str) -> None:
-        """Write one step; where nobody can read it any more, the command goes on, and back where it has to."""
+        """Write one step; a closed pipe or terminal does not stop the command, nor a rollback."""
         at_s = time.monotonic() - self._began_s
         self.steps.append({"at_s": round(at_s, 2), "step": text})
         try:
@@ -49,77 +49,40 @@ class Journal:
             _give_up(self._stream)
 
 
-@dataclass(frozen=True)
-class _Call:
-    """One command with all it needs."""
-
-    options: argparse.Namespace
-    management: ManagementClient
-    operator: Operator
-    journal: Journal
-    stop: StopRequests
-
-    def predictions(self) -> PredictionClient:
-        """The client for canaries."""
-        options = self.options
-        return PredictionClient(options.inference, key=key_from(options.inference_key_file), ca=options.ca)
-
-    def check(self) -> None:
-        """Raise BrokenOffError once a signal came."""
-        if self.stop.should_stop:
-            number = self.stop.signals[0]
-            raise BrokenOffError(number, f"broken off by signal {number}")
-
-
-@dataclass(frozen=True)
-class _Result:
-    """What a command prints: *text* for people, *content* for programs."""
-
-    text: str
-    content: dict[str, Any]
-
-
 def run(options: argparse.Namespace, out: TextIO, err: TextIO) -> int:
-    """Run the command that *options* name; raises an OpsError, told to programs too when they asked for JSON."""
+    """Run the command that *options* name; raises an OpsError, which is in the JSON too if JSON was asked for."""
     journal = Journal(err if options.json else out)
     stop = StopRequests()
     if options.ca is not None and not options.ca.is_file():
         raise InputFileError(f"{options.ca} does not exist; --ca names a PEM file")
-    management = ManagementClient(
-        options.management, TIMEOUT_S, key=key_from(options.management_key_file), ca=options.ca
-    )
-    for url, key_file in _keys_sent(options):
-        if is_readable_by_others(url):
+    for api in ("management", "inference"):
+        url, key_file = getattr(options, api, ""), getattr(options, f"{api}_key_file", None)
+        if key_file is not None and is_readable_by_others(url):
             with contextlib.suppress(OSError):
                 err.write(f"warning: the key in {key_file} travels unencrypted to {url}\n")
-    call: _Call
 
     def check() -> None:
-        call.check()
+        if stop.should_stop:
+            raise BrokenOffError(stop.signals[0], f"broken off by signal {stop.signals[0]}")
 
-    call = _Call(options, management, Operator(management, journal.say, check), journal, stop)
+    management = ManagementClient(options.management, TIMEOUT_S, key_from(options.management_key_file), options.ca)
+    waits = {name: vars(options)[name] for name in ("load_timeout_s", "idle_timeout_s", "grace_s") if name in options}
+    operator = Operator(management, journal.say, check, **waits)
     try:
         with stop.installed():
-            result = _COMMANDS[options.command](call)
+            text, content = _COMMANDS[options.command](operator, options)
     except OpsError as error:
         if options.json:
             failure = {"code": type(error).__name__.removesuffix("Error"), "message": str(error)}
+            content = {"error": failure | {"exit_status": error.exit_code}, "steps": journal.steps}
             with contextlib.suppress(OpsError):  # what went wrong before says more
-                _write(out, _json({"error": failure | {"exit_status": error.exit_code}, "steps": journal.steps}))
+                _write(out, json.dumps(content, indent=2))
         raise
     if options.json:
-        _write(out, _json(result.content | ({"steps": journal.steps} if journal.steps else {})))
-    elif result.text:
-        _write(out, result.text)
+        text = json.dumps(content | ({"steps": journal.steps} if journal.steps else {}), indent=2)
+    if text:
+        _write(out, text)
     return 0
-
-
-def _keys_sent(options: argparse.Namespace) -> list[tuple[str, Path]]:
-    """The base URLs that get a key, and the files the keys are in."""
-    pairs = [(options.management, options.management_key_file)]
-    if hasattr(options, "inference"):
-        pairs.append((options.inference, options.inference_key_file))
-    return [(url, path) for url, path in pairs if path is not None]
 
 
 def is_readable_by_others(url: str) -> bool:
@@ -153,7 +116,7 @@ def key_from(path: Path | None) -> Callable[[], str | None]:
 
 
 def aligned(rows: Sequence[Sequence[str]]) -> str:
-    """*rows* as lines whose columns stand below each other.
+    """*rows* as lines with aligned columns.
 
     >>> print(aligned([("MODEL", "READY"), ("en", "2")]))
     MODEL  READY
@@ -162,10 +125,6 @@ def aligned(rows: Sequence[Sequence[str]]) -> str:
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows)
     return "\n".join(line.rstrip() for line in lines)
-
-
-def _json(content: dict[str, Any]) -> str:
-    return json.dumps(content, indent=2)
 
 
 def _write(out: TextIO, text: str) -> None:
@@ -179,33 +138,45 @@ def _write(out: TextIO, text: str) -> None:
 
 
 def _give_up(stream: TextIO) -> None:
-    """Have *stream* lead nowhere: over what it still holds Python would end with status 120, whatever we return."""
-    with contextlib.suppress(OSError), Path(os.devnull).open("wb") as nowhere:
-        os.dup2(nowhere.fileno(), stream.fileno())
+    """Redirect *stream* to /dev/null: Python would exit with status 120 over what it could not flush."""
+    with contextlib.suppress(OSError), Path(os.devnull).open("wb") as devnull:
+        os.dup2(devnull.fileno(), stream.fileno())
 
 
-def _models(call: _Call) -> _Result:
-    seen = [call.operator.look(name) for name in call.management.models()]
-    rows = [("MODEL", "VERSION", "DEFAULT", "READY", "WORKERS", "MIN", "MAX", "PENDING", "ARCHIVE")]
-    rows += [
-        (
-            *(model.name, version, "*" if version == model.default else "", str(status.num_ready)),
-            *(str(len(status.workers)), str(status.min_workers), str(status.max_workers)),
-            *(str(status.num_pending), status.archive),
-        )
-        for model in seen
-        for version, status in sorted(model.statuses.items())
+_Result = tuple[str, dict[str, Any]]
+"""What a command prints: text for people, content for programs."""
+
+
+def _predictions(options: argparse.Namespace) -> PredictionClient:
+    return PredictionClient(options.inference, key_from(options.inference_key_file), options.ca)
+
+
+def _models(operator: Operator, _options: argparse.Namespace) -> _Result:
+    rows: list[tuple[str, ...]] = [
+        ("MODEL", "VERSION", "DEFAULT", "READY", "WORKERS", "MIN", "MAX", "PENDING", "ARCHIVE")
     ]
-    return _Result(
-        aligned(rows) if seen else "no model is registered",
-        {"models": [_model_content(model) for model in seen]},
-    )
+    models = []
+    for model in map(operator.look, operator.management.models()):
+        versions = []
+        for version, status in sorted(model.statuses.items()):
+            is_default = version == model.default
+            versions.append(_status_content(status, is_default=is_default))
+            numbers = (
+                status.num_ready,
+                len(status.workers),
+                status.min_workers,
+                status.max_workers,
+                status.num_pending,
+            )
+            rows.append((model.name, version, "*" if is_default else "", *map(str, numbers), status.archive))
+        models.append({"name": model.name, "default": model.default, "versions": versions})
+    return aligned(rows) if models else "no model is registered", {"models": models}
 
 
-def _describe(call: _Call) -> _Result:
-    seen = call.operator.look(call.options.model)
-    version = call.options.version or seen.default
-    status = status_of(seen, version)
+def _describe(operator: Operator, options: argparse.Namespace) -> _Result:
+    seen = operator.look(options.model)
+    version = options.version or seen.default
+    status = seen.status(version)
     facts = [
         ("model", status.name),
         ("version", status.version + (" (default)" if version == seen.default else "")),
@@ -218,118 +189,87 @@ def _describe(call: _Call) -> _Result:
     workers = [("WORKER", "STATUS", "PID")]
     workers += [(one.worker_id, one.status, str(one.pid or "-")) for one in status.workers]
     text = aligned(facts) + ("\n\n" + aligned(workers) if status.workers else "")
-    return _Result(text, _status_content(status, is_default=version == seen.default))
+    return text, _status_content(status, is_default=version == seen.default)
 
 
-def _scale(call: _Call) -> _Result:
-    options = call.options
-    status = call.management.describe(options.model, options.version)
+def _scale(operator: Operator, options: argparse.Namespace) -> _Result:
+    status = operator.management.describe(options.model, options.version)
     steps = scale_steps(len(status.workers), options.workers) if options.wait else [options.workers]
     if options.dry_run:
         return _plan([f"scale {status.name} {status.version} from {len(status.workers)} to {step}" for step in steps])
-    call.journal.say(f"{status.name} {status.version}: from {len(status.workers)} workers to {options.workers}")
-    call.operator.scale(status, options.workers, timeout_s=options.timeout, waits=options.wait)
-    now = call.management.describe(status.name, status.version)
-    call.journal.say(f"{now.name} {now.version}: {now.num_ready} of {now.min_workers} workers ready")
-    return _Result("", _status_content(now))
+    operator.say(f"{status.name} {status.version}: from {len(status.workers)} workers to {options.workers}")
+    operator.scale(status, options.workers, waits=options.wait)
+    now = operator.management.describe(status.name, status.version)
+    operator.say(f"{now.name} {now.version}: {now.num_ready} of {now.min_workers} workers ready")
+    return "", _status_content(now)
 
 
-def _register(call: _Call) -> _Result:
-    options = call.options
-    source = _source(call, options.name)
+def _register(operator: Operator, options: argparse.Namespace) -> _Result:
+    source = _source(operator, options, options.name)
     if options.dry_run:
-        lines = [f"copy {source.local} into {source.store} as {source.archive}"] if source.local else []
-        return _plan([*lines, f"register {source.archive} with {options.workers} workers"])
-    is_new = bool(source.local and source.store and model_store.put(source.local, source.store, source.archive))
+        return _plan([*source.plan(), f"register {source.archive} with {options.workers} workers"])
+    is_new = source.put_in_store()
     try:
-        status = call.operator.register(source.archive, options.name, options.workers, timeout_s=options.timeout)
+        status = operator.register(source.archive, options.name, options.workers)
     except OpsError:
-        if is_new and source.store:
-            model_store.take_away(source.store, source.archive)
+        if is_new:
+            source.take_from_store()
         raise
-    call.journal.say(f"{status.name} {status.version} has {status.num_ready} workers ready")
-    return _Result("", _status_content(status))
+    operator.say(f"{status.name} {status.version} has {status.num_ready} workers ready")
+    return "", _status_content(status)
 
 
-def _rollout(call: _Call) -> _Result:
-    options = call.options
-    rollout = Rollout(
-        management=call.management,
-        predictions=call.predictions(),
-        model=options.model,
-        source=_source(call, options.model),
-        options=RolloutOptions(
-            sample=SAMPLE if options.sample is None else read_sample(options.sample),
-            max_disagreement=options.max_disagreement,
-            error_rate=options.error_rate,
-            watch_s=options.watch,
-            load_timeout_s=options.timeout,
-            grace_s=options.grace,
-            retire=Retire(options.retire),
-        ),
-        say=call.journal.say,
-        check=call.check,
+def _rollout(operator: Operator, options: argparse.Namespace) -> _Result:
+    source = _source(operator, options, options.model)
+    careful = RolloutOptions(
+        sample=SAMPLE if options.sample is None else read_sample(options.sample),
+        max_disagreement=options.max_disagreement,
+        error_rate=options.error_rate,
+        watch_s=options.watch,
+        retire=Retire(options.retire),
     )
+    rollout = Rollout(operator, _predictions(options), options.model, source, careful)
     if options.dry_run:
         return _plan(rollout.plan())
     report = rollout.run()
-    call.journal.say(f"done: {report.model} went from {report.old} to {report.new}")
-    comparison = report.comparison
-    return _Result(
-        "",
-        asdict(report) | {"comparison": asdict(comparison) | {"disagreement": comparison.disagreement}}
-        if comparison
-        else asdict(report),
-    )
+    operator.say(f"done: {report.model} went from {report.old} to {report.new}")
+    content = asdict(report)
+    if report.comparison:
+        content["comparison"]["disagreement"] = report.comparison.disagreement
+    return "", content
 
 
-def _rollback(call: _Call) -> _Result:
-    options = call.options
+def _rollback(operator: Operator, options: argparse.Namespace) -> _Result:
     if options.dry_run:
-        left, to = rollback_versions(call.operator, options.model, options.to)
+        left, to = rollback_versions(operator, options.model, options.to)
         return _plan([f"make {to} the default version of {options.model}", f"leave {left} {options.retire}"])
+    retire = Retire(options.retire)
     left, to = roll_back(
-        call.operator,
-        call.predictions(),
-        options.model,
-        RollbackOptions(
-            to=options.to,
-            retire=Retire(options.retire),
-            store=options.model_store,
-            canary=SAMPLE[0],
-            load_timeout_s=options.timeout,
-            grace_s=options.grace,
-        ),
-        call.journal.say,
+        operator, _predictions(options), options.model, to=options.to, retire=retire, store=options.model_store
     )
-    return _Result("", {"model": options.model, "old": left, "new": to, "outcome": "done"})
+    return "", {"model": options.model, "old": left, "new": to, "outcome": "done"}
 
 
-def _drain(call: _Call) -> _Result:
-    options = call.options
+def _drain(operator: Operator, options: argparse.Namespace) -> _Result:
     if options.dry_run:
-        seen = call.operator.look(options.model)
-        version = options.version or seen.default
-        status_of(seen, version)
-        default = call.operator.default_to_drain_for(seen, version, is_forced=options.force)
+        seen = operator.look(options.model)
+        version = seen.status(options.version or seen.default).version
+        default = operator.default_to_drain_for(seen, version, is_forced=options.force)
         lines = [f"make {default} the default version of {seen.name}"] if default != seen.default else []
         return _plan([*lines, f"wait until nothing waits for {seen.name} {version}", "scale it to 0 workers"])
-    version, default = call.operator.drain(
-        options.model, options.version, is_forced=options.force, grace_s=options.grace, timeout_s=options.timeout
-    )
-    return _Result("", {"model": options.model, "version": version, "default": default, "outcome": "done"})
+    version, default = operator.drain(options.model, options.version, is_forced=options.force)
+    return "", {"model": options.model, "version": version, "default": default, "outcome": "done"}
 
 
-def _unregister(call: _Call) -> _Result:
-    options = call.options
+def _unregister(operator: Operator, options: argparse.Namespace) -> _Result:
     if options.dry_run:
-        status = status_of(call.operator.look(options.model), options.version)
+        status = operator.look(options.model).status(options.version)
         return _plan([f"drain {status.name} {status.version}", "unregister it"])
-    call.operator.unregister(options.model, options.version, grace_s=options.grace, timeout_s=options.timeout)
-    return _Result("", {"model": options.model, "version": options.version, "outcome": "done"})
+    operator.unregister(options.model, options.version)
+    return "", {"model": options.model, "version": options.version, "outcome": "done"}
 
 
-_COMMANDS: Final[dict[str, Callable[[_Call], _Result]]] = {
+_COMMANDS: Final[dict[str, Callable[[Operator, argparse.Namespace], _Result]]] = {
     "models": _models,
     "describe": _describe,
     "scale": _scale,
@@ -342,12 +282,12 @@ _COMMANDS: Final[dict[str, Callable[[_Call], _Result]]] = {
 
 
 def _plan(lines: Sequence[str]) -> _Result:
-    return _Result("\n".join(f"would {line}" for line in lines), {"plan": list(lines)})
+    return "\n".join(f"would {line}" for line in lines), {"plan": list(lines)}
 
 
-def _source(call: _Call, model: str | None) -> Source:
+def _source(operator: Operator, options: argparse.Namespace, model: str | None) -> Source:
     """Where the archive of the options comes from, checked as far as it can be from here."""
-    given, store = call.options.archive, call.options.model_store
+    given, store = options.archive, options.model_store
     if store is None:
         if PurePath(given).name != given or not given.endswith(".mar") or "://" in given:
             raise BadArchiveError(
@@ -358,21 +298,15 @@ def _source(call: _Call, model: str | None) -> Source:
     if not store.is_dir():
         raise InputFileError(f"{store} is no directory; --model-store names the server's model store")
     path = Path(given)
-    loads = not call.options.no_canary and importlib.util.find_spec("torch") is not None
+    loads = not options.no_canary and importlib.util.find_spec("torch") is not None
     try:
         info = (verify_mar if loads else check_mar)(path)
     except ArchiveError as error:
         raise BadArchiveError(str(error)) from error
-    if model is not None and call.options.command == "rollout" and info.name != model:
+    if model is not None and options.command == "rollout" and info.name != model:
         raise NotNowError(f"{path} is a model {info.name}; nerserve archive --name {model} builds it as {model}")
-    call.journal.say(
-        f"{path} is {info.name} {info.version}, {info.sha256}; "
-        + (
-            "its bytes are right and its model answers"
-            if loads
-            else "its bytes are right; its model was not loaded here"
-        )
-    )
+    found = "its bytes are right" + (" and its model answers" if loads else "; its model was not loaded here")
+    operator.say(f"{path} is {info.name} {info.version}, {info.sha256}; {found}")
     name = model_store.versioned_name(model or info.name, info.version)
     return Source(name, local=path, store=store, version=info.version, digest=info.digest)
 
@@ -386,15 +320,6 @@ def read_sample(path: Path) -> list[str]:
     if not texts:
         raise InputFileError(f"{path} holds no text; expected one a line")
     return texts
-
-
-def _model_content(model: ModelVersions) -> dict[str, Any]:
-    statuses = sorted(model.statuses.items())
-    return {
-        "name": model.name,
-        "default": model.default,
-        "versions": [_status_content(status, is_default=version == model.default) for version, status in statuses],
-    }
 
 
 def _status_content(status: ModelStatus, *, is_default: bool | None = None) -> dict[str, Any]:

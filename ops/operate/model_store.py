@@ -1,7 +1,7 @@
 """The model store's files, where the server's store is a directory of this machine: NAME.mar and NAME-VERSION.mar.
 
-``nerserve up`` and every restart serve NAME.mar; versions that came or were
-replaced later keep a NAME-VERSION.mar beside it.
+``nerserve up`` and every restart serve NAME.mar; versions that came or were replaced later keep a NAME-VERSION.mar
+beside it.
 """
 
 from __future__ import annotations
@@ -18,11 +18,7 @@ from ops.errors import NotNowError, OpsError
 
 
 def versioned_name(model: str, version: str) -> str:
-    """The file of one version.
-
-    >>> versioned_name("en", "1.1")
-    'en-1.1.mar'
-    """
+    """The file of one version, such as en-1.1.mar."""
     return f"{model}-{version}.mar"
 
 
@@ -43,17 +39,11 @@ def put(archive: Path, store: Path, name: str) -> bool:
     return True
 
 
-def take_away(store: Path, name: str) -> None:
-    """Remove what put() brought."""
-    (store / name).unlink(missing_ok=True)
-
-
 def make_current(store: Path, model: str, version: str) -> bool:
     """Have restarts serve *version* of *model* from now on; whether anything was changed.
 
-    NAME.mar becomes a copy of NAME-VERSION.mar; what it was before is kept
-    under its own version's name.  Nothing is done in a store without the one
-    or the other.
+    NAME.mar becomes a copy of NAME-VERSION.mar; what it was before is kept under its own version's name.  Nothing is
+    done in a store without the one or the other.
     """
     current, versioned = store / f"{model}.mar", store / versioned_name(model, version)
     if not current.exists() or not versioned.exists() or filecmp.cmp(current, versioned, shallow=False):
@@ -69,7 +59,7 @@ def make_current(store: Path, model: str, version: str) -> bool:
 
 
 def _replace(source: Path, target: Path) -> None:
-    """Make *target* a copy of *source* in one step: whoever looks sees the old file, none, or the whole new one."""
+    """Make *target* a copy of *source* atomically: a reader sees the old file, none, or the whole new one."""
     scratch: Path | None = None
     try:
         with (

@@ -4,15 +4,14 @@
 register   the old version answers all, the new one loads its workers beside it
 canaries   the new version answers canaries under its own address
 compare    both versions answer the same sample
-switch     set-default: requests without a version go to the new one; what is queued the old one still answers
+switch     set-default: requests without a version go to the new one; the old one still answers what is queued
 watch      canaries without a version
-retire     once nothing waits for the old version, it keeps one worker (standby), none, or is unregistered
+retire     once the old version is idle, it keeps one worker (standby), none, or is unregistered
 ```
 
-Until the end of *watch* the old version keeps all its workers, so going back
-is one set-default.  Afterwards it stays on standby, unless told otherwise: a
-worker costs a few hundred MB, and spares the seconds that loading takes just
-when every answer may be wrong, and needs no archive.
+Until the end of *watch* the old version keeps all its workers, so going back is one set-default.  Afterwards it stays
+on standby by default: a worker costs a few hundred MB, spares the seconds that loading takes just when every answer may
+be wrong, and needs no archive.
 """
 
 from __future__ import annotations
@@ -20,10 +19,11 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, TypeVar
 
+from contract.entities import CANARY_TEXT
 from ops.errors import (
     BrokenOffError,
     InputFileError,
@@ -37,10 +37,9 @@ from ops.errors import (
     WaitError,
 )
 from ops.operate import model_store
-from ops.operate.scale import ModelVersions, Operator, status_of
+from ops.operate.scale import ModelVersions, Operator, carry_on
 from ops.operate.verdicts import Comparison, ErrorWatch, Retire, compare, comparison_problem, other_version
-from ops.torchserve_api.management import ManagementClient
-from ops.torchserve_api.predictions import Answer, PredictionClient
+from ops.torchserve_api.predictions import Prediction, PredictionClient
 
 CANARIES_EACH: Final = 3
 """For each worker; they are sent at once, so that every worker gets some."""
@@ -49,7 +48,7 @@ WATCH_EVERY_S: Final = 0.2
 PERSIST_S: Final = 30.0
 """How long a step back is tried again while the management API does not reply."""
 
-_Answer = TypeVar("_Answer")
+_Reply = TypeVar("_Reply")
 
 
 @dataclass(frozen=True)
@@ -60,8 +59,8 @@ class Source:
         archive: The name of its file in the server's model store.
         local: The same archive on this machine, to be copied there; None when it is there already.
         store: The server's model store when it is a directory of this machine.
-        version: What the archive says of itself, None when it cannot be read from here.
-        digest: The digest of its bundle, likewise.
+        version: The archive's version, None when it cannot be read from here.
+        digest: The digest of its bundle, or None.
     """
 
     archive: str
@@ -69,6 +68,19 @@ class Source:
     store: Path | None = None
     version: str | None = None
     digest: str | None = None
+
+    def put_in_store(self) -> bool:
+        """Copy the local archive into the store; whether that was needed."""
+        return bool(self.local and self.store and model_store.put(self.local, self.store, self.archive))
+
+    def take_from_store(self) -> None:
+        """Remove what put_in_store() brought."""
+        if self.store:
+            (self.store / self.archive).unlink(missing_ok=True)
+
+    def plan(self) -> list[str]:
+        """What put_in_store() would do, in words."""
+        return [f"copy {self.local} into {self.store} as {self.archive}"] if self.local else []
 
 
 @dataclass(frozen=True)
@@ -80,9 +92,6 @@ class RolloutOptions:
         max_disagreement: The share of them whose entities may differ.
         error_rate: The share of canaries that may fail after the switch.
         watch_s: How long canaries are sent after the switch.
-        load_timeout_s: Until the workers of the new version must be ready.
-        grace_s: How long the old version's queue must have been empty before its workers go.
-        idle_timeout_s: Until it must have been so.
         retire: What becomes of the old version.
     """
 
@@ -90,24 +99,18 @@ class RolloutOptions:
     max_disagreement: float = 0.5
     error_rate: float = 0.05
     watch_s: float = 10.0
-    load_timeout_s: float = 180.0
-    grace_s: float = 2.0
-    idle_timeout_s: float = 60.0
     retire: Retire = Retire.STANDBY
 
 
 @dataclass
 class RolloutReport:
-    """What a rollout did, for programs.
+    """What a rollout from version *old* to *new* did, for programs.
 
     Attributes:
-        model: The model.
-        old: The version before.
-        new: The version after; empty while it is not known.
         outcome: ``"done"``, ``"planned"``, ``"rolled back"``, ``"broken off"`` or ``"not restored"``.
         num_workers: Of the default version.
-        num_canaries: Asked while watching.
-        num_failed_canaries: Those of them that were not answered by the new version as the contract says.
+        num_canaries: Sent while watching.
+        num_failed_canaries: Those that the new version did not answer by the contract.
         comparison: Of the sample; None before it was made.
     """
 
@@ -122,58 +125,40 @@ class RolloutReport:
 
 
 class _UnfitError(OpsError):
-    """The new version does not do; whoever catches it takes it back."""
-
-
-@dataclass
-class _Undo:
-    """What there was before, as far as it has been touched."""
-
-    seen: ModelVersions | None = None
-    has_registered: bool = False
-    copied: tuple[Path, str] | None = None
-    notes: list[str] = field(default_factory=list)
+    """The new version is not good enough and has to be taken back."""
 
 
 class Rollout:
     """Serves a new version of *model*; or the old one again, whatever goes wrong on the way.
 
-    *check* raises a BrokenOffError between two requests when somebody wants us to stop.
+    The operator's check raises a BrokenOffError between two requests when a signal came.
     """
 
     def __init__(
-        self,
-        *,
-        management: ManagementClient,
-        predictions: PredictionClient,
-        model: str,
-        source: Source,
-        options: RolloutOptions,
-        say: Callable[[str], None],
-        check: Callable[[], None],
+        self, operator: Operator, predictions: PredictionClient, model: str, source: Source, options: RolloutOptions
     ) -> None:
-        self._management = management
+        self._operator = operator
+        self._management = operator.management
+        self._say = operator.say
         self._predictions = predictions
         self._model = model
         self._source = source
         self._options = options
-        self._say = say
-        self._check = check
-        self._operator = Operator(management, say, check)
-        self._undo = _Undo()
+        self._before = ModelVersions(model, "", {})
+        self._has_registered = False
+        self._has_copied = False
         self.report = RolloutReport(model)
 
     def plan(self) -> list[str]:
-        """What run() would do, a line each; changes nothing, and raises what already stands in its way."""
+        """What run() would do, a line each; changes nothing, and raises what run() would at once."""
         old = self._find_old()
         source, options, model = self._source, self._options, self._model
         num_workers = self.report.num_workers
         new = source.version or "the new version"
-        lines = [f"copy {source.local} into {source.store} as {source.archive}"] if source.local else []
         return [
-            *lines,
+            *source.plan(),
             f"register {source.archive} as another version of {model}, beside {old} which answers all requests",
-            f"wait up to {options.load_timeout_s:g} s for {num_workers} ready workers",
+            f"wait up to {self._operator.load_timeout_s:g} s for {num_workers} ready workers",
             f"ask it {CANARIES_EACH * num_workers} canaries as /predictions/{model}/{source.version or 'VERSION'}",
             f"ask {old} and {new} {len(options.sample)} texts; at most {options.max_disagreement:.0%} may differ",
             f"make {new} the default version",
@@ -184,57 +169,56 @@ class Rollout:
     def run(self) -> RolloutReport:
         """Do it.
 
-        Raises RolledBackError when the new version did not do, BrokenOffError
-        when *check* said so (the old version answers again in both cases),
-        NotRestoredError when even that failed; any other error came before
-        anything was changed.
+        Raises RolledBackError when the new version is not good enough and BrokenOffError when a signal came, with the
+        old version served again; NotRestoredError when that failed; any other error before anything was changed.
         """
         try:
             self._find_old()
             self._register()
             self._canaries()
             self._compare()
-            self._switch()
+            self._operator.check()
+            self._management.set_default(self._model, self.report.new)
+            self._say(f"{self._model} is served by {self.report.new} now")
             self._watch()
-            self._retire()
+            self._operator.retire(self._model, self.report.old, self._options.retire)
         except OpsError as error:
-            if not self._undo.has_registered and not self._undo.copied:
+            if not self._has_registered and not self._has_copied:
                 raise
             self._take_back(error)
-            raise  # only an archive was copied, and has gone again
+            raise  # only an archive was copied, and it is removed again
         self.report.outcome = "done"
-        self._remember()
+        remember(self._source.store, self._model, self.report.new, self._say)
+        if self._options.retire is not Retire.REMOVED:
+            self._say(f"to go back: nerserve rollback {self._model} --to {self.report.old}")
         return self.report
 
     def _find_old(self) -> str:
         """The version that is served now, and that it can be replaced."""
-        seen = self._operator.look(self._model)
-        if self._source.version in seen.statuses:
-            raise NotNowError(
-                f"{self._model} {self._source.version} is registered already"
-                + (" and the default" if self._source.version == seen.default else "; nerserve rollback --to serves it")
-                + ", nerserve unregister forgets it"
-            )
-        self._undo.seen = seen
+        self._before = seen = self._operator.look(self._model)
+        version = self._source.version
+        if version in seen.statuses:
+            found = " and the default" if version == seen.default else "; nerserve rollback --to serves it"
+            raise NotNowError(f"{self._model} {version} is registered already{found}, nerserve unregister forgets it")
         self.report.old, self.report.new = seen.default, self._source.version or ""
         # A model without workers gets one: otherwise there would be nothing to try.
         self.report.num_workers = max(1, seen.statuses[seen.default].min_workers)
         return seen.default
 
     def _register(self) -> None:
-        source, model, options = self._source, self._model, self._options
-        if source.local and source.store and model_store.put(source.local, source.store, source.archive):
-            self._undo.copied = (source.store, source.archive)
+        source, model = self._source, self._model
+        self._has_copied = source.put_in_store()
+        if self._has_copied:
             self._say(f"{source.local} is in the model store as {source.archive}")
-        self._check()
-        self._undo.has_registered = True  # also when its reply is lost
-        before = self._seen.statuses
+        self._operator.check()
+        self._has_registered = True  # also when its reply is lost
+        before = self._before.statuses
         try:
             self._management.register(source.archive, model, self.report.num_workers)
         except ManagementUnreachableError:
             raise
         except ManagementError:
-            self._undo.has_registered = False  # refused
+            self._has_registered = False  # refused
             raise
         new = [version for version in self._management.versions(model) if version not in before]
         if len(new) != 1:
@@ -242,7 +226,7 @@ class Rollout:
         self.report.new = new[0]
         self._say(f"{model} {new[0]} is registered; its workers load")
         self._management.scale(model, self.report.num_workers, new[0])  # the archive's yaml had the first word
-        self._operator.wait_until_ready(model, new[0], self.report.num_workers, options.load_timeout_s)
+        self._operator.wait_until_ready(model, new[0], self.report.num_workers)
         self._say(f"{model} {new[0]} has {self.report.num_workers} workers ready")
 
     def _canaries(self) -> None:
@@ -251,7 +235,7 @@ class Rollout:
         texts = [self._options.sample[i % len(self._options.sample)] for i in range(CANARIES_EACH * num_workers)]
         with ThreadPoolExecutor(num_workers) as pool:
             answers = list(pool.map(self._ask_new, texts))
-        self._check()
+        self._operator.check()
         watch = ErrorWatch(len(answers), 0.0)
         for answer in answers:
             watch.saw(self._problem(answer))
@@ -263,7 +247,7 @@ class Rollout:
     def _compare(self) -> None:
         old, new = [], []
         for text in self._options.sample:
-            self._check()
+            self._operator.check()
             old.append(self._predictions.ask(text, self._model, self.report.old))
             new.append(self._ask_new(text))
         self.report.comparison = comparison = compare(old, new)
@@ -272,17 +256,12 @@ class Rollout:
             raise _UnfitError(problem)
         self._say(f"{self.report.old} and {self.report.new} compared: {comparison.text}")
 
-    def _switch(self) -> None:
-        self._check()
-        self._management.set_default(self._model, self.report.new)
-        self._say(f"{self._model} is served by {self.report.new} now")
-
     def _watch(self) -> None:
         options, sample = self._options, self._options.sample
         watch = ErrorWatch(round(options.watch_s / WATCH_EVERY_S), options.error_rate)
         end_s = time.monotonic() + options.watch_s
         while time.monotonic() < end_s:
-            self._check()
+            self._operator.check()
             asked_s = time.monotonic()
             answer = self._predictions.ask(sample[watch.num_asked % len(sample)], self._model)
             watch.saw(self._problem(answer))
@@ -295,29 +274,10 @@ class Rollout:
             raise _UnfitError(problem)
         self._say(f"{watch.num_failed} of {watch.num_asked} canaries failed in {options.watch_s:g} s")
 
-    def _retire(self) -> None:
-        options = self._options
-        try:
-            self._operator.retire(
-                self._model,
-                self.report.old,
-                options.retire,
-                grace_s=options.grace_s,
-                timeout_s=options.idle_timeout_s,
-            )
-        except (LoadError, WaitError) as error:  # the new version is good: that is no reason to go back
-            self._say(f"{self._model} {self.report.old} keeps its workers for now: {error}")
-
-    def _remember(self) -> None:
-        """Have restarts serve the new version; where the store is not ours to write, say so."""
-        remember(self._source.store, self._model, self.report.new, self._say)
-        if self._options.retire is not Retire.REMOVED:
-            self._say(f"to go back: nerserve rollback {self._model} --to {self.report.old}")
-
-    def _ask_new(self, text: str) -> Answer:
+    def _ask_new(self, text: str) -> Prediction:
         return self._predictions.ask(text, self._model, self.report.new)
 
-    def _problem(self, answer: Answer) -> str:
+    def _problem(self, answer: Prediction) -> str:
         """Why *answer* is none of the new version; empty when it is one."""
         if not answer.is_fine:
             return answer.problem
@@ -327,21 +287,14 @@ class Rollout:
             return "the bundle that answers is not the one in the archive"
         return ""
 
-    @property
-    def _seen(self) -> ModelVersions:
-        if self._undo.seen is None:
-            raise NotNowError("nothing was looked at yet")
-        return self._undo.seen
-
     def _take_back(self, error: OpsError) -> None:
         """Return to what there was before *error*, and raise what that makes of it.
 
         Returns without raising when nothing but a copied file had to go.
         """
         self._say(f"going back to {self._model} {self.report.old}: {error}")
-        had_registered = self._undo.has_registered
         try:
-            if had_registered:
+            if self._has_registered:
                 self._restore()
         except OpsError as failure:
             self.report.outcome = "not restored"
@@ -350,41 +303,41 @@ class Rollout:
                 f"{self._model} --to {self.report.old} and nerserve unregister {self._model} "
                 f"{self.report.new or 'VERSION'} are what is left to do"
             ) from error
-        if self._undo.copied is not None:
-            model_store.take_away(*self._undo.copied)
+        if self._has_copied:
+            self._source.take_from_store()
         self.report.outcome = "rolled back"
         as_before = f"{self._model} is served by {self.report.old} as before"
         if isinstance(error, BrokenOffError):
             self.report.outcome = "broken off"
             raise BrokenOffError(error.signal_number, f"{error}; {as_before}") from error
-        if had_registered:
+        if self._has_registered:
             raise RolledBackError(f"rolled back: {error}; {as_before}") from error
 
     def _restore(self) -> None:
         """The old version as the default with its workers, and no version that was not there; safe to do twice."""
-        model, seen, options = self._model, self._seen, self._options
-        operator = Operator(self._management, self._say)  # nothing breaks this off
-        old = status_of(seen, seen.default)
+        model, seen = self._model, self._before
+        operator = replace(self._operator, check=carry_on)  # nothing breaks this off
+        old = seen.status(seen.default)
         now = persist(lambda: operator.look(model))
         if old.min_workers and len(now.statuses[old.version].workers) < old.min_workers:
             persist(lambda: self._management.scale(model, old.min_workers, old.version))
             if not now.statuses[old.version].num_ready:
-                operator.wait_until_ready(model, old.version, old.min_workers, options.load_timeout_s)
+                operator.wait_until_ready(model, old.version, old.min_workers)
         if now.default != seen.default:
             persist(lambda: self._management.set_default(model, seen.default))
             self._say(f"{model} is served by {seen.default} again")
         if old.min_workers:
-            operator.wait_until_ready(model, old.version, old.min_workers, options.load_timeout_s)
+            operator.wait_until_ready(model, old.version, old.min_workers)
         for version in now.statuses.keys() - seen.statuses.keys():
             self._forget(operator, version)
 
     def _forget(self, operator: Operator, version: str) -> None:
         """Stop and unregister a *version* that is not the default any more."""
-        model, options = self._model, self._options
+        model = self._model
         if persist(lambda: self._management.describe(model, version)).num_ready:
             try:
-                operator.wait_until_idle(model, version, options.grace_s, options.idle_timeout_s)
-                operator.stop(model, version, grace_s=options.grace_s, timeout_s=options.idle_timeout_s)
+                operator.wait_until_idle(model, version)
+                operator.stop(model, version)
             except (LoadError, WaitError) as error:
                 self._say(f"{model} {version} is not idle and goes all the same: {error}")
         persist(lambda: self._management.scale(model, 0, version))
@@ -399,13 +352,13 @@ _HOW: Final = {
 }
 
 
-def persist(call: Callable[[], _Answer], for_s: float = PERSIST_S) -> _Answer:
+def persist(call: Callable[[], _Reply], for_s: float = PERSIST_S) -> _Reply:
     """What *call* gives, made again for *for_s* seconds while there is no reply, or no key to ask with."""
     deadline_s = time.monotonic() + for_s
     while True:
         try:
             return call()
-        except (ManagementUnreachableError, InputFileError):  # a server that restarts writes its keys anew
+        except (ManagementUnreachableError, InputFileError):  # a server that restarts writes new keys
             if time.monotonic() > deadline_s:
                 raise
         time.sleep(1.0)
@@ -419,29 +372,6 @@ def remember(store: Path | None, model: str, version: str, say: Callable[[str], 
         say(f"restarts serve {version} too: {store / (model + '.mar')}")
 
 
-@dataclass(frozen=True)
-class RollbackOptions:
-    """How to go back.
-
-    Attributes:
-        to: The version to go back to; None for the one on standby.
-        retire: What becomes of the version that is left.
-        store: The server's model store when it is a directory of this machine.
-        canary: A text that the version gone back to has to answer first.
-        load_timeout_s: Until its workers must be ready.
-        grace_s: How long the other's queue must have been empty before its workers go.
-        idle_timeout_s: Until it must have been so.
-    """
-
-    to: str | None
-    retire: Retire
-    store: Path | None
-    canary: str
-    load_timeout_s: float = 180.0
-    grace_s: float = 2.0
-    idle_timeout_s: float = 60.0
-
-
 def rollback_versions(operator: Operator, model: str, to: str | None) -> tuple[str, str]:
     """The version that is left and the one that is gone back to; NotNowError when there is none."""
     seen = operator.look(model)
@@ -449,20 +379,16 @@ def rollback_versions(operator: Operator, model: str, to: str | None) -> tuple[s
 
 
 def roll_back(
-    operator: Operator,
-    predictions: PredictionClient,
-    model: str,
-    options: RollbackOptions,
-    say: Callable[[str], None],
+    operator: Operator, predictions: PredictionClient, model: str, *, to: str | None, retire: Retire, store: Path | None
 ) -> tuple[str, str]:
-    """Serve another version that is registered: the version left and the one served now.
+    """Serve the registered version *to*, None for the one on standby: the version left and the one served now.
 
-    One on standby answers at once and gets the other workers afterwards; one
-    without workers loads them first.  Raises an OpsError, with the default
-    untouched, when it does not load or does not answer its canary.
+    One on standby answers at once and gets the other workers afterwards; one without workers loads them first.  *store*
+    is the server's model store when it is a directory of this machine.  Raises an OpsError, with the default untouched,
+    when the version does not load or does not answer its canary.
     """
-    left, to = rollback_versions(operator, model, options.to)
-    management = operator.management
+    left, to = rollback_versions(operator, model, to)
+    management, say = operator.management, operator.say
     statuses = management.versions(model)
     num_workers = max(1, statuses[left].min_workers, statuses[to].min_workers)
     is_on_standby = statuses[to].num_ready > 0
@@ -470,11 +396,11 @@ def roll_back(
         say(f"{model} {to} has no worker that is ready; {num_workers} load")
         management.scale(model, num_workers, to)
         try:
-            operator.wait_until_ready(model, to, num_workers, options.load_timeout_s)
+            operator.wait_until_ready(model, to, num_workers)
         except (LoadError, WaitError, BrokenOffError):  # TorchServe would start them again and again
             management.scale(model, statuses[to].min_workers, to)
             raise
-    answer = predictions.ask(options.canary, model, to)
+    answer = predictions.ask(CANARY_TEXT, model, to)
     if not answer.is_fine:
         if not is_on_standby:
             management.scale(model, statuses[to].min_workers, to)
@@ -483,11 +409,8 @@ def roll_back(
     say(f"{model} is served by {to} now")
     if is_on_standby and len(statuses[to].workers) < num_workers:
         management.scale(model, num_workers, to)
-        operator.wait_until_ready(model, to, num_workers, options.load_timeout_s)
+        operator.wait_until_ready(model, to, num_workers)
         say(f"{model} {to} has {num_workers} workers ready")
-    remember(options.store, model, to, say)
-    try:
-        operator.retire(model, left, options.retire, grace_s=options.grace_s, timeout_s=options.idle_timeout_s)
-    except (LoadError, WaitError) as error:  # what counts is done
-        say(f"{model} {left} keeps its workers for now: {error}")
+    remember(store, model, to, say)
+    operator.retire(model, left, retire)
     return left, to

@@ -1,18 +1,16 @@
-"""What operators do to a running TorchServe, in the gentlest order that its management API allows.
+"""Scaling, draining and registering on a running TorchServe, with as little loss as its management API allows.
 
 What TorchServe 0.12 does, seen in runs:
 
-- Ending a worker drops the batch it has in hand: 500 "Worker died.", or it goes
-  back into the queue.  The API chooses the worker (the youngest) and does not
-  tell which of them are busy.
-- A queue outlives its workers: what it holds hangs until there is a worker
-  again, which then answers it; behind an unregistered version it hangs for ever.
-- What was queued for the old default is still answered by the old version
-  after set-default; only later requests go to the new one.
+- Ending a worker drops the batch it has in hand: 500 "Worker died.", or it goes back into the queue.  The API chooses
+  the worker (the youngest) and does not tell which of them are busy.
+- A queue outlives its workers: what it holds hangs until there is a worker again, which then answers it; behind an
+  unregistered version it hangs for ever.
+- What was queued for the old default is still answered by the old version after set-default; only later requests go
+  to the new one.
 
-So a version is made idle before its workers go (it must not be the default for
-that), workers go one at a time while the queue is empty, and what is stranded
-in a queue without workers gets a worker once more.  For a version that keeps
+So a version is made idle before its workers go (it must not be the default for that), workers go one at a time while
+the queue is empty, and what is stranded in a queue without workers gets a worker once more.  For a version that keeps
 its traffic, each worker that goes may drop up to ``batchSize`` requests.
 """
 
@@ -23,14 +21,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from ops.errors import (
-    BrokenOffError,
-    LoadError,
-    ManagementUnreachableError,
-    NotNowError,
-    UnknownModelError,
-    WaitError,
-)
+from ops.errors import BrokenOffError, LoadError, ManagementUnreachableError, NotNowError, UnknownModelError, WaitError
 from ops.operate.verdicts import IdleWatch, LoadWatch, Retire, other_version, scale_steps
 from ops.torchserve_api.management import ManagementClient, ModelStatus
 
@@ -39,50 +30,58 @@ QUIET_S: Final = 5.0
 """For the queue of a version with traffic to be empty once, before each worker that goes."""
 
 SILENCE_S: Final = 15.0
-"""Of the management API, while something is waited for; one reply lost is no reason to give up."""
+"""Of the management API, while something is waited for; one lost reply is no reason to give up."""
 
 
 def carry_on() -> None:
-    """Nothing: the check between two polls, for those whom nobody interrupts."""
+    """The check between two polls of an operation that no signal interrupts."""
 
 
 @dataclass(frozen=True)
 class ModelVersions:
-    """All versions of one model.
-
-    Attributes:
-        name: The model.
-        default: The version that answers when none is named.
-        statuses: Every version's state.
-    """
+    """All versions of one model; *default* answers when none is named."""
 
     name: str
     default: str
     statuses: dict[str, ModelStatus]
 
+    def status(self, version: str) -> ModelStatus:
+        """The state of *version*; UnknownModelError, as TorchServe's own, when it is not registered."""
+        if version not in self.statuses:
+            there = ", ".join(sorted(self.statuses))
+            raise UnknownModelError(404, f"{self.name} has no version {version}; there is {there}")
+        return self.statuses[version]
 
+
+@dataclass(frozen=True)
 class Operator:
-    """Changes what TorchServe serves; *say* gets a line for every step.
+    """Changes what TorchServe serves.
 
-    *check* is called between two polls, and raises to break off.
+    Attributes:
+        management: The management API.
+        say: Gets a line for every step.
+        check: Is called between two polls, and raises to break off.
+        load_timeout_s: Until new workers must be ready.
+        idle_timeout_s: Until a version that gets no more requests must be idle.
+        grace_s: How long its queue must have been empty for that, for the batches that workers have in hand.
     """
 
-    def __init__(
-        self, management: ManagementClient, say: Callable[[str], None], check: Callable[[], None] = carry_on
-    ) -> None:
-        self.management = management
-        self._say = say
-        self._check = check
+    management: ManagementClient
+    say: Callable[[str], None]
+    check: Callable[[], None] = carry_on
+    load_timeout_s: float = 180.0
+    idle_timeout_s: float = 60.0
+    grace_s: float = 2.0
 
     def look(self, model: str) -> ModelVersions:
         """What is registered as *model* now."""
         default = self.management.describe(model).version
         return ModelVersions(model, default, self.management.versions(model))
 
-    def wait_until_ready(self, model: str, version: str, num_workers: int, timeout_s: float) -> None:
+    def wait_until_ready(self, model: str, version: str, num_workers: int, timeout_s: float | None = None) -> None:
         """Return once *version* has *num_workers* workers and all are ready.
 
-        Raises LoadError when they end while loading, WaitError after *timeout_s* seconds.
+        Raises LoadError when they end while loading, WaitError after *timeout_s* seconds, by default load_timeout_s.
         """
         load = LoadWatch()
 
@@ -92,50 +91,49 @@ class Operator:
                 raise LoadError(f"{model} {version}: {load.problem}")
             return status.num_ready == num_workers == len(status.workers)
 
+        timeout_s = self.load_timeout_s if timeout_s is None else timeout_s
         last = self._poll_until(model, version, is_ready, timeout_s)
         if last is not None:
             raise WaitError(
                 f"{model} {version} has {last.num_ready} of {num_workers} workers ready after {timeout_s:g} s"
             )
 
-    def wait_until_idle(self, model: str, version: str, grace_s: float, timeout_s: float) -> None:
-        """Return once the queue of *version* was empty for *grace_s* seconds; WaitError after *timeout_s* more."""
-        idle = IdleWatch(grace_s)
+    def wait_until_idle(self, model: str, version: str) -> None:
+        """Return once the queue of *version* was empty for grace_s seconds; WaitError after idle_timeout_s more."""
+        idle = IdleWatch(self.grace_s)
 
         def is_idle(status: ModelStatus) -> bool:
             idle.saw(time.monotonic(), status.num_pending)
             return idle.is_idle(time.monotonic())
 
-        last = self._poll_until(model, version, is_idle, grace_s + timeout_s)
+        timeout_s = self.grace_s + self.idle_timeout_s
+        last = self._poll_until(model, version, is_idle, timeout_s)
         if last is not None:
-            raise WaitError(
-                f"{model} {version} still gets requests ({last.num_pending} wait) after {grace_s + timeout_s:g} s"
-            )
+            raise WaitError(f"{model} {version} still gets requests ({last.num_pending} wait) after {timeout_s:g} s")
 
-    def scale(self, status: ModelStatus, num_workers: int, *, timeout_s: float, waits: bool = True) -> None:
+    def scale(
+        self, status: ModelStatus, num_workers: int, *, waits: bool = True, timeout_s: float | None = None
+    ) -> None:
         """Have the version of *status* served by *num_workers* workers, at least one.
 
-        Up at once; down one worker at a time, each when the queue is seen
-        empty, or after QUIET_S seconds.  Without *waits* neither is waited
-        for, nor that new workers are ready.
+        Up at once; down one worker at a time, each when the queue is seen empty, or after QUIET_S seconds.  Without
+        *waits* neither is waited for, nor that new workers are ready.
         """
         model, version = status.name, status.version
-        steps = scale_steps(len(status.workers), num_workers) if waits else [num_workers]
-        for step in steps:
+        for step in scale_steps(len(status.workers), num_workers) if waits else [num_workers]:
             if waits and step < len(status.workers):
                 self._poll_until(model, version, lambda now: not now.num_pending, QUIET_S)
             self.management.scale(model, step, version)
         if waits:
             self.wait_until_ready(model, version, num_workers, timeout_s)
 
-    def stop(self, model: str, version: str, *, grace_s: float, timeout_s: float) -> None:
+    def stop(self, model: str, version: str) -> None:
         """Leave an idle *version* without workers and with an empty queue.
 
-        Whoever keeps sending to it may fill the queue again in the moment
-        that its last worker goes; that is tried again for *timeout_s*
-        seconds.  Raises WaitError after them; it then has one worker.
+        Clients that keep sending to it may fill the queue again in the moment that its last worker goes; that is tried
+        again for idle_timeout_s seconds.  Raises WaitError after them; it then has one worker.
         """
-        deadline_s = time.monotonic() + timeout_s
+        deadline_s = time.monotonic() + self.idle_timeout_s
         while True:
             num_workers = len(self.management.describe(model, version).workers)
             for step in scale_steps(num_workers, 0) if num_workers else [0]:
@@ -143,33 +141,28 @@ class Operator:
             stranded = self.management.describe(model, version).num_pending
             if not stranded:
                 return
-            self._say(f"{stranded} requests came last of all; {model} {version} gets a worker again to answer them")
+            self.say(f"{stranded} requests came last of all; {model} {version} gets a worker again to answer them")
             self.management.scale(model, 1, version)
-            self.wait_until_ready(model, version, 1, timeout_s)
+            self.wait_until_ready(model, version, 1, self.idle_timeout_s)
             if time.monotonic() > deadline_s:
                 raise WaitError(f"{model} {version} keeps getting requests; it still has a worker")
-            self.wait_until_idle(model, version, grace_s, timeout_s)
+            self.wait_until_idle(model, version)
 
-    def drain(
-        self, model: str, version: str | None, *, is_forced: bool, grace_s: float, timeout_s: float
-    ) -> tuple[str, str]:
-        """Stop *version* of *model*, None for its default, once nothing waits for it: the version and the default.
+    def drain(self, model: str, version: str | None, *, is_forced: bool) -> tuple[str, str]:
+        """Stop *version* of *model*, None for its default, once it is idle: the version and the default.
 
-        The default version is only stopped when *is_forced*: another version
-        on standby becomes the default first, and without one the model does
-        not answer any more.
+        The default version is only stopped when *is_forced*: another version on standby becomes the default first, and
+        without one the model does not answer any more.
         """
         seen = self.look(model)
         version = seen.default if version is None else version
-        status = status_of(seen, version)
+        status = seen.status(version)
         default = self.default_to_drain_for(seen, version, is_forced=is_forced)
         if default != seen.default:
             self.management.set_default(model, default)
-            self._say(f"{model} is served by {default} now; {version} gets no more requests that name no version")
-        if status.workers:
-            self.wait_until_idle(model, version, grace_s, timeout_s)
-        self.stop(model, version, grace_s=grace_s, timeout_s=timeout_s)
-        self._say(f"{model} {version} is stopped: no worker, nothing in its queue")
+            self.say(f"{model} is served by {default} now; {version} gets no more requests that name no version")
+        self._stop_once_idle(status)
+        self.say(f"{model} {version} is stopped: no worker, nothing in its queue")
         return version, default
 
     @staticmethod
@@ -186,33 +179,42 @@ class Operator:
             return other_version(seen.statuses, seen.default, None)
         return seen.default
 
-    def retire(self, model: str, version: str, how: Retire, *, grace_s: float, timeout_s: float) -> None:
-        """Do with a *version* that is not the default any more as *how* says, once it is idle."""
-        self.wait_until_idle(model, version, grace_s, timeout_s)
-        if how is Retire.STANDBY:
-            status = self.management.describe(model, version)
-            if len(status.workers) > 1:
-                self.scale(status, 1, timeout_s=timeout_s)
-            self._say(f"{model} {version} is on standby with {min(1, len(status.workers))} worker")
-            return
-        self.stop(model, version, grace_s=grace_s, timeout_s=timeout_s)
-        if how is Retire.REMOVED:
-            self.management.unregister(model, version)
-        self._say(f"{model} {version} is {how}")
+    def retire(self, model: str, version: str, how: Retire) -> None:
+        """Do with a *version* that is not the default any more as *how* says, once it is idle.
 
-    def unregister(self, model: str, version: str, *, grace_s: float, timeout_s: float) -> None:
+        When it does not get idle, or its last worker does not load, its workers stay, with a line that says so.
+        """
+        try:
+            self.wait_until_idle(model, version)
+            if how is Retire.STANDBY:
+                status = self.management.describe(model, version)
+                if len(status.workers) > 1:
+                    self.scale(status, 1, timeout_s=self.idle_timeout_s)
+                self.say(f"{model} {version} is on standby with {min(1, len(status.workers))} worker")
+                return
+            self.stop(model, version)
+            if how is Retire.REMOVED:
+                self.management.unregister(model, version)
+            self.say(f"{model} {version} is {how}")
+        except (LoadError, WaitError) as error:  # the new default is good: that is no reason to go back
+            self.say(f"{model} {version} keeps its workers for now: {error}")
+
+    def unregister(self, model: str, version: str) -> None:
         """Forget *version*, stopped first; the default version only when it is the only one."""
         seen = self.look(model)
-        status = status_of(seen, version)
+        status = seen.status(version)
         if version == seen.default and len(seen.statuses) > 1:
             raise NotNowError(f"{version} is the default of {model}; nerserve rollback serves another version first")
-        if status.workers:
-            self.wait_until_idle(model, version, grace_s, timeout_s)
-        self.stop(model, version, grace_s=grace_s, timeout_s=timeout_s)
+        self._stop_once_idle(status)
         self.management.unregister(model, version)
-        self._say(f"{model} {version} is unregistered")
+        self.say(f"{model} {version} is unregistered")
 
-    def register(self, archive: str, model: str | None, num_workers: int, *, timeout_s: float) -> ModelStatus:
+    def _stop_once_idle(self, status: ModelStatus) -> None:
+        if status.workers:
+            self.wait_until_idle(status.name, status.version)
+        self.stop(status.name, status.version)
+
+    def register(self, archive: str, model: str | None, num_workers: int) -> ModelStatus:
         """Register the file *archive* of the server's store: its status, once *num_workers* workers are ready.
 
         When they do not get ready, or the check breaks that off, it is unregistered again and the error is raised.
@@ -220,21 +222,20 @@ class Operator:
         before = {name: set(self.management.versions(name)) for name in self._names(model)}
         self.management.register(archive, model, num_workers)
         new = self._new_version(before, model)
-        self._say(f"{new.name} {new.version} is registered from {archive}; its workers load")
+        self.say(f"{new.name} {new.version} is registered from {archive}; its workers load")
         try:
             self.management.scale(new.name, num_workers, new.version)  # the archive's yaml had the first word
-            self.wait_until_ready(new.name, new.version, num_workers, timeout_s)
+            self.wait_until_ready(new.name, new.version, num_workers)
         except (LoadError, WaitError, BrokenOffError):
             self.management.scale(new.name, 0, new.version)
             self.management.unregister(new.name, new.version)
-            self._say(f"{new.name} {new.version} is unregistered again")
+            self.say(f"{new.name} {new.version} is unregistered again")
             raise
         return self.management.describe(new.name, new.version)
 
     def _names(self, model: str | None) -> list[str]:
         """The models to look at: *model* where it is registered, or all when its name is not known."""
-        names = self.management.models()
-        return names if model is None else [name for name in names if name == model]
+        return [name for name in self.management.models() if model in {None, name}]
 
     def _new_version(self, before: dict[str, set[str]], model: str | None) -> ModelStatus:
         """The one version that was not there *before*."""
@@ -248,28 +249,19 @@ class Operator:
         self, model: str, version: str, is_done: Callable[[ModelStatus], bool], timeout_s: float
     ) -> ModelStatus | None:
         """Poll *version* until *is_done*: None; or its last state after *timeout_s* seconds."""
-        deadline_s = time.monotonic() + timeout_s
         heard_s = time.monotonic()
+        deadline_s = heard_s + timeout_s
         while True:
-            self._check()
+            self.check()
             try:
                 status = self.management.describe(model, version)
             except ManagementUnreachableError:
                 if time.monotonic() - heard_s > SILENCE_S:
                     raise
-                time.sleep(POLL_S)
-                continue
-            heard_s = time.monotonic()
-            if is_done(status):
-                return None
-            if time.monotonic() > deadline_s:
-                return status
+            else:
+                heard_s = time.monotonic()
+                if is_done(status):
+                    return None
+                if heard_s > deadline_s:
+                    return status
             time.sleep(POLL_S)
-
-
-def status_of(seen: ModelVersions, version: str) -> ModelStatus:
-    """The state of *version*; UnknownModelError, as TorchServe's own, when it is not registered."""
-    if version not in seen.statuses:
-        there = ", ".join(sorted(seen.statuses))
-        raise UnknownModelError(404, f"{seen.name} has no version {version}; there is {there}")
-    return seen.statuses[version]

@@ -1,4 +1,4 @@
-"""A child process together with all that it starts: one process group, ended as a whole."""
+"""Child processes, each with all that it starts in one process group, which is ended as a whole."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ _PR_SET_CHILD_SUBREAPER: Final = 36  # <linux/prctl.h>
 
 
 def adopt_orphans() -> None:
-    """Become the parent of what our children leave behind, so that it is reaped the moment it ends (Linux only).
+    """Become the parent of what our children leave behind (Linux only).
 
-    Otherwise a dead worker stays in the process table until some process 1 looks, seconds later or never.
+    Otherwise a dead worker stays in the process table until process 1 reaps it, seconds later or never.
     """
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
 class Guard:
-    """The process of ``guard.py``, which kills the groups and removes the files it watches should this one go."""
+    """The process of ``guard.py``, which kills the groups and removes the files it watches should this process die."""
 
     def __init__(self) -> None:
         self._groups: set[int] = set()
@@ -47,13 +47,13 @@ class Guard:
         self._tell(f"+{group}")
 
     def forget(self, group: int) -> None:
-        """Stop watching *group*; its number may be another's soon."""
+        """Stop watching *group*, whose number may be reused."""
         self._groups.discard(group)
         self._tell(f"-{group}")
 
     def remove_at_the_end(self, path: Path) -> None:
-        """Have the file at *path*, which is absolute, removed when this process is gone, should it still be there."""
-        if "\n" not in str(path):  # such a name has no place in a line
+        """Have the file at the absolute *path* removed when this process is gone."""
+        if "\n" not in str(path):  # the protocol is one path a line
             self._files.add(str(path))
             self._tell(str(path))
 
@@ -71,7 +71,7 @@ class Guard:
         return self._process.pid
 
     def check(self) -> None:
-        """Start another guard if somebody ended this one."""
+        """Start another guard if this one has ended."""
         if self._process.poll() is not None:
             logger.warning("the guard is gone; starting another")
             self._process = self._start()
@@ -81,7 +81,7 @@ class Guard:
     def _tell(self, line: str) -> None:
         stdin = self._process.stdin
         if stdin is not None and not stdin.closed:
-            with contextlib.suppress(BrokenPipeError):  # check() starts another, which is told everything
+            with contextlib.suppress(BrokenPipeError):  # check() starts another and repeats everything
                 stdin.write(f"{line}\n".encode(errors="surrogateescape"))
 
     @staticmethod
@@ -96,14 +96,20 @@ class Guard:
 
 
 class ProcessGroup:
-    """A running command with a session of its own: a Ctrl-C in the terminal is ours alone to handle."""
+    """A command with all that it starts, which can be started again and again, never two at a time.
 
-    def __init__(
-        self, command: Sequence[str], *, env: Mapping[str, str], cwd: Path, output: Path, guard: Guard
-    ) -> None:
+    It has a session of its own, so that a Ctrl-C in the terminal is ours alone to handle; *output* is what it prints.
+    """
+
+    def __init__(self, guard: Guard, output: Path) -> None:
+        self.log = LogFile(output)
         self._guard = guard
-        self._output = output
-        with output.open("ab") as log:
+        self._process: subprocess.Popen[bytes] | None = None
+        self._is_whole = False
+
+    def launch(self, command: Sequence[str], *, env: Mapping[str, str], cwd: Path) -> None:
+        """Start *command*; the one before must have ended."""
+        with self.log.path.open("ab") as log:
             self._process = subprocess.Popen(
                 command,
                 env=env,
@@ -114,64 +120,81 @@ class ProcessGroup:
                 start_new_session=True,
             )
         self._is_whole = True
-        guard.watch(self.pid)
+        self._guard.watch(self._process.pid)
+        logger.info("%s started, pid %d", type(self).__name__, self._process.pid)
 
     @property
-    def pid(self) -> int:
-        """The process id of the command, which is the group's number as well."""
-        return self._process.pid
+    def pid(self) -> int | None:
+        """The process id of the command, which is the group's number as well; the last one's when it has ended."""
+        return self._process.pid if self._process else None
 
     def poll(self) -> int | None:
         """The exit status of the command, or None while it runs; once it has ended, the rest of its group is killed."""
-        status = self._process.poll()
+        status = self._process.poll() if self._process else None
         if status is not None:
-            self.kill()
+            self._kill_group()
         else:
-            cap_log(self._output)
+            self.log.cap()
         return status
 
     def terminate(self) -> None:
         """Ask the command, and only it, to end."""
-        if self._process.poll() is None:
+        if self._process is not None and self._process.poll() is None:
             self._process.terminate()
 
     def kill(self) -> None:
         """End the whole group at once, and return when nothing of it is left."""
-        if not self._is_whole:
+        self._kill_group()
+
+    def _kill_group(self) -> None:
+        if self._process is None or not self._is_whole:
             return
         self._is_whole = False
+        group = self._process.pid
         deadline_s = time.monotonic() + KILL_WAIT_S
-        while self._kill_once():
+        while True:
+            try:
+                os.killpg(group, signal.SIGKILL)
+            except ProcessLookupError:
+                break
+            if self._process.poll() is not None:
+                # The command was the parent of the others; now we are, see adopt_orphans().
+                with contextlib.suppress(ChildProcessError):
+                    os.waitpid(-group, os.WNOHANG)
             if time.monotonic() > deadline_s:
-                logger.error("process group %d does not end", self.pid)
+                logger.error("process group %d does not end", group)
                 break
             time.sleep(0.02)
-        self._guard.forget(self.pid)
+        self._guard.forget(group)
 
-    def _kill_once(self) -> bool:
-        """Kill and reap what there is of the group; whether there was anything."""
+
+class LogFile:
+    """A log file that others append to, and what it has got since a moment."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._start = 0
+
+    def mark(self) -> None:
+        """Make this the moment."""
+        self._start = self.path.stat().st_size if self.path.exists() else 0
+
+    def text(self) -> str:
+        """What came since; empty without the file."""
+        if not self.path.exists():
+            return ""
+        with self.path.open("rb") as log:
+            log.seek(self._start)
+            return log.read().decode("utf-8", "replace")
+
+    def cap(self, max_bytes: int = LOG_MAX_BYTES) -> None:
+        """Move its contents to ``NAME.1`` once they exceed *max_bytes*; what a full disk cannot keep is lost."""
         try:
-            os.killpg(self.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            return False
-        if self._process.poll() is not None:
-            # The command was the parent of the others; now we are, see adopt_orphans().
-            with contextlib.suppress(ChildProcessError):
-                os.waitpid(-self.pid, os.WNOHANG)
-        return True
-
-
-def cap_log(path: Path, max_bytes: int = LOG_MAX_BYTES) -> None:
-    """Move the contents of *path* to ``NAME.1`` once they exceed *max_bytes*; whoever appends to it can go on.
-
-    What cannot be kept, on a full disk for instance, is lost.
-    """
-    try:
-        if not path.exists() or path.stat().st_size <= max_bytes:
-            return
-        try:
-            shutil.copyfile(path, path.with_name(f"{path.name}.1"))
-        finally:
-            os.truncate(path, 0)
-    except OSError as error:
-        logger.warning("%s: not kept: %s", path.name, error.strerror)
+            if not self.path.exists() or self.path.stat().st_size <= max_bytes:
+                return
+            try:
+                shutil.copyfile(self.path, self.path.with_name(f"{self.path.name}.1"))
+            finally:
+                os.truncate(self.path, 0)
+        except OSError as error:
+            logger.warning("%s: not kept: %s", self.path.name, error.strerror)

@@ -1,4 +1,4 @@
-"""TorchServe's three keys: read from where it writes them, renewed in time, and handed to those who need one.
+"""TorchServe's three keys: read where it writes them, renewed before they expire, and published.
 
 ```text
 management   scaling and describing models   expires
@@ -6,10 +6,9 @@ inference    predictions and /ping           expires
 API          renewing the other two          lasts as long as the process; only this module uses it
 ```
 
-TorchServe makes new ones at every start and writes them into its working
-directory.  A renewal takes the old key away at once, so the new one is
-published the moment the reply is there; whoever is refused in between asks
-again for the key, and waits here until it is the new one.
+TorchServe makes new ones at every start and writes them into its working directory.  A renewal invalidates the old key
+at once, so the new one is published as soon as the reply is there; a client that is refused in between asks again for
+the key, and waits here until it is the new one.
 """
 
 from __future__ import annotations
@@ -31,17 +30,19 @@ from typing import Final, Literal, TypeAlias
 import requests
 
 from ops.errors import OpsError
+from ops.process.state_dir import StateDir
+from ops.torchserve_api.endpoint import request
 
 logger = logging.getLogger(__name__)
 
 Kind: TypeAlias = Literal["inference", "management"]
 
 KINDS: Final[tuple[Kind, ...]] = ("inference", "management")
-USUAL_SHARE: Final = 0.6
-"""The part of a key's life after which it is renewed, unless an operator says otherwise."""
+DEFAULT_RENEWAL_SHARE: Final = 0.6
+"""The part of a key's life after which it is renewed by default."""
 
-WORRY_SHARE: Final = 0.2
-"""The part of a key's life before whose end an operator should know that it could not be renewed."""
+WARNING_SHARE: Final = 0.2
+"""The part of a key's life that is left when a renewal that fails is logged as a warning."""
 
 LOOK_EVERY_S: Final = 0.1
 RETRY_AFTER_S: Final = 1.0
@@ -61,26 +62,13 @@ class Key:
     expires_at_s: float = math.inf
 
 
-@dataclass(frozen=True)
-class Keys:
-    """The keys of one TorchServe at one time."""
-
-    inference: Key
-    management: Key
-    api: Key
-
-    @classmethod
-    def read(cls, path: Path) -> Keys | None:
-        """The keys in TorchServe's key file; None while there is none, or not all of it: it is not written at once."""
-        try:
-            content = json.loads(path.read_text(encoding="utf-8"))
-            return cls(_key(content["inference"]), _key(content["management"]), _key(content["API"]))
-        except (OSError, ValueError, KeyError, TypeError):
-            return None
-
-    def of(self, kind: Kind) -> Key:
-        """The key of that *kind*."""
-        return self.inference if kind == "inference" else self.management
+def read_keys(path: Path) -> dict[str, Key] | None:
+    """The keys in TorchServe's file: inference, management and API; None unless all are there: it takes some writes."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        return {kind: _key(content[kind]) for kind in (*KINDS, "API")}
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def _key(entry: Mapping[str, str]) -> Key:
@@ -91,8 +79,8 @@ def _key(entry: Mapping[str, str]) -> Key:
 
 
 @dataclass(frozen=True)
-class KeyFile:
-    """A file with nothing but the key of one *kind*, for those who ask TorchServe; *mode* says who may read it."""
+class PublishedKey:
+    """A file with nothing but the key of one *kind*, for TorchServe's clients; *mode* says who may read it."""
 
     path: Path
     kind: Kind
@@ -128,28 +116,32 @@ class KeyFile:
         return self.path.with_name(f".{self.path.name}.new")
 
 
-def read_key(path: Path) -> str | None:
-    """The key that a KeyFile at *path* holds now; None while there is none."""
+def published_keys(state_dir: StateDir, also: Path | None) -> list[PublishedKey]:
+    """The files of *state_dir* that keys are published in, and *also* for the inference key, readable by its group.
+
+    Makes their folder; OpsError when it cannot.
+    """
     try:
-        return path.read_text(encoding="ascii").strip() or None
-    except (OSError, UnicodeDecodeError):
-        return None
+        state_dir.keys.mkdir(mode=0o700, exist_ok=True)
+    except OSError as error:
+        raise OpsError(f"no key can be written to {state_dir.keys}: {error.strerror or error}") from error
+    return [
+        PublishedKey(state_dir.inference_key, "inference"),
+        PublishedKey(state_dir.keys / "management.key", "management"),
+        *([] if also is None else [PublishedKey(also.absolute(), "inference", mode=0o640)]),
+    ]
 
 
 def due_at_s(key: Key, life_s: float, renew_every_s: float) -> float:
-    """When *key* is to be renewed, in Unix time: *renew_every_s* seconds into a life of *life_s*.
-
-    >>> due_at_s(Key("secret", expires_at_s=10_000.0), life_s=3600.0, renew_every_s=2160.0)
-    8560.0
-    """
+    """When *key* is to be renewed, in Unix time: *renew_every_s* seconds into a life of *life_s*."""
     return key.expires_at_s - life_s + renew_every_s
 
 
 class KeyRing:
-    """The keys of one TorchServe, whatever restarts and renewals it goes through; any thread may ask.
+    """The keys of one TorchServe, through restarts and renewals; any thread may ask.
 
-    *key_file* is TorchServe's, *published* are the files for others; *ca* has
-    the certificates to trust when *management_url* is https.
+    *key_file* is TorchServe's, *published* are the files for others; *ca* has the certificates to trust when
+    *management_url* is https.
     """
 
     def __init__(
@@ -158,32 +150,33 @@ class KeyRing:
         key_file: Path,
         management_url: str,
         ca: Path | None,
-        published: Iterable[KeyFile],
+        published: Iterable[PublishedKey],
         life_s: float,
         renew_every_s: float,
     ) -> None:
         self._key_file = key_file
         self._token_url = f"{management_url}/token"
-        self._verify = True if ca is None else str(ca)
+        self._ca = ca
         self._published = tuple(published)
         self._life_s = life_s
         self._renew_every_s = renew_every_s
         self._lock = threading.Lock()
-        self._keys: Keys | None = None
-        self._written: dict[KeyFile, Key] = {}
-        self._unwritable: set[KeyFile] = set()
+        self._keys: dict[str, Key] | None = None
+        self._written: dict[PublishedKey, Key] = {}
+        self._unwritable: set[PublishedKey] = set()
         self._retry_at_s: dict[Kind, float] = {}
-        self._worried: set[Kind] = set()
+        self._warned: set[Kind] = set()
         self._done = threading.Event()
         self._thread = threading.Thread(target=self._keep, name="keys", daemon=True)
 
-    def inference(self) -> str | None:
-        """The inference key that is valid now, None while TorchServe has not written any."""
-        return self._current("inference")
+    def current(self, kind: Kind) -> str | None:
+        """The key of that *kind* that is valid now, None while TorchServe has not written any.
 
-    def management(self) -> str | None:
-        """The management key that is valid now, None while TorchServe has not written any."""
-        return self._current("management")
+        A call during a renewal waits for its end, and gets the new key.
+        """
+        with self._lock:
+            self._refresh()
+            return self._keys[kind].text if self._keys is not None else None
 
     @property
     def is_published(self) -> bool:
@@ -216,30 +209,24 @@ class KeyRing:
                 for kind in KINDS:
                     self._renew_if_due(kind)
 
-    def _current(self, kind: Kind) -> str | None:
-        """The key of that *kind*; whoever asks during a renewal waits for its end, and gets the new one."""
-        with self._lock:
-            self._refresh()
-            return self._keys.of(kind).text if self._keys is not None else None
-
     def _refresh(self) -> None:
-        """Take over and publish what TorchServe's file says, whoever made it say so."""
-        keys = Keys.read(self._key_file)
+        """Take over and publish what TorchServe's file says now."""
+        keys = read_keys(self._key_file)
         if keys is not None and keys != self._keys:
             self._keys = keys
             self._retry_at_s.clear()
-            self._worried.clear()
+            self._warned.clear()
         if self._keys is None or self._done.is_set():
             return
         for file in self._published:
-            key = self._keys.of(file.kind)
+            key = self._keys[file.kind]
             if self._written.get(file) == key and file.path.exists():
                 continue
             self._written.pop(file, None)
             try:
                 file.write(key)
             except OSError as error:
-                if file not in self._unwritable:  # said once, tried again and again
+                if file not in self._unwritable:  # logged once, retried each time
                     logger.warning("no key can be written to %s: %s", file.path, error.strerror or error)
                 self._unwritable.add(file)
                 continue
@@ -250,32 +237,26 @@ class KeyRing:
         now_s = time.time()
         if self._keys is None or now_s < self._retry_at_s.get(kind, 0.0):
             return
-        if now_s < due_at_s(self._keys.of(kind), self._life_s, self._renew_every_s):
+        if now_s < due_at_s(self._keys[kind], self._life_s, self._renew_every_s):
             return
-        problem = self._renew(kind, self._keys.api)
+        problem = self._renew(kind, self._keys["API"])
         self._refresh()
         if problem is None:
             return
         self._retry_at_s[kind] = now_s + RETRY_AFTER_S
-        remaining_s = self._keys.of(kind).expires_at_s - now_s
-        if remaining_s < WORRY_SHARE * self._life_s and kind not in self._worried:
-            self._worried.add(kind)
+        remaining_s = self._keys[kind].expires_at_s - now_s
+        if remaining_s < WARNING_SHARE * self._life_s and kind not in self._warned:
+            self._warned.add(kind)
             left_s = max(0.0, remaining_s)
             logger.warning("the %s key expires in %.0f s and could not be renewed: %s", kind, left_s, problem)
 
     def _renew(self, kind: Kind, api_key: Key) -> str | None:
         """Have TorchServe make a new key; returns what went wrong, if anything did."""
-        with requests.Session() as session:
-            session.trust_env = False  # no proxy stands between us and this machine
-            try:
-                response = session.get(
-                    self._token_url,
-                    params={"type": kind},
-                    headers={"Authorization": f"Bearer {api_key.text}"},
-                    verify=self._verify,
-                    timeout=RENEWAL_TIMEOUT_S,
-                    allow_redirects=False,
-                )
-            except requests.RequestException as error:
-                return type(error).__name__
+        kinds = {"type": kind}
+        try:
+            response = request(
+                "GET", self._token_url, timeout_s=RENEWAL_TIMEOUT_S, key=api_key.text, ca=self._ca, parameters=kinds
+            )
+        except requests.RequestException as error:
+            return type(error).__name__
         return None if response.ok else f"status {response.status_code}"

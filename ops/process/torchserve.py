@@ -1,7 +1,7 @@
 """The TorchServe process: its command line, its environment, its files, its end.
 
-Java is run directly: the ``torchserve`` launcher starts it as a child it does
-not forward signals to, and keeps one pid file for the whole machine.
+Java is run directly: the ``torchserve`` launcher starts it as a child it does not forward signals to, and keeps one pid
+file for the whole machine.
 """
 
 from __future__ import annotations
@@ -10,23 +10,21 @@ import codecs
 import importlib.util
 import json
 import locale
-import logging
 import os
 import shutil
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from contract.limits import MAX_CHARS_VARIABLE
 from ops.errors import OpsError
 from ops.process.class_data import ClassData
-from ops.process.group import Guard, ProcessGroup
-from ops.process.limits import MAX_CHARS_VARIABLE, with_heap
-from ops.process.properties import ServerConfig, with_settings
-
-logger = logging.getLogger(__name__)
+from ops.process.group import Guard, LogFile, ProcessGroup
+from ops.process.properties import format_properties
+from ops.process.server_config import ServerConfig
+from ops.process.state_dir import StateDir
 
 LOG_CONFIG: Final = Path(__file__).with_name("log4j2.xml")
 
@@ -47,50 +45,8 @@ _NOT_FOR_WORKERS: Final = frozenset({
 })  # fmt: skip
 
 
-@dataclass(frozen=True)
-class StateDir:
-    """The directory where one running nerserve keeps its files; every parallel instance has its own."""
-
-    path: Path
-
-    @property
-    def logs(self) -> Path:
-        """All log files, ours and TorchServe's."""
-        return self.path / "logs"
-
-    @property
-    def scratch(self) -> Path:
-        """Where TorchServe unpacks archives and opens the workers' sockets; emptied at every start."""
-        return self.path / "tmp"
-
-    @property
-    def settings(self) -> Path:
-        """The config.properties that TorchServe reads: the operator's, with what we decide at its end."""
-        return self.path / "torchserve.properties"
-
-    @property
-    def key_file(self) -> Path:
-        """Where TorchServe writes its keys, when it asks for any: its working directory decides."""
-        return self.path / "key_file.json"
-
-    @property
-    def inference_key(self) -> Path:
-        """The inference key alone, for whoever asks for predictions."""
-        return self.path / "keys" / "inference.key"
-
-    @property
-    def management_key(self) -> Path:
-        """The management key alone, for operators."""
-        return self.path / "keys" / "management.key"
-
-    def create(self) -> None:
-        """Make the directories, private to this user: what TorchServe unpacks there is code that runs."""
-        for path in (self.path, self.logs, self.scratch):
-            path.mkdir(mode=0o700, parents=True, exist_ok=True)
-
-
-class TorchServe:
-    """One TorchServe that can be started again and again; never two at a time."""
+class TorchServe(ProcessGroup):
+    """One TorchServe, with *models* from *model_store*."""
 
     def __init__(
         self,
@@ -101,73 +57,46 @@ class TorchServe:
         models: tuple[str, ...],
         state_dir: StateDir,
         guard: Guard,
-        settings: Mapping[str, str],
-        max_chars: int,
     ) -> None:
-        """*settings* win over those of *config*; *max_chars* is for the workers, which read it in their environment."""
+        super().__init__(guard, state_dir.logs / "torchserve.out")
         self._java = java
         self._config = config
         self._model_store = model_store.absolute()
         self._models = models
         self._state_dir = state_dir
-        self._guard = guard
-        self._settings = dict(settings)
-        self._max_chars = max_chars
-        self._group: ProcessGroup | None = None
+        self._logs = [LogFile(state_dir.logs / name) for name in ("model_log.log", "ts_log.log")]
         self._class_data: ClassData | None = None
         self._link: Path | None = None
-        self._log_starts: dict[Path, int] = {}
-
-    @property
-    def pid(self) -> int | None:
-        """The process id of the JVM, the last one's when it has ended."""
-        return self._group.pid if self._group else None
 
     def start(self) -> None:
         """Start the JVM in a clean scratch directory; what is left of an earlier one is ended first."""
         self.kill()
-        self._state_dir.create()
+        state_dir = self._state_dir
+        state_dir.create()
         if self._config.has_token_authorization:
-            self._state_dir.key_file.touch(0o600, exist_ok=False)  # TorchServe's own is for all to read at first
-            self._guard.remove_at_the_end(self._state_dir.key_file)
-        self._state_dir.settings.write_bytes(with_settings(self._config.text.encode(), self._settings))
-        self._log_starts = {path: path.stat().st_size for path in self._log_files() if path.exists()}
-        self._class_data = ClassData.of(self._state_dir.path, java=self._java, jar=torchserve_jar())
-        self._group = ProcessGroup(
-            java_command(
-                java=self._java,
-                jvm_options=[
-                    *self._class_data.jvm_options(),
-                    *with_heap(self._config.jvm_options, self._max_chars),
-                ],
-                settings=self._state_dir.settings,
-                model_store=self._model_store,
-                models=self._models,
-                socket_dir=self._socket_dir(),
-            ),
-            env=server_env(os.environ, self._state_dir, self._max_chars),
-            cwd=self._state_dir.path,
-            output=self._state_dir.logs / "torchserve.out",
-            guard=self._guard,
+            state_dir.key_file.touch(0o600, exist_ok=False)  # TorchServe's own is for all to read at first
+            self._guard.remove_at_the_end(state_dir.key_file)
+        state_dir.settings.write_text(format_properties(self._config.settings), encoding="ascii")
+        for log in (self.log, *self._logs):
+            log.mark()
+        self._class_data = ClassData.of(state_dir.path, java=self._java, jar=torchserve_jar())
+        command = java_command(
+            java=self._java,
+            jvm_options=[*self._class_data.jvm_options(), *self._config.jvm_options],
+            settings=state_dir.settings,
+            model_store=self._model_store,
+            models=self._models,
+            socket_dir=self._socket_dir(),
         )
-        logger.info("TorchServe started, pid %d", self._group.pid)
-
-    def poll(self) -> int | None:
-        """The exit status of the JVM, or None while it runs; once it has ended no worker of it is left."""
-        return self._group.poll() if self._group else None
-
-    def terminate(self) -> None:
-        """Ask TorchServe to end; it drops what is in flight and takes 2 to 3 seconds."""
-        if self._group is not None:
-            self._group.terminate()
+        environ = server_env(os.environ, state_dir, self._config.limits.max_chars)
+        self.launch(command, env=environ, cwd=state_dir.path)
 
     def kill(self) -> None:
         """End TorchServe and its workers at once, and remove what it unpacked and its keys, which it leaves behind."""
-        if self._group is not None:
-            status = self._group.poll()
-            if self._class_data is not None and status is not None and status >= 0:  # no signal cut it short
-                self._class_data.keep()
-            self._group.kill()
+        status = self.poll()
+        if self._class_data is not None and status is not None and status >= 0:  # no signal cut it short
+            self._class_data.keep()
+        super().kill()
         self._state_dir.key_file.unlink(missing_ok=True)
         self._state_dir.settings.unlink(missing_ok=True)
         shutil.rmtree(self._state_dir.scratch, ignore_errors=True)
@@ -177,32 +106,19 @@ class TorchServe:
 
     def load_failed(self) -> bool:
         """Whether the logs of this start say that a worker ended before its model was loaded."""
-        return any(sign in text for text in self._new_logs().values() for sign in _LOAD_FAILURES)
+        return any(sign in log.text() for log in (*self._logs, self.log) for sign in _LOAD_FAILURES)
 
     def last_words(self, num_lines: int = 25) -> list[str]:
         """The lines that explain a failed start best: the first traceback of a worker, else the end of some log."""
-        logs = {path.name: text.splitlines() for path, text in self._new_logs().items() if text.strip()}
-        worker_lines = [_message(line) for line in logs.get("model_log.log", [])]
+        model_log, ts_log = (log.text().splitlines() for log in self._logs)
+        worker_lines = [_message(line) for line in model_log]
         for i, line in enumerate(worker_lines):
             if line.startswith("Traceback (most recent call last)"):
                 return _shortened(worker_lines[i:], num_lines)
-        for name in ("torchserve.out", "ts_log.log", "model_log.log"):
-            if name in logs:
-                return [_message(line) for line in logs[name][-num_lines:]]
+        for lines in (self.log.text().splitlines(), ts_log, model_log):
+            if any(map(str.strip, lines)):
+                return [_message(line) for line in lines[-num_lines:]]
         return []
-
-    def _log_files(self) -> list[Path]:
-        return [self._state_dir.logs / name for name in ("model_log.log", "ts_log.log", "torchserve.out")]
-
-    def _new_logs(self) -> dict[Path, str]:
-        """What each log file has got since this start."""
-        texts = {}
-        for path in self._log_files():
-            if path.exists():
-                with path.open("rb") as log:
-                    log.seek(self._log_starts.get(path, 0))
-                    texts[path] = log.read().decode("utf-8", "replace")
-        return texts
 
     def _socket_dir(self) -> str:
         """The scratch directory, under a shorter name when its own is too long for a socket's path."""
@@ -273,18 +189,9 @@ def java_command(
         f"-Djava.io.tmpdir={socket_dir}",
         f"-Dlog4j.configurationFile={LOG_CONFIG.as_uri()}",
         *jvm_options,
-        "-cp",
-        str(home / "ts" / "frontend" / "*"),
-        "org.pytorch.serve.ModelServer",
-        "--python",
-        sys.executable,
-        "-f",
-        str(settings),
-        "-s",
-        str(model_store),
-        "-ncs",
-        "-m",
-        *(f"{model}={model}.mar" for model in models),
+        *("-cp", str(home / "ts" / "frontend" / "*"), "org.pytorch.serve.ModelServer"),
+        *("--python", sys.executable, "-f", str(settings), "-s", str(model_store), "-ncs"),
+        *("-m", *(f"{model}={model}.mar" for model in models)),
     ]
 
 

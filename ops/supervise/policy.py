@@ -1,4 +1,4 @@
-"""What to do about what is seen: the supervisor's rules, without a process, a socket or a clock in them."""
+"""The supervisor's rules: actions for an observed state, without processes, sockets and clocks."""
 
 from __future__ import annotations
 
@@ -6,25 +6,25 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Final, TypeAlias
 
-from ops.torchserve_api.canary import Sign
+from ops.torchserve_api.predictions import Sign
 
 
 @dataclass(frozen=True)
-class Limits:
-    """How patient the supervisor is, in seconds unless said otherwise.
+class Thresholds:
+    """Timeouts and back-off of the supervisor, in seconds but for hang_polls.
 
     Attributes:
         boot_s: From TorchServe's start to the first reply of its management API.
         hang_after_s: Silence of the management API after which TorchServe counts as hung.
-        hang_polls: Polls in a row that it must have missed as well; one after a suspended hour is not enough.
+        hang_polls: Polls in a row that must have failed as well; one after a suspension proves nothing.
         canary_silence_s: Silence of the inference API while a worker is ready and its queue empty.
         no_worker_s: How long a model may be without any worker process; TorchServe itself takes about 3 s.
         loading_s: How long its worker processes may take to become ready.
-        longest_revival_s: Attempts at one model come at doubling distances, up to this.
-        first_pause_s: Before the second restart of a process in a row; the first comes at once. It doubles,
-        longest_pause_s: up to this.
-        stopped_s: How long a process may be stopped, as by SIGSTOP; those that ask it see only that it is silent.
-        calm_s: After so long without a restart the next one comes at once again.
+        longest_revival_s: The back-off between revivals of one model doubles up to this.
+        first_pause_s: Back-off before the second restart of a process in a row; the first comes at once.
+        longest_pause_s: It doubles up to this.
+        stopped_s: How long a process may be stopped, as by SIGSTOP.
+        calm_s: After this long without a restart the back-off is reset.
     """
 
     boot_s: float = 60.0
@@ -59,7 +59,7 @@ class ModelSeen:
 
 @dataclass(frozen=True)
 class Seen:
-    """What one look at everything showed.
+    """The observed state of everything.
 
     Attributes:
         torchserve_exit: Exit status of the JVM, None while it runs.
@@ -102,7 +102,7 @@ class StartSite:
 
 @dataclass(frozen=True)
 class Revive:
-    """Scale a model to no worker and back to *num_workers*: TorchServe forgets its grudge and starts new ones."""
+    """Scale a model to no worker and back to *num_workers*; scaling to 0 resets TorchServe's retry back-off."""
 
     model: str
     num_workers: int
@@ -110,18 +110,18 @@ class Revive:
 
 @dataclass(frozen=True)
 class KillStopped:
-    """End the process *pid*, which never will by itself; whoever started it sees that, and starts another."""
+    """Kill the stopped process *pid*; its parent starts another."""
 
     pid: int
 
 
 @dataclass(frozen=True)
 class GiveUp:
-    """Take everything down and leave what comes next to whoever started us.
+    """Take everything down and exit.
 
     Attributes:
         reason: What ended or does not work, in words.
-        model: The model that cannot answer any more, if it is one model's failure: nobody need wait for its queue.
+        model: The model that cannot answer any more, if it is one model's failure: its queue need not be drained.
     """
 
     reason: str
@@ -134,20 +134,22 @@ REVIVALS_BEFORE_RESTART: Final = 2
 
 
 class Pauses:
-    """How long to wait before each restart of one process: not at all, then longer and longer."""
+    """Exponential back-off before each restart of one process; the first comes at once."""
 
-    def __init__(self, limits: Limits) -> None:
-        self._limits = limits
+    def __init__(self, thresholds: Thresholds) -> None:
+        self._thresholds = thresholds
         self._num_restarts = 0
         self._last_s: float | None = None
 
     def next_s(self, now_s: float) -> float:
         """Seconds to wait before the restart that is due at *now_s*."""
-        if self._last_s is not None and now_s - self._last_s > self._limits.calm_s:
+        if self._last_s is not None and now_s - self._last_s > self._thresholds.calm_s:
             self._num_restarts = 0
         pause_s = 0.0
         if self._num_restarts:
-            pause_s = min(self._limits.longest_pause_s, self._limits.first_pause_s * 2 ** (self._num_restarts - 1))
+            pause_s = min(
+                self._thresholds.longest_pause_s, self._thresholds.first_pause_s * 2 ** (self._num_restarts - 1)
+            )
         self._num_restarts += 1
         self._last_s = now_s + pause_s
         return pause_s
@@ -156,10 +158,10 @@ class Pauses:
 class _Process:
     """When to start a process again that has ended, if ever."""
 
-    def __init__(self, name: str, limits: Limits, *, can_restart: bool) -> None:
+    def __init__(self, name: str, thresholds: Thresholds, *, can_restart: bool) -> None:
         self._name = name
         self._can_restart = can_restart
-        self._pauses = Pauses(limits)
+        self._pauses = Pauses(thresholds)
         self._start_at_s: float | None = None
 
     def decide(self, now_s: float, exit_status: int, start: Action) -> list[Action]:
@@ -178,7 +180,7 @@ class _Process:
 
 
 class _Stopped:
-    """When to end processes that are stopped for good: requests in their hands hang, and nobody else ends them soon."""
+    """When to kill processes that are stopped (SIGSTOP): the requests that they hold would hang."""
 
     def __init__(self) -> None:
         self._since_s: dict[int, float] = {}
@@ -196,7 +198,7 @@ class _Stopped:
 
 @dataclass
 class _Model:
-    """What is remembered of one model."""
+    """The state of one model between two decisions."""
 
     was_ready: bool = False
     idle_since_s: float | None = None  # no worker was ready since then
@@ -207,21 +209,21 @@ class _Model:
 
 
 class Policy:
-    """Decides, look by look, what to do; it knows only what it is shown and what time it is."""
+    """Decides what to do about each observed state."""
 
     def __init__(
-        self, models: Collection[str], now_s: float, limits: Limits | None = None, *, can_restart: bool = True
+        self, models: Collection[str], now_s: float, thresholds: Thresholds | None = None, *, can_restart: bool = True
     ) -> None:
         """Begin with everything up and answering at *now_s*.
 
-        Unless it *can_restart*, it gives up where it would start or revive
-        something; a worker that TorchServe itself restarts is none of that.
+        Unless it *can_restart*, it gives up where it would start or revive something; TorchServe may still restart
+        workers.
         """
         self._names = tuple(models)
-        self._limits = limits or Limits()
+        self._thresholds = thresholds or Thresholds()
         self._can_restart = can_restart
-        self._torchserve = _Process("TorchServe", self._limits, can_restart=can_restart)
-        self._site = _Process("the site", self._limits, can_restart=can_restart)
+        self._torchserve = _Process("TorchServe", self._thresholds, can_restart=can_restart)
+        self._site = _Process("the site", self._thresholds, can_restart=can_restart)
         self._stopped = _Stopped()
         self._models: dict[str, _Model] = {}
         self._began_s = now_s
@@ -238,7 +240,7 @@ class Policy:
 
     def decide(self, now_s: float, seen: Seen) -> list[Action]:
         """What to do now; the caller does all of it, in order."""
-        actions = self._stopped.decide(now_s, seen.stopped, self._limits.stopped_s)
+        actions = self._stopped.decide(now_s, seen.stopped, self._thresholds.stopped_s)
         if seen.site_exit is not None:
             actions += self._site.decide(now_s, seen.site_exit, StartSite())
         if seen.torchserve_exit is not None:
@@ -257,11 +259,11 @@ class Policy:
         """The management API did not reply."""
         self._num_missed += 1
         if self._heard_s is None:
-            if now_s - self._began_s < self._limits.boot_s:
+            if now_s - self._began_s < self._thresholds.boot_s:
                 return []
-            return self._kill(now_s, f"TorchServe does not come up within {self._limits.boot_s:.0f} s")
+            return self._kill(now_s, f"TorchServe does not come up within {self._thresholds.boot_s:.0f} s")
         silence_s = now_s - self._heard_s
-        if silence_s < self._limits.hang_after_s or self._num_missed < self._limits.hang_polls:
+        if silence_s < self._thresholds.hang_after_s or self._num_missed < self._thresholds.hang_polls:
             return []
         return self._kill(now_s, f"TorchServe has not replied for {silence_s:.0f} s")
 
@@ -301,8 +303,8 @@ class Policy:
             if model.was_ready:
                 actions.append(Note(f"model {name} has no worker that is ready; TorchServe restarts it"))
             model.was_ready = False
-        patience_s = self._limits.loading_s if seen.num_alive else self._limits.no_worker_s
-        patience_s = min(self._limits.longest_revival_s, patience_s * 2**model.num_revivals)
+        patience_s = self._thresholds.loading_s if seen.num_alive else self._thresholds.no_worker_s
+        patience_s = min(self._thresholds.longest_revival_s, patience_s * 2**model.num_revivals)
         idle_s = now_s - model.idle_since_s
         if idle_s < patience_s:
             return actions
@@ -327,7 +329,7 @@ class Policy:
         if seen.num_pending:  # a full queue explains silence, and TorchServe kills workers that do not answer
             model.last_sign_s = now_s
         silence_s = now_s - model.last_sign_s
-        if silence_s >= self._limits.canary_silence_s:
+        if silence_s >= self._thresholds.canary_silence_s:
             actions += self._kill(now_s, f"model {name} is ready and has not answered for {silence_s:.0f} s")
         return actions
 

@@ -6,7 +6,7 @@ import logging
 import os
 import signal
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Final
 
@@ -14,8 +14,7 @@ import psutil
 
 from ops.errors import ManagementError, UnknownModelError
 from ops.process.group import Guard
-from ops.process.site import Site
-from ops.process.torchserve import TorchServe
+from ops.supervise.canaries import Canaries
 from ops.supervise.policy import (
     Action,
     GiveUp,
@@ -29,8 +28,7 @@ from ops.supervise.policy import (
     StartSite,
     StartTorchServe,
 )
-from ops.torchserve_api.canary import Canaries
-from ops.torchserve_api.management import ManagementClient
+from ops.supervise.servers import Servers
 
 logger = logging.getLogger(__name__)
 
@@ -40,32 +38,26 @@ CANARY_EVERY_S: Final = 5.0
 
 
 class Supervisor:
-    """Keeps TorchServe, its models and the site answering; *site* is None when there is none.
+    """Keeps *servers* answering; *tell* gets one line for every event.
 
-    *tell* gets one line for every event.  Unless it *can_restart*, it gives up
-    instead of starting or reviving anything.
+    Unless it *can_restart*, it gives up instead of starting or reviving anything.
     """
 
     def __init__(
         self,
-        *,
-        torchserve: TorchServe,
-        site: Site | None,
-        management: ManagementClient,
+        servers: Servers,
         canaries: Canaries,
-        models: Sequence[str],
         guard: Guard,
         tell: Callable[[str], None],
+        *,
         can_restart: bool = True,
     ) -> None:
-        self._torchserve = torchserve
-        self._site = site
-        self._management = management
+        self._torchserve, self._site, self._management = servers.torchserve, servers.site, servers.management
+        self._models = servers.models
         self._canaries = canaries
-        self._models = tuple(models)
         self._guard = guard
         self._tell = tell
-        self._policy = Policy(models, time.monotonic(), can_restart=can_restart)
+        self._policy = Policy(servers.models, time.monotonic(), can_restart=can_restart)
         self._workers: dict[int, str] = {}  # by process id, at the last poll
         self._poll_at_s = 0.0
         self._canary_at_s = time.monotonic() + CANARY_EVERY_S
@@ -83,7 +75,7 @@ class Supervisor:
         return None
 
     def _look(self) -> Seen:
-        """One look at everything; polls and canaries have rhythms of their own."""
+        """The state of everything; the management API is polled, and canaries sent, at intervals of their own."""
         torchserve_exit = self._torchserve.poll()
         site_exit = self._site.poll() if self._site else None
         signs = self._canaries.take()
@@ -102,7 +94,7 @@ class Supervisor:
         return Seen(site_exit=site_exit, was_polled=True, models=models, stopped=stopped, signs=signs)
 
     def _describe(self) -> dict[str, ModelSeen | None] | None:
-        """What the management API says of each model, None without a reply that makes sense."""
+        """What the management API says of each model, None without a valid reply."""
         seen: dict[str, ModelSeen | None] = {}
         workers: dict[int, str] = {}
         for name in self._models:
@@ -119,7 +111,7 @@ class Supervisor:
             seen[name] = ModelSeen(
                 num_wanted=status.min_workers,
                 num_ready=status.num_ready,
-                num_alive=sum(map(_is_alive, pids)),
+                num_alive=sum(map(psutil.pid_exists, pids)),
                 num_pending=status.num_pending,
             )
         self._workers = workers
@@ -145,7 +137,7 @@ class Supervisor:
                         os.kill(pid, signal.SIGKILL)
 
     def _start(self, what: str, start: Callable[[], None]) -> None:
-        """Start *what*; should that fail, on a full disk for instance, the policy sees it ended and tries again."""
+        """Start *what*; should that fail, on a full disk for instance, the policy tries again later."""
         try:
             start()
         except OSError as error:
@@ -164,7 +156,7 @@ class Supervisor:
         return {pid: what for pid, what in processes.items() if self._is_stopped(pid)}
 
     def _is_stopped(self, pid: int) -> bool:
-        """Whether *pid* is a stopped process of ours; one that a debugger holds is not."""
+        """Whether *pid* is a stopped process that we started; one in a debugger is not."""
         ours = {self._torchserve.pid, self._site.pid if self._site else None}
         try:
             return os.getpgid(pid) in ours and psutil.Process(pid).status() == psutil.STATUS_STOPPED
@@ -172,20 +164,9 @@ class Supervisor:
             return False
 
     def _revive(self, model: str, num_workers: int) -> None:
-        """Scale *model* to nothing and back; should that fail, the policy sees it and tries again later."""
+        """Scale *model* to 0 and back; should that fail, the policy tries again later."""
         try:
             self._management.scale(model, 0)
             self._management.scale(model, num_workers)
         except ManagementError as error:
             self._tell(f"model {model} could not be started anew: {error}")
-
-
-def _is_alive(pid: int) -> bool:
-    """Whether there is a process *pid*; workers are our own user's, so none is out of sight."""
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True  # somebody else's by now, which the next poll will show
-    return True

@@ -1,25 +1,16 @@
-"""A small client of TorchServe's management API."""
+"""A client of TorchServe's management API."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import quote
 
 import requests
 
-from ops.errors import (
-    ManagementRefusedError,
-    ManagementReplyError,
-    ManagementUnreachableError,
-    UnknownModelError,
-)
-
-KEY_CHANGE_S: Final = 0.5
-"""For a key that was renewed to be published; it takes milliseconds."""
+from ops.errors import ManagementRefusedError, ManagementReplyError, ManagementUnreachableError, UnknownModelError
+from ops.torchserve_api.endpoint import Endpoint
 
 REGISTER_TIMEOUT_S: Final = 120.0
 """For a registration: TorchServe unpacks the archive before it replies."""
@@ -32,10 +23,9 @@ class WorkerStatus:
     """One worker as TorchServe sees it.
 
     Attributes:
-        worker_id: TorchServe's number for it.
         status: ``"READY"`` once its model is loaded, else ``"UNLOADING"``, also while it loads.
-        pid: Its process, the last one's while it is being restarted; None before the first has told.
-        memory_bytes: What TorchServe last measured; 0 while its system metrics are off.
+        pid: Its process, the last one's while it is being restarted; None before the first one started.
+        memory_bytes: 0 while TorchServe's system metrics are off.
     """
 
     worker_id: str
@@ -49,15 +39,12 @@ class ModelStatus:
     """One version of one model.
 
     Attributes:
-        name: The name predictions ask for.
-        version: The version as the archive names it.
-        min_workers: Workers that TorchServe keeps up.
-        max_workers: Workers it was allowed; it never scales by itself.
+        min_workers: Workers that TorchServe keeps up; it never scales by itself.
         workers: Those it has, whatever their state.
-        num_pending: Requests in the queue; those a worker has in hand are not counted.
+        num_pending: Requests in the queue, without those that a worker has in hand.
         response_timeout_s: After it TorchServe kills a worker that does not answer.
         archive: The file it was registered from, as its registration named it.
-        batch_size: Requests that one pass answers at most.
+        batch_size: Most requests in one batch.
     """
 
     name: str
@@ -77,37 +64,18 @@ class ModelStatus:
 
 
 class ManagementClient:
-    """Asks the management API at *url*; every call is over within *timeout_s* seconds or so.
+    """Asks the management API at *url*, each request for *timeout_s* seconds; *key* and *ca* are as for an Endpoint.
 
-    *key* gives the management key at each call, for a server that wants one;
-    None sends none.  A call that is refused because the key was renewed
-    meanwhile is made once more, with the new one.  *ca* is a file with the certificates to trust behind an
-    https URL, None trusts the usual ones.
-
-    Methods raise a ManagementError: ManagementUnreachableError without a reply,
-    UnknownModelError for a model, version or archive that is not there,
-    ManagementRefusedError for another error status (TorchServe's own message
-    is passed on), ManagementReplyError for a reply that is none.
+    Methods raise a ManagementError: ManagementUnreachableError without a reply, UnknownModelError for a model, version
+    or archive that is not there, ManagementRefusedError for another error status, with TorchServe's own message, and
+    ManagementReplyError for a reply that is none.
     """
 
     def __init__(
-        self,
-        url: str,
-        timeout_s: float = 2.0,
-        key: Callable[[], str | None] = lambda: None,
-        ca: Path | None = None,
+        self, url: str, timeout_s: float = 2.0, key: Callable[[], str | None] | None = None, ca: Path | None = None
     ) -> None:
-        self._url = url
+        self._endpoint = Endpoint(url, key, ca)
         self._timeout_s = timeout_s
-        self._key = key
-        self._session = requests.Session()
-        self._session.trust_env = False  # no proxy stands between us and this machine
-        self._session.verify = True if ca is None else str(ca)
-
-    @property
-    def url(self) -> str:
-        """Where the management API is."""
-        return self._url
 
     def models(self) -> list[str]:
         """The names of all models, sorted."""
@@ -121,7 +89,7 @@ class ManagementClient:
                 if following is not None and int(following) <= int(page):
                     raise ValueError("a page that follows itself")
             except (KeyError, TypeError, ValueError, AttributeError) as error:
-                raise ManagementReplyError(f"{self._url} lists its models in a form we do not know") from error
+                raise ManagementReplyError(f"{self._endpoint.url} lists its models in a form we do not know") from error
             page = None if following is None else str(following)
         return sorted(names)
 
@@ -136,12 +104,11 @@ class ManagementClient:
     def scale(self, model: str, num_workers: int, version: str | None = None) -> None:
         """Have *version* of *model*, by default its default version, served by *num_workers* workers.
 
-        Returns before new ones are loaded.  Those that are too many are ended
-        at once, the youngest first, whatever they have in hand.
+        Returns before new ones are loaded.  Those that are too many are ended at once, the youngest first, with the
+        batch that they have in hand.
 
-        A busy worker that answers in the very moment it is ended makes
-        TorchServe 0.12 trip over the batch that is gone: it replies 500, the
-        worker ends all the same, and those after it stay.  So 500 has it said again.
+        A busy worker that answers while it is being ended makes TorchServe 0.12 trip over the batch that is gone: it
+        replies 500, still ends the worker, and leaves those after it.  So the request is repeated after a 500.
         """
         path = [model] if version is None else [model, version]
         parameters = {"min_worker": str(num_workers), "max_worker": str(num_workers)}
@@ -157,9 +124,8 @@ class ManagementClient:
     def register(self, archive: str, model: str | None, num_workers: int) -> None:
         """Have TorchServe unpack the file *archive* of its model store and start workers; returns before they load.
 
-        It is served as *model*, None for the name that the archive has.  When
-        the archive's own yaml names numbers of workers, those win over
-        *num_workers*, and only a later scale() wins over them.
+        It is served as *model*, None for the name that the archive has.  Numbers of workers in the archive's own yaml
+        win over *num_workers*; only a later scale() wins over them.
         """
         parameters = {"url": archive, "initial_workers": str(num_workers), "synchronous": "false"}
         if model is not None:
@@ -167,7 +133,7 @@ class ManagementClient:
         self._ask("POST", parameters=parameters, timeout_s=max(self._timeout_s, REGISTER_TIMEOUT_S))
 
     def set_default(self, model: str, version: str) -> None:
-        """Have *version* answer from now on when no version is named; what is queued stays where it is."""
+        """Have *version* answer from now on when no version is named; queued requests stay where they are."""
         self._ask("PUT", model, version, "set-default")
 
     def unregister(self, model: str, version: str) -> None:
@@ -181,61 +147,35 @@ class ManagementClient:
             statuses = [_model_status(one) for one in reply]
             return [statuses[0], *statuses[1:]]
         except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
-            raise ManagementReplyError(f"{self._url} describes model {path[0]} in a form we do not know") from error
+            described = f"{self._endpoint.url} describes model {path[0]}"
+            raise ManagementReplyError(f"{described} in a form we do not know") from error
 
     def _ask(
-        self,
-        method: str,
-        *path: str,
-        parameters: dict[str, str] | None = None,
-        timeout_s: float | None = None,
+        self, method: str, *path: str, parameters: dict[str, str] | None = None, timeout_s: float | None = None
     ) -> Any:
-        url = "/".join([f"{self._url}/models", *(quote(part, safe="") for part in path)])
-        timeout_s = self._timeout_s if timeout_s is None else timeout_s
-        key = self._key()
-        response = self._send(method, url, parameters, key, timeout_s)
-        if response.status_code == requests.codes.bad_request and key is not None and has_changed(self._key, key):
-            response = self._send(method, url, parameters, self._key(), timeout_s)
-        if response.status_code == requests.codes.not_found:
-            what = f"no model {path[0]}" if path else "nothing there"
-            raise UnknownModelError(404, f"TorchServe at {self._url} says: {_message(response) or what}")
-        if response.status_code == requests.codes.method_not_allowed and method in {"POST", "DELETE"}:
+        server, url = self._endpoint.url, self._endpoint.url_of("models", *path)
+        try:
+            response = self._endpoint.send(
+                method, "models", *path, parameters=parameters, timeout_s=timeout_s or self._timeout_s
+            )
+        except requests.RequestException as error:
+            raise ManagementUnreachableError(f"no reply from {url}: {type(error).__name__}") from error
+        reason, status = _message(response), response.status_code
+        if status == requests.codes.not_found:
+            missing = f"no model {path[0]}" if path else "nothing there"
+            raise UnknownModelError(404, f"TorchServe at {server} says: {reason or missing}")
+        if status == requests.codes.method_not_allowed and method in {"POST", "DELETE"}:
             raise ManagementRefusedError(
-                405, f"TorchServe at {self._url} registers and unregisters nothing: its enable_model_api is not true"
+                405, f"TorchServe at {server} registers and unregisters nothing: its enable_model_api is not true"
             )
         if not response.ok:
-            reason = _message(response)
             raise ManagementRefusedError(
-                response.status_code,
-                f"{method} {url} was refused with status {response.status_code}" + (f": {reason}" if reason else ""),
+                status, f"{method} {url} was refused with status {status}" + (f": {reason}" if reason else "")
             )
         try:
             return response.json()
         except requests.JSONDecodeError as error:
             raise ManagementReplyError(f"{method} {url} got a reply that is not JSON") from error
-
-    def _send(
-        self, method: str, url: str, parameters: dict[str, str] | None, key: str | None, timeout_s: float
-    ) -> requests.Response:
-        headers = {"Authorization": f"Bearer {key}"} if key else {}
-        try:
-            return self._session.request(
-                method, url, params=parameters, headers=headers, timeout=timeout_s, allow_redirects=False
-            )
-        except requests.RequestException as error:
-            # The next call must not inherit a connection in an unknown state.
-            self._session.close()
-            raise ManagementUnreachableError(f"no reply from {url}: {type(error).__name__}") from error
-
-
-def has_changed(key: Callable[[], str | None], before: str) -> bool:
-    """Whether *key* gives another key than *before*, or does so in a moment."""
-    deadline_s = time.monotonic() + KEY_CHANGE_S
-    while key() in {before, None}:
-        if time.monotonic() > deadline_s:
-            return False
-        time.sleep(0.02)
-    return True
 
 
 def _message(response: requests.Response) -> str:

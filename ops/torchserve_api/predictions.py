@@ -1,35 +1,50 @@
-"""A small client of TorchServe's inference API that judges what it gets: is it an answer by the contract?
+"""A client of TorchServe's inference API that judges the replies: sign of life, and prediction by the contract.
 
-It names no text of anybody in what it reports.
+TorchServe's ``/ping`` says Healthy with no worker at all, and the queue of a dead worker still accepts, so only an
+answer proves that a model can answer.  What is reported names no text.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from enum import Enum
 from pathlib import Path
-from typing import TypeAlias
-from urllib.parse import quote
+from typing import Final, TypeAlias
 
 import requests
 
-from ops.torchserve_api.management import has_changed
+from ops.torchserve_api.endpoint import Endpoint
 
 Found: TypeAlias = tuple[int, int, str]
 """Start, end and label of one entity."""
 
+_SOURCE: Final = ("name", "version", "digest")
+
+
+class Sign(Enum):
+    """What came back, for liveness."""
+
+    ANSWER = "answer"
+    """A list of entities."""
+    REFUSAL = "refusal"
+    """Something else: TorchServe lives, and says that the model cannot answer now."""
+    SILENCE = "silence"
+    """Nothing, or nothing in time."""
+
 
 @dataclass(frozen=True)
-class Answer:
+class Prediction:
     """What one version of a model made of one text.
 
     Attributes:
         problem: Why it is no answer by the contract; empty when it is one.
-        version: The version that answered, empty when none is named.
-        digest: The digest of its bundle, likewise.
+        version: The version that answered, empty when the reply names none.
+        digest: The digest of its bundle, or empty.
         entities: What was found, as half-open spans with labels.
-        elapsed_s: From the question to the end of the reply.
+        elapsed_s: From the request to the end of the reply.
+        sign: Whether anything answered, by the contract or not.
     """
 
     problem: str = ""
@@ -37,6 +52,7 @@ class Answer:
     digest: str = ""
     entities: frozenset[Found] = frozenset()
     elapsed_s: float = 0.0
+    sign: Sign = Sign.ANSWER
 
     @property
     def is_fine(self) -> bool:
@@ -45,85 +61,56 @@ class Answer:
 
 
 class PredictionClient:
-    """Asks the inference API at *url*; every call is over within *timeout_s* seconds or so.
+    """Asks the inference API at *url*; *key* and *ca* are as for :class:`Endpoint`.  Any thread may ask."""
 
-    *key* and *ca* are as for the management API.  Calls may come from several threads.
-    """
+    def __init__(self, url: str, key: Callable[[], str | None] | None = None, ca: Path | None = None) -> None:
+        self._endpoint = Endpoint(url, key, ca)
 
-    def __init__(
-        self,
-        url: str,
-        timeout_s: float = 10.0,
-        key: Callable[[], str | None] = lambda: None,
-        ca: Path | None = None,
-    ) -> None:
-        self._url = url
-        self._timeout_s = timeout_s
-        self._key = key
-        self._ca = ca
-
-    def ask(self, text: str, model: str, version: str | None = None) -> Answer:
-        """What *version* of *model*, by default its default version, makes of *text*."""
-        path = [model] if version is None else [model, version]
-        url = "/".join([f"{self._url}/predictions", *(quote(part, safe="") for part in path)])
+    def ask(self, text: str, model: str, version: str | None = None, timeout_s: float = 10.0) -> Prediction:
+        """What *version* of *model*, by default its default version, makes of *text* within *timeout_s* seconds."""
+        path = ["predictions", model] if version is None else ["predictions", model, version]
         began_s = time.monotonic()
         try:
-            key = self._key()
-            response = self._send(url, text, key)
-            if response.status_code == requests.codes.bad_request and key is not None and has_changed(self._key, key):
-                response = self._send(url, text, self._key())
-        except requests.Timeout:
-            return Answer(problem=f"no answer within {self._timeout_s:g} s", elapsed_s=time.monotonic() - began_s)
-        except requests.RequestException as error:
-            return Answer(problem=f"no answer: {type(error).__name__}", elapsed_s=time.monotonic() - began_s)
-        elapsed_s = time.monotonic() - began_s
-        if response.status_code != requests.codes.ok:
-            return Answer(problem=f"status {response.status_code}", elapsed_s=elapsed_s)
-        try:
-            reply = response.json()
+            response = self._endpoint.send("POST", *path, timeout_s=timeout_s, document={"text": text})
+            elapsed_s = time.monotonic() - began_s
+            if response.status_code != requests.codes.ok:
+                return Prediction(f"status {response.status_code}", elapsed_s=elapsed_s, sign=Sign.REFUSAL)
+            return replace(read_prediction(response.json(), text, model), elapsed_s=elapsed_s)
         except requests.JSONDecodeError:
-            return Answer(problem="a reply that is not JSON", elapsed_s=elapsed_s)
-        return read_answer(reply, text, model, elapsed_s)
-
-    def _send(self, url: str, text: str, key: str | None) -> requests.Response:
-        with requests.Session() as session:
-            session.trust_env = False  # no proxy stands between us and this machine
-            session.verify = True if self._ca is None else str(self._ca)
-            headers = {"Authorization": f"Bearer {key}"} if key else {}
-            return session.post(
-                url, json={"text": text}, headers=headers, timeout=self._timeout_s, allow_redirects=False
-            )
+            return Prediction("a reply that is not JSON", elapsed_s=time.monotonic() - began_s, sign=Sign.REFUSAL)
+        except requests.RequestException as error:
+            is_late = isinstance(error, requests.Timeout)
+            problem = f"no answer within {timeout_s:g} s" if is_late else f"no answer: {type(error).__name__}"
+            return Prediction(problem, elapsed_s=time.monotonic() - began_s, sign=Sign.SILENCE)
 
 
-def read_answer(reply: object, text: str, model: str, elapsed_s: float = 0.0) -> Answer:
-    """*reply* to *text* as an answer of *model*; ``problem`` says where it leaves the contract.
+def read_prediction(reply: object, text: str, model: str) -> Prediction:
+    """*reply* to *text* as a prediction of *model*; ``problem`` says where it leaves the contract.
 
-    >>> read_answer({"model": {"name": "en", "version": "1.0", "digest": "d"}, "entities": []}, "", "en").version
+    >>> read_prediction({"model": {"name": "en", "version": "1.0", "digest": "d"}, "entities": []}, "", "en").version
     '1.0'
-    >>> read_answer({"entities": []}, "", "en").problem
+    >>> read_prediction({"entities": []}, "", "en").problem
     'a reply off the contract: it does not say which model answered'
     """
     off = "a reply off the contract: "
     if not isinstance(reply, dict):
-        return Answer(problem=f"{off}expected a JSON object", elapsed_s=elapsed_s)
+        return Prediction(f"{off}expected a JSON object", sign=Sign.REFUSAL)
     source, entities = reply.get("model"), reply.get("entities")
+    sign = Sign.ANSWER if isinstance(entities, list) else Sign.REFUSAL
     if not isinstance(source, dict) or not all(isinstance(source.get(key), str) for key in _SOURCE):
-        return Answer(problem=f"{off}it does not say which model answered", elapsed_s=elapsed_s)
+        return Prediction(f"{off}it does not say which model answered", sign=sign)
     name, version, digest = (str(source[key]) for key in _SOURCE)
     if name != model:
-        return Answer(f"the answer of another model, {name}", version, digest, elapsed_s=elapsed_s)
+        return Prediction(f"the answer of another model, {name}", version, digest, sign=sign)
     if not isinstance(entities, list):
-        return Answer(f"{off}it has no list of entities", version, digest, elapsed_s=elapsed_s)
+        return Prediction(f"{off}it has no list of entities", version, digest, sign=sign)
     found: set[Found] = set()
     for i, entity in enumerate(entities):
         one = _found(entity, text)
         if one is None:
-            return Answer(f"{off}entity {i} does not fit its text", version, digest, elapsed_s=elapsed_s)
+            return Prediction(f"{off}entity {i} does not fit its text", version, digest)
         found.add(one)
-    return Answer("", version, digest, frozenset(found), elapsed_s)
-
-
-_SOURCE = ("name", "version", "digest")
+    return Prediction("", version, digest, frozenset(found))
 
 
 def _found(entity: object, text: str) -> Found | None:

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from contract.entities import CANARY_TEXT
+
 PATH = Path(__file__).parents[3] / "deploy" / "healthcheck.py"
 MODELS = {"models": [{"modelName": "en", "modelUrl": "en.mar"}, {"modelName": "de", "modelUrl": "de.mar"}]}
 ANSWER = {"model": {"name": "en"}, "entities": []}
@@ -116,6 +118,4 @@ def test_a_wrong_word_is_a_usage_error(healthcheck):
 
 
 def test_it_asks_the_sentence_that_everything_else_asks(healthcheck):
-    from ops.torchserve_api.canary import CANARY_TEXT
-
     assert json.loads(healthcheck.CANARY) == {"text": CANARY_TEXT}

@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from ops.process.properties import ServerConfig, parse_properties
+from ops.process.properties import parse_properties
+from ops.process.server_config import ServerConfig
 
 ROOT = Path(__file__).parents[3]
 SERVE = ROOT / "deploy" / "serve.properties"
@@ -17,7 +18,7 @@ def test_the_image_differs_from_config_properties_in_the_inference_address_and_t
 
 def test_the_image_has_the_metrics_where_its_settings_say():
     assert "COPY metrics.yaml /app/\n" in (ROOT / "Dockerfile.serve").read_text(encoding="utf-8")
-    assert ServerConfig.load(SERVE).metrics_config.resolve() == ROOT / "metrics.yaml"
+    assert Path(ServerConfig.load(SERVE).settings["metrics_config"]).resolve() == ROOT / "metrics.yaml"
 
 
 def test_only_inference_leaves_the_container():

@@ -9,13 +9,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from contract.errors import TextTooLongError
+from contract.limits import MAX_EXPLAINED_TOKENS
 from handler import tagger as tagger_module
 from handler.bundle import tags_of
 from handler.calibration import calibrated, log_odds
 from handler.config import Calibration
-from handler.errors import TextTooLongError
 from handler.labels import Span, tags_to_spans
-from handler.limits import MAX_EXPLAINED_TOKENS
 from handler.network import inference as network
 from handler.network.features import BEGIN, CASES, END, UNKNOWN
 from handler.tagger import Tagger
@@ -168,7 +168,7 @@ def test_a_sentence_that_is_too_long_is_not_explained(tagger):
     assert too_long
 
     assert len(tagger.explain(texts[0], fits)) == len(fits)
-    with pytest.raises(TextTooLongError, match="at most 128 tokens in a sentence to be explained, got 129"):
+    with pytest.raises(TextTooLongError, match="it has 129 tokens, the limit is 128"):
         tagger.explain(texts[1], too_long)
 
 

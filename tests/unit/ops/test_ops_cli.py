@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from contract.names import MODEL_NAME_RULE
 from nerserve.cli import main, make_parser
 
 ROOT = Path(__file__).parents[3]
@@ -39,16 +40,39 @@ def test_help_of_up_says_what_each_exit_status_means(capsys):
     assert [f"\n  {status}  " in printed for status in (0, 1, 2, 3, 4, 5, 12)] == [True] * 7
 
 
+def imported_by(code, *names):
+    """Which modules of *names* are loaded after *code*, in a process of its own."""
+    script = f"import sys\n{code}\nprint(*sorted(set({names!r}) & set(sys.modules)))"
+    result = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
+    return result.stdout.splitlines()[-1].split()
+
+
 def test_help_imports_nothing_heavy():
-    code = (
-        "import sys, ops.cli\n"
-        "try: nerserve.cli.main(['--help'])\n"
-        "except SystemExit: print(sorted({'torch', 'gensim', 'numpy', 'ts', 'requests', 'flask'} & set(sys.modules)))"
-    )
+    code = "import nerserve.cli\ntry: nerserve.cli.main(['--help'])\nexcept SystemExit: pass"
 
-    result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert imported_by(code, *"torch gensim numpy ts requests flask psutil ops.up".split()) == []
 
-    assert result.stdout.splitlines()[-1] == "[]"
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "models",
+        "describe en",
+        "scale en --workers 1",
+        "register en.mar",
+        "rollout en en.mar",
+        "rollback en",
+        "drain en",
+    ],
+)
+def test_an_operator_s_command_loads_nothing_of_the_supervisor(command):
+    nobody = "--management http://127.0.0.1:9"  # so it runs, and finds no server
+    code = f"import nerserve.cli; assert nerserve.cli.main({[*command.split(), *nobody.split()]}) == 10"
+
+    supervisor = ("ops.up", "ops.supervise", "ops.supervise.supervisor", "ops.process.torchserve", "ops.process.group")
+    assert imported_by(code, *supervisor, "torch", "flask", "numpy", "psutil", "ops.operate.commands") == [
+        "ops.operate.commands"
+    ]
 
 
 @pytest.mark.parametrize(
@@ -58,10 +82,12 @@ def test_help_imports_nothing_heavy():
         (["down"], "invalid choice: 'down'"),
         (["up", "--port", "0"], "expected a port from 1 to 65535, got '0'"),
         (["up", "--port", "http"], "expected a port from 1 to 65535, got 'http'"),
-        (["up", "--models", "en,en"], "each once, got 'en,en'"),
+        (["up", "--models", "en,en"], "expected each model once, got 'en,en'"),
         (["up", "--models", ""], "got ''"),
-        (["up", "--models", "../en"], "got '../en'"),
-        (["up", "--models", "en=http://x"], "got 'en=http://x'"),
+        *(
+            (["up", "--models", f"en,{name}"], f"--models: expected {MODEL_NAME_RULE}, got {name!r}")
+            for name in ("../en", "en=http://x", "en+x", "x" * 65)
+        ),
         (["up", "--start-timeout", "soon"], "expected a number of seconds, got 'soon'"),
         (["up", "--drain-timeout", "-1"], "expected a number of seconds, got '-1'"),
         (["up", "--drain-timeout", "nan"], "expected a number of seconds, got 'nan'"),
@@ -86,8 +112,8 @@ def test_the_site_s_variables_stand_for_the_options_of_up(monkeypatch, capsys):
     with pytest.raises(SystemExit):
         make_parser().parse_args(["up"])
 
-    assert (set_so.host, set_so.port, set_so.models) == ("127.0.0.2", 9000, "en,de")
-    assert (given.host, given.port, given.models) == ("127.0.0.3", 9001, "fr")
+    assert (set_so.host, set_so.port, set_so.models) == ("127.0.0.2", 9000, ("en", "de"))
+    assert (given.host, given.port, given.models) == ("127.0.0.3", 9001, ("fr",))
     assert "expected a port from 1 to 65535, got 'http'" in capsys.readouterr().err
 
 
@@ -113,7 +139,7 @@ def test_a_missing_config_is_status_2_in_one_line(project, capsys):
         (
             "",
             ["--max-chars", "1000001"],
-            "--max-chars: expected a number of characters from 1 to 1000000, got '1000001'",
+            "--max-chars: expected a whole number of characters from 1 to 1000000, got '1000001'",
         ),
         (
             "max_request_size=6553500",
@@ -159,13 +185,32 @@ def test_a_longest_body_that_agrees_with_the_longest_text_is_no_error(project, c
     )  # so the settings are fine, and no archive there
 
 
-def test_a_wrong_variable_is_status_2_in_one_line(project, capsys, monkeypatch):
-    monkeypatch.setenv("NERSERVE_MAX_CHARS", "lots")
+WRONG = ["0", "-1", "+5", "1000001", "00000001", "1e5", "1_000", "5 000", "\u0663", "\uff15", "many", "9" * 5000]
+
+
+@pytest.mark.parametrize("value", WRONG)
+def test_a_wrong_limit_is_status_2_in_one_line_that_names_where_it_comes_from(project, capsys, monkeypatch, value):
+    monkeypatch.setenv("NERSERVE_MAX_CHARS", value)
+    wrong = f": expected a whole number of characters from 1 to 1000000, got {value[:40]!r}\n"
 
     assert main(["up"]) == 2
-    assert capsys.readouterr().err == (
-        "nerserve: NERSERVE_MAX_CHARS: expected a number of characters from 1 to 1000000, got 'lots'\n"
-    )
+    assert capsys.readouterr().err == f"nerserve: NERSERVE_MAX_CHARS{wrong}"
+    assert main(["up", f"--max-chars={value}"]) == 2
+    assert capsys.readouterr().err == f"nerserve: --max-chars{wrong}"
+
+
+@pytest.mark.parametrize("value", ["", " \t", "1", " 5000 ", "0000007", "1000000"])
+def test_a_limit_may_have_spaces_around_it_and_a_blank_is_as_good_as_none(project, capsys, monkeypatch, value):
+    monkeypatch.setenv("NERSERVE_MAX_CHARS", value)
+
+    assert main(["up", "--no-site"]) == 5  # the settings are fine, and there is no archive
+    assert "model-store/en.mar does not exist" in capsys.readouterr().err
+
+
+def test_the_option_wins_over_the_variable(project, capsys, monkeypatch):
+    monkeypatch.setenv("NERSERVE_MAX_CHARS", "many")
+
+    assert main(["up", "--no-site", "--max-chars", "5000"]) == 5
 
 
 def test_a_missing_archive_is_status_5_and_says_what_there_is(project, capsys):

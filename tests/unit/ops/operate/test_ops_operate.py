@@ -2,6 +2,7 @@
 
 import pytest
 
+from contract.names import MODEL_NAME_RULE, VERSION_RULE
 from nerserve.cli import make_parser
 from ops.errors import InputFileError, NotNowError, OpsError
 from ops.operate import model_store
@@ -16,7 +17,7 @@ from ops.operate.verdicts import (
     scale_steps,
 )
 from ops.torchserve_api.management import ModelStatus, WorkerStatus
-from ops.torchserve_api.predictions import Answer, read_answer
+from ops.torchserve_api.predictions import Prediction, read_prediction
 
 SOURCE = {"name": "en", "version": "1.0", "digest": "sha256:0"}
 TEXT = "Obama saw Hawaii."
@@ -34,10 +35,10 @@ def ready(version, num_workers=1):
 
 
 def found(*spans):
-    return Answer(version="1.0", entities=frozenset(spans))
+    return Prediction(version="1.0", entities=frozenset(spans))
 
 
-PER, LOC, NONE, BROKEN = found((0, 5, "PER")), found((0, 5, "LOC")), found(), Answer(problem="status 500")
+PER, LOC, NONE, BROKEN = found((0, 5, "PER")), found((0, 5, "LOC")), found(), Prediction(problem="status 500")
 
 
 @pytest.mark.parametrize(
@@ -177,7 +178,7 @@ def test_rolling_back_never_guesses(versions, named, message):
     ],
 )
 def test_only_what_fits_the_contract_is_an_answer(reply, problem):
-    answer = read_answer(reply, TEXT, "en")
+    answer = read_prediction(reply, TEXT, "en")
 
     assert problem in answer.problem
     assert answer.is_fine is not bool(problem)
@@ -256,13 +257,56 @@ def test_a_store_without_both_files_stays_as_it_is(tmp_path, present):
     assert [path.name for path in tmp_path.iterdir()] == present
 
 
+@pytest.mark.parametrize("name", ["en+x", "x" * 65, "..", "a/b", "en=x", "-", "", "é"])
+@pytest.mark.parametrize(
+    "command",
+    [
+        "describe -- {}",
+        "scale --workers=1 -- {}",
+        "register a.mar --name={}",
+        "rollout -- {} a.mar",
+        "rollback -- {}",
+        "drain -- {}",
+        "unregister -- {} 1.0",
+    ],
+)
+def test_a_name_that_no_model_can_have_is_wrong_usage(capsys, command, name):
+    with pytest.raises(SystemExit) as caught:
+        make_parser().parse_args([word.format(name) for word in command.split()])
+
+    assert caught.value.code == 2
+    assert f"expected {MODEL_NAME_RULE}, got {name!r}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("version", ["all", "1.0rc1", "1+1", "v1", "1.2.3.4", "1" * 10, ""])
+@pytest.mark.parametrize(
+    "command", [["describe", "en"], ["scale", "--workers=1", "en"], ["drain", "en"], ["unregister", "en"]]
+)
+def test_a_version_that_no_model_can_have_is_wrong_usage(capsys, command, version):
+    with pytest.raises(SystemExit) as caught:
+        make_parser().parse_args([*command, version])
+
+    assert caught.value.code == 2
+    assert f"expected {VERSION_RULE}, got {version!r}" in capsys.readouterr().err
+
+
+def test_a_rollback_goes_to_a_version_that_there_can_be(capsys):
+    with pytest.raises(SystemExit) as caught:
+        make_parser().parse_args(["rollback", "en", "--to", "all"])
+
+    assert caught.value.code == 2
+    assert f"argument --to: expected {VERSION_RULE}, got 'all'" in capsys.readouterr().err
+
+
+def test_the_longest_name_is_taken():
+    assert make_parser().parse_args(["register", "a.mar", "--name", "x" * 64]).name == "x" * 64
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["scale", "en"], "required: --workers"),
         (["scale", "en", "--workers", "0"], "expected a number of workers from 1 to 1000, got '0'"),
-        (["describe", "en", "all"], "expected one version, got 'all'"),
-        (["describe", ".."], "expected letters, digits and . _ + -, got '..'"),
         (["models", "--management", "127.0.0.1:8081"], "expected http(s)://HOST[:PORT]"),
         (["models", "--management", "http://me:secret@host"], "expected a URL without a user"),
         (["rollout", "en", "a.mar", "--max-disagreement", "50"], "expected a share from 0 to 1, got '50'"),

@@ -7,7 +7,7 @@ import time
 import psutil
 import pytest
 
-from ops.process.group import Guard, ProcessGroup, cap_log
+from ops.process.group import Guard, LogFile, ProcessGroup
 
 FAMILY = """
 import subprocess, sys, time
@@ -44,9 +44,8 @@ def new_group(tmp_path, guard):
 
     def make():
         output = tmp_path / "output"
-        group = ProcessGroup(
-            [sys.executable, "-c", FAMILY], env=dict(os.environ), cwd=tmp_path, output=output, guard=guard
-        )
+        group = ProcessGroup(guard, output)
+        group.launch([sys.executable, "-c", FAMILY], env=os.environ, cwd=tmp_path)
         wait_until(lambda: output.read_text().endswith("\n"))
         return group, int(output.read_text().split()[-1])
 
@@ -115,7 +114,7 @@ def test_a_log_is_moved_away_when_it_is_long_and_the_writer_goes_on(tmp_path):
     path = tmp_path / "site.log"
     with path.open("ab", buffering=0) as log:
         log.write(b"x" * 100)
-        cap_log(path, max_bytes=50)
+        LogFile(path).cap(max_bytes=50)
         log.write(b"more")
 
     assert path.read_bytes() == b"more"
@@ -158,11 +157,11 @@ def test_a_log_that_cannot_be_kept_is_cut_all_the_same(tmp_path):
     (tmp_path / "site.log.1").mkdir()  # no file can be written there
     with path.open("ab", buffering=0) as log:
         log.write(b"x" * 100)
-        cap_log(path, max_bytes=50)
+        LogFile(path).cap(max_bytes=50)
         log.write(b"more")
 
     assert path.read_bytes() == b"more"
 
 
 def test_a_log_that_somebody_removed_is_no_matter(tmp_path):
-    assert cap_log(tmp_path / "gone.log") is None
+    assert LogFile(tmp_path / "gone.log").cap() is None

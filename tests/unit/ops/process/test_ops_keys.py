@@ -6,14 +6,16 @@ import logging
 import threading
 import time
 from datetime import UTC, datetime
+from functools import partial
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
+from contract.entities import CANARY_TEXT
 from ops.errors import OpsError
-from ops.process.keys import Key, KeyFile, KeyRing, Keys, due_at_s, read_key
-from ops.torchserve_api.canary import InferenceApi, Sign, ask
+from ops.process.keys import Key, KeyRing, PublishedKey, due_at_s, read_keys
 from ops.torchserve_api.management import ManagementClient
+from ops.torchserve_api.predictions import PredictionClient, Sign
 
 API_KEY = "api-key1"
 LIFE_S = 60.0
@@ -102,9 +104,9 @@ def torchserve(tmp_path):
 def files(tmp_path):
     (tmp_path / "keys").mkdir()
     return [
-        KeyFile(tmp_path / "keys" / "inference.key", "inference"),
-        KeyFile(tmp_path / "keys" / "management.key", "management"),
-        KeyFile(tmp_path / "shared.key", "inference", mode=0o640),
+        PublishedKey(tmp_path / "keys" / "inference.key", "inference"),
+        PublishedKey(tmp_path / "keys" / "management.key", "management"),
+        PublishedKey(tmp_path / "shared.key", "inference", mode=0o640),
     ]
 
 
@@ -142,12 +144,12 @@ def test_a_key_file_is_read_as_torchserve_writes_it(tmp_path):
   }
 }""")
 
-    keys = Keys.read(tmp_path / "key_file.json")
+    keys = read_keys(tmp_path / "key_file.json")
 
-    assert keys.of("management") == Key("W8tdPp7V", pytest.approx(1795356110.073406))
-    assert keys.of("inference") == Key("0qlHmN-T", 1795356111.0)
-    assert keys.api == Key("TVfnMc_L")
-    assert keys.api.expires_at_s == float("inf")
+    assert keys["management"] == Key("W8tdPp7V", pytest.approx(1795356110.073406))
+    assert keys["inference"] == Key("0qlHmN-T", 1795356111.0)
+    assert keys["API"] == Key("TVfnMc_L")
+    assert keys["API"].expires_at_s == float("inf")
 
 
 @pytest.mark.parametrize(
@@ -159,18 +161,17 @@ def test_a_key_file_is_read_as_torchserve_writes_it(tmp_path):
 def test_a_key_file_that_is_not_whole_holds_no_keys(tmp_path, content):
     (tmp_path / "key_file.json").write_bytes(content if isinstance(content, bytes) else content.encode())
 
-    assert Keys.read(tmp_path / "key_file.json") is None
+    assert read_keys(tmp_path / "key_file.json") is None
 
 
 def test_no_key_file_holds_no_keys(tmp_path):
-    assert Keys.read(tmp_path / "key_file.json") is None
-    assert read_key(tmp_path / "inference.key") is None
+    assert read_keys(tmp_path / "key_file.json") is None
 
 
 def test_a_key_is_not_shown():
-    keys = Keys(Key("s3cret"), Key("s3cret"), Key("s3cret"))
+    keys = dict.fromkeys(("inference", "management", "API"), Key("s3cret"))
 
-    assert "s3cret" not in f"{keys} {keys!r} {keys.api}"
+    assert "s3cret" not in f"{keys} {keys!r} {keys['API']}"
 
 
 @pytest.mark.parametrize(("renew_every_s", "due_s"), [(1.0, 941.0), (36.0, 976.0), (59.0, 999.0)])
@@ -200,13 +201,13 @@ def test_nothing_is_published_before_torchserve_has_keys(torchserve, new_ring, f
     ring = new_ring()
 
     with ring.kept():
-        assert ring.inference() is None
+        assert ring.current("inference") is None
         assert not ring.is_published
         assert not files[0].path.exists()
         torchserve.write()
         wait_until(lambda: ring.is_published)
 
-        assert ring.inference() == "inference-1.0"
+        assert ring.current("inference") == "inference-1.0"
 
 
 def test_keys_are_renewed_when_they_are_due(torchserve, new_ring, files):
@@ -215,8 +216,8 @@ def test_keys_are_renewed_when_they_are_due(torchserve, new_ring, files):
     with ring.kept():
         wait_until(lambda: min(torchserve.num_renewals.values()) >= 3)
         torchserve.fails = True  # so that they stay
-        wait_until(lambda: files[0].path.read_text() == ring.inference() == torchserve.keys["inference"])
-        wait_until(lambda: files[1].path.read_text() == ring.management() == torchserve.keys["management"])
+        wait_until(lambda: files[0].path.read_text() == ring.current("inference") == torchserve.keys["inference"])
+        wait_until(lambda: files[1].path.read_text() == ring.current("management") == torchserve.keys["management"])
 
 
 def test_keys_that_are_not_due_are_left_alone(torchserve, new_ring):
@@ -235,13 +236,13 @@ def test_keys_that_others_change_are_taken_over(torchserve, new_ring, files, cha
     with ring.kept():
         wait_until(lambda: ring.is_published)
         torchserve.key_file.write_text("")  # the first thing that a restart does
-        assert ring.inference() == "inference-1.0"
+        assert ring.current("inference") == "inference-1.0"
         if change == "restart":
             torchserve.restart(2)
         else:
             torchserve.renew("inference")
 
-        assert ring.inference() == torchserve.keys["inference"]
+        assert ring.current("inference") == torchserve.keys["inference"]
         wait_until(lambda: files[2].path.read_text() == torchserve.keys["inference"])
 
 
@@ -265,7 +266,7 @@ def test_a_renewal_that_fails_is_tried_again_and_told_once_the_end_is_near(torch
         wait_until(lambda: torchserve.num_failed >= 4)  # each key twice
         torchserve.fails = False
         wait_until(lambda: min(torchserve.num_renewals.values()) == 1)
-        wait_until(lambda: ring.inference() == "inference-1.1")
+        wait_until(lambda: ring.current("inference") == "inference-1.1")
 
     told = [record.getMessage() for record in caplog.records if record.name == "ops.process.keys"]
     assert sorted(line.split(" expires in")[0] for line in told) == ["the inference key", "the management key"]
@@ -277,7 +278,7 @@ def test_a_renewal_that_fails_is_tried_again_and_told_once_the_end_is_near(torch
 def test_a_file_that_cannot_be_written_is_an_error_at_once(torchserve, tmp_path):
     ring = KeyRing(
         key_file=torchserve.key_file, management_url=torchserve.url, ca=None, life_s=LIFE_S, renew_every_s=30.0,
-        published=[KeyFile(tmp_path / "nowhere" / "inference.key", "inference")],
+        published=[PublishedKey(tmp_path / "nowhere" / "inference.key", "inference")],
     )  # fmt: skip
 
     with pytest.raises(OpsError, match=r"no key can be written to .*nowhere/inference\.key: No such file"), ring.kept():
@@ -285,7 +286,7 @@ def test_a_file_that_cannot_be_written_is_an_error_at_once(torchserve, tmp_path)
 
 
 def test_a_reader_never_sees_a_piece_of_a_key(tmp_path):
-    file = KeyFile(tmp_path / "inference.key", "inference")
+    file = PublishedKey(tmp_path / "inference.key", "inference")
     keys = [Key("a" * 8), Key("b" * 8)]
     file.write(keys[0])
     seen = set()
@@ -293,7 +294,7 @@ def test_a_reader_never_sees_a_piece_of_a_key(tmp_path):
 
     def read():
         while not done.is_set():
-            seen.add(read_key(file.path))
+            seen.add(file.path.read_text())
 
     reader = threading.Thread(target=read)
     reader.start()
@@ -326,19 +327,19 @@ class StaleOnce:
     ],
 )
 def test_a_canary_with_a_key_of_yesterday_is_sent_once_more(torchserve, keys, sign, num_refused):
-    assert ask(InferenceApi(torchserve.url, key=StaleOnce(*keys)), "en", timeout_s=30) is sign
+    assert PredictionClient(torchserve.url, StaleOnce(*keys)).ask(CANARY_TEXT, "en").sign is sign
     assert torchserve.num_refused == num_refused
 
 
 def test_renewals_are_no_refusals_for_whoever_asks_the_ring(torchserve, new_ring):
     ring = new_ring(renew_every_s=0.5)
-    api = InferenceApi(torchserve.url, key=ring.inference)
-    client = ManagementClient(torchserve.url, timeout_s=30, key=ring.management)
+    predictions = PredictionClient(torchserve.url, partial(ring.current, "inference"))
+    client = ManagementClient(torchserve.url, timeout_s=30, key=partial(ring.current, "management"))
     signs = set()
 
     with ring.kept():
         while min(torchserve.num_renewals.values()) < 3:
-            signs.add(ask(api, "en", timeout_s=30))
+            signs.add(predictions.ask(CANARY_TEXT, "en", timeout_s=30).sign)
             client.describe("en")
 
     assert signs == {Sign.ANSWER}

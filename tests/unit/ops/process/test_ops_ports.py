@@ -6,8 +6,8 @@ import socket
 import pytest
 
 from ops.errors import PortBusyError
+from ops.process.addresses import Address
 from ops.process.ports import check_ports
-from ops.process.properties import Address
 
 EVERYWHERE = str(ipaddress.IPv4Address(0))
 

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from ops.process.addresses import Address
 from ops.process.group import Guard
-from ops.process.properties import Address
 from ops.process.site import Site, SiteCommand
-from ops.process.torchserve import StateDir
+from ops.process.state_dir import StateDir
 
 SHOW = "import json, os; print(json.dumps({n: v for n, v in os.environ.items() if n.startswith(('NERSERVE_', 'GUN'))}))"
 

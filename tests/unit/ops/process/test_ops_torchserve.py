@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from ops.process.java import find_java
-from ops.process.torchserve import LOG_CONFIG, StateDir, java_command, server_env, torchserve_home
+from ops.process.state_dir import StateDir
+from ops.process.torchserve import LOG_CONFIG, java_command, server_env, torchserve_home
 
 
 @pytest.fixture
@@ -73,7 +74,9 @@ def test_workers_get_an_environment_that_misleads_nobody(tmp_path):
 @pytest.mark.parametrize("name", ["C", "POSIX", "xx_XX.UTF-8"])
 def test_java_finds_paths_of_any_characters_in_any_locale(name):
     code = (
-        "import json, os, pathlib; from ops.process.torchserve import StateDir, server_env\n"
+        "import json, os, pathlib\n"
+        "from ops.process.state_dir import StateDir\n"
+        "from ops.process.torchserve import server_env\n"
         "print(json.dumps(server_env(os.environ, StateDir(pathlib.Path('/s')), 1)))"
     )
     printed = subprocess.run(

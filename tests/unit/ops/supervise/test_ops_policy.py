@@ -8,7 +8,6 @@ from ops.supervise.policy import (
     GiveUp,
     KillStopped,
     KillTorchServe,
-    Limits,
     ModelSeen,
     Note,
     Pauses,
@@ -17,8 +16,9 @@ from ops.supervise.policy import (
     Seen,
     StartSite,
     StartTorchServe,
+    Thresholds,
 )
-from ops.torchserve_api.canary import Sign
+from ops.torchserve_api.predictions import Sign
 
 FINE = ModelSeen(num_wanted=2, num_ready=2, num_alive=2)
 DEAD = ModelSeen(num_wanted=2, num_ready=0, num_alive=0)
@@ -195,7 +195,7 @@ def test_every_event_is_told_once():
 
 
 def test_pauses_grow_to_a_bound_and_start_over_after_a_calm():
-    pauses = Pauses(Limits(first_pause_s=1.0, longest_pause_s=30.0, calm_s=60.0))
+    pauses = Pauses(Thresholds(first_pause_s=1.0, longest_pause_s=30.0, calm_s=60.0))
 
     in_a_row = [pauses.next_s(0.0) for _ in range(8)]
     after_a_calm = pauses.next_s(200.0)

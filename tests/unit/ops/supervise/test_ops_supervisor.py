@@ -2,14 +2,19 @@ import time
 
 import pytest
 
+from contract.limits import RequestLimits
 from ops.process.group import Guard
-from ops.process.properties import ServerConfig
-from ops.process.torchserve import StateDir, TorchServe
+from ops.process.server_config import ServerConfig
+from ops.process.state_dir import StateDir
+from ops.process.torchserve import TorchServe
+from ops.supervise.canaries import Canaries
+from ops.supervise.servers import Servers
 from ops.supervise.supervisor import Supervisor
-from ops.torchserve_api.canary import Canaries, InferenceApi
 from ops.torchserve_api.management import ManagementClient
+from ops.torchserve_api.predictions import PredictionClient
 
 NOBODY = "http://127.0.0.1:9"
+GIVEN = "disable_token_authorization=true\nmax_request_size=2097152\nmax_response_size=13107000\n"
 
 
 @pytest.fixture
@@ -33,13 +38,11 @@ def torchserve(tmp_path, java, guard):
     (tmp_path / "config.properties").write_text("disable_token_authorization=true\n")
     return TorchServe(
         java=java,
-        config=ServerConfig.load(tmp_path / "config.properties"),
+        config=ServerConfig.load(tmp_path / "config.properties", RequestLimits(200_000)),
         model_store=tmp_path,
         models=("en",),
         state_dir=StateDir(tmp_path / "state"),
         guard=guard,
-        settings={"max_request_size": "7"},
-        max_chars=5,
     )
 
 
@@ -50,13 +53,10 @@ def test_what_cannot_be_started_is_told_and_tried_again(torchserve, java, guard)
     java.unlink()
     told = []
     supervisor = Supervisor(
-        torchserve=torchserve,
-        site=None,
-        management=ManagementClient(NOBODY),
-        canaries=Canaries(InferenceApi(NOBODY), timeout_s=1.0),
-        models=("en",),
-        guard=guard,
-        tell=told.append,
+        Servers(torchserve, None, ManagementClient(NOBODY), PredictionClient(NOBODY), ("en",)),
+        Canaries(PredictionClient(NOBODY), timeout_s=1.0),
+        guard,
+        told.append,
     )
 
     given_up = supervisor.run(lambda: len(told) >= 4)
@@ -77,7 +77,7 @@ def test_a_restart_has_the_settings_that_everybody_else_goes_by(torchserve, tmp_
     during = (tmp_path / "state" / "torchserve.properties").read_text()
     torchserve.kill()
 
-    assert during == "disable_token_authorization=true\nmax_request_size=7\n"
+    assert during == GIVEN
 
 
 def test_torchserve_reads_the_operators_settings_with_ours_at_the_end(torchserve, tmp_path):
@@ -85,5 +85,5 @@ def test_torchserve_reads_the_operators_settings_with_ours_at_the_end(torchserve
     during = (tmp_path / "state" / "torchserve.properties").read_text()
     torchserve.kill()
 
-    assert during == "disable_token_authorization=true\nmax_request_size=7\n"
+    assert during == GIVEN
     assert not (tmp_path / "state" / "torchserve.properties").exists()

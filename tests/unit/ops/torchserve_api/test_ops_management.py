@@ -7,14 +7,16 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
+from contract.entities import CANARY_TEXT
 from ops.errors import (
     ManagementRefusedError,
     ManagementReplyError,
     ManagementUnreachableError,
     UnknownModelError,
 )
-from ops.torchserve_api.canary import Canaries, InferenceApi, Sign, ask
+from ops.supervise.canaries import Canaries
 from ops.torchserve_api.management import ManagementClient, WorkerStatus
+from ops.torchserve_api.predictions import PredictionClient, Sign
 
 DESCRIBED = {
     "modelName": "en",
@@ -72,6 +74,10 @@ def stub():
     stub.server.shutdown()
     thread.join()
     stub.server.server_close()
+
+
+def sign_of(url, timeout_s=30):
+    return PredictionClient(url).ask(CANARY_TEXT, "en", timeout_s=timeout_s).sign
 
 
 @pytest.fixture
@@ -256,7 +262,7 @@ def test_a_proxy_of_the_environment_is_not_asked(stub, client, monkeypatch):
     monkeypatch.delenv("no_proxy", raising=False)
 
     assert client.describe("en").name == "en"
-    assert ask(InferenceApi(stub.url), "en", timeout_s=30) is not Sign.SILENCE
+    assert sign_of(stub.url) is not Sign.SILENCE
 
 
 @pytest.mark.parametrize(
@@ -273,19 +279,19 @@ def test_a_proxy_of_the_environment_is_not_asked(stub, client, monkeypatch):
 def test_only_a_prediction_is_an_answer(stub, status, body, sign):
     stub.status, stub.body = status, body
 
-    assert ask(InferenceApi(stub.url), "en", timeout_s=30) is sign
+    assert sign_of(stub.url) is sign
     assert stub.requests[0][:2] == ("POST", "/predictions/en")
 
 
 def test_a_server_that_says_nothing_is_silent(stub):
     stub.speaks.clear()
 
-    assert ask(InferenceApi(stub.url), "en", timeout_s=0.3) is Sign.SILENCE
+    assert sign_of(stub.url, timeout_s=0.3) is Sign.SILENCE
 
 
 def test_canaries_bring_back_what_each_model_said(stub):
     stub.body = '{"entities": []}'
-    canaries = Canaries(InferenceApi(stub.url), timeout_s=30)
+    canaries = Canaries(PredictionClient(stub.url), timeout_s=30)
 
     canaries.send("en")
     canaries.send("de")
