@@ -1,4 +1,4 @@
-"""A bundle to a ``.mar``: staged by torch-model-archiver, zipped in canonical form, verified, put in place."""
+"""Builds a ``.mar`` from a bundle: manifest by torch-model-archiver, canonical zip, verified, moved into place."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import contract
 import handler
 from archive import mar
 from archive.errors import ArchiveError
@@ -20,10 +21,10 @@ from handler.config import BundleConfig
 from handler.digests import CONFIG_FILE, check_digests
 from handler.errors import BundleError
 
-_HANDLER = Path(handler.__file__).parent
+_PACKAGES = tuple(Path(package.__path__[0]) for package in (contract, handler))
 _MODEL_CONFIG = Path(__file__).with_name(mar.MODEL_CONFIG)
 
-#: torch-model-archiver writes the time of day; nothing of ours may depend on it.
+#: Replaces torch-model-archiver's current time, for reproducible builds.
 _CREATED_ON = "01/01/1980 00:00:00"
 
 
@@ -37,16 +38,15 @@ def build_mar(
     keeps_rolled_out: bool = False,
     report: Callable[[str], object] = lambda _: None,
 ) -> Path:
-    """The path of ``out/NAME.mar``, built from the folder *bundle* and verified before it stands there.
+    """Build ``out/NAME.mar`` from the folder *bundle*, verify it, and return its path.
 
-    *name* and *version* are the bundle's own unless given; *report* hears of
-    each step.  A file of that name that already holds the same is left alone,
-    and with *keeps_rolled_out* one that a rollout has put there, too: another
-    version, of which ``NAME-VERSION.mar`` stands beside it.
+    *name* and *version* default to the bundle's; *report* is called with each step.  An archive that is up to date is
+    not replaced, nor, with *keeps_rolled_out*, one that a rollout put there: another version, of which there is an
+    identical ``NAME-VERSION.mar`` beside it.
 
     Raises:
-        ArchiveError: the bundle does not fit together, a file cannot be read or written, *name* or *version* is none,
-            or what was built does not answer.
+        ArchiveError: the bundle is damaged, a file cannot be read or written, *name* or *version* is invalid, or the
+            model in the archive does not answer.
     """
     try:
         config = BundleConfig.load(bundle / CONFIG_FILE)
@@ -68,7 +68,7 @@ def build_mar(
     report(f"packing {bundle}")
     try:
         out.mkdir(parents=True, exist_ok=True)
-        # Beside the target, so that putting it in place is one rename; hidden, so that TorchServe sees no half archive.
+        # Beside the target, to move it into place by a rename; hidden, so that TorchServe sees no partial archive.
         building = tempfile.TemporaryDirectory(prefix=".building-", dir=out)
     except OSError as error:
         raise ArchiveError(f"{out}: expected a folder to write to: {error.strerror}") from error
@@ -84,14 +84,14 @@ def build_mar(
 
 
 def _files(bundle: Path, config: BundleConfig, model_config: Path) -> dict[str, bytes]:
-    """All entries of the archive but the ones in MAR-INF."""
+    """All files of the archive except those in MAR-INF."""
     prose = [name for name in ("metrics.json", "MODEL_CARD.md") if (bundle / name).is_file()]
     files = {f"{mar.BUNDLE}/{name}": (bundle / name).read_bytes() for name in (CONFIG_FILE, *config.digests, *prose)}
-    for path in sorted(_HANDLER.rglob("*.py")):
-        # TorchServe imports the entry point from the root of the archive; a second copy could be imported by mistake.
-        entry = path.relative_to(_HANDLER.parent).as_posix()
-        entry = mar.ENTRY_POINT if path == _HANDLER / mar.ENTRY_POINT else entry
-        files[entry] = path.read_bytes()
+    for package in _PACKAGES:
+        for path in package.rglob("*.py"):
+            files[path.relative_to(package.parent).as_posix()] = path.read_bytes()
+    # TorchServe imports the entry point from the root of the archive; a second copy might be imported instead.
+    files[mar.ENTRY_POINT] = files.pop(f"handler/{mar.ENTRY_POINT}")
     files[mar.MODEL_CONFIG] = model_config.read_bytes()
     return files
 
@@ -108,7 +108,7 @@ def _is_current(target: Path, files: dict[str, bytes], name: str, version: str) 
 
 
 def _rolled_out_version(target: Path, name: str) -> str | None:
-    """The version in *target* if a rollout has put it there, and left the same file under the version's own name."""
+    """The version of *target* if a rollout put it there, which leaves an identical ``NAME-VERSION.mar``; else None."""
     try:
         version = mar.read(target)[0].version
         is_rolled_out = filecmp.cmp(target, target.with_name(f"{name}-{version}.mar"), shallow=False)
@@ -118,7 +118,7 @@ def _rolled_out_version(target: Path, name: str) -> str | None:
 
 
 def _manifest(scratch: Path, files: dict[str, bytes], name: str, version: str) -> bytes:
-    """The manifest that torch-model-archiver writes for *files*, without the time of day."""
+    """The manifest that torch-model-archiver writes for *files*, with a fixed time."""
     staged, exported = scratch / "staged", scratch / "exported"
     for folder in (staged, exported, scratch / "tmp"):
         folder.mkdir()
@@ -132,7 +132,7 @@ def _manifest(scratch: Path, files: dict[str, bytes], name: str, version: str) -
         *("--handler", str(staged / mar.ENTRY_POINT), "--config-file", str(staged / mar.MODEL_CONFIG)),
         *("--export-path", str(exported)),
     ]
-    # It uses TMPDIR/NAME as scratch space and deletes what it finds there: give it a TMPDIR of its own.
+    # It deletes TMPDIR/NAME and uses it as scratch space: give it a TMPDIR of its own.
     environment = {**os.environ, "TMPDIR": str(scratch / "tmp")}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     path = exported / name / mar.MANIFEST

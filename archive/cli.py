@@ -12,8 +12,8 @@ examples:
   nerserve archive models/en
   nerserve archive models/news --out /srv/model-store --name news --version 2.1
 
-The same bundle gives the same bytes. The archive is verified (whole, loads in a clean process, answers a
-canary sentence) before it replaces one of the same name; one that is up to date is left alone.
+The same bundle gives the same bytes. The archive is verified (complete, loads in a clean process, answers a
+canary sentence) before it replaces one of the same name; one that is up to date is not rebuilt.
 """
 
 
@@ -34,17 +34,17 @@ def add_parsers(subparsers: argparse._SubParsersAction[argparse.ArgumentParser])
     build.add_argument(
         "--keep-rolled-out",
         action="store_true",
-        help="leave NAME.mar alone where `nerserve rollout` or `rollback` put another version than the bundle's",
+        help="do not replace a NAME.mar of another version that `nerserve rollout` or `rollback` put there",
     )
     build.set_defaults(run=_archive)
 
     inspect = subparsers.add_parser(
         "inspect",
-        help="check an archive and say what is in it",
-        description="Check every byte of an archive and print what it says of itself.",
+        help="check an archive and print its metadata",
+        description="Check every byte of an archive and print its metadata and files.",
     )
     inspect.add_argument("archive", type=Path, metavar="ARCHIVE")
-    inspect.add_argument("--canary", action="store_true", help="also load it and ask it a canary sentence")
+    inspect.add_argument("--canary", action="store_true", help="also load it and send it a canary sentence")
     inspect.add_argument("--json", action="store_true", help="print JSON")
     inspect.set_defaults(run=_inspect)
 

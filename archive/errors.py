@@ -1,12 +1,7 @@
-"""What can be wrong with an archive.
-
-::
-
-    ArchiveError     the message names the archive and what is wrong with it
-"""
+"""The error of this package; its message names the archive and what is wrong with it."""
 
 from __future__ import annotations
 
 
 class ArchiveError(Exception):
-    """A file is no archive of ours, is damaged, or holds a model that does not answer."""
+    """A bundle cannot be packed, or an archive is damaged, not ours, or holds a model that does not answer."""

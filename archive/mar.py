@@ -1,8 +1,7 @@
-"""The file format: a ``.mar`` of ours is a zip in one canonical form.
+"""The file format of our archives: a ``.mar``, which is a zip file, in canonical form.
 
-Entries are stored, sorted and dated 1980, so that one content has one byte
-sequence, and a file that is not that sequence has been changed.
-``MAR-INF/digests.json`` names every other entry with its SHA-256.
+Entries are uncompressed, sorted and dated 1980, so that the same files give the same bytes, and any other bytes have
+been changed.  ``MAR-INF/digests.json`` has the SHA-256 of every other entry.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
 from archive.errors import ArchiveError
-from handler.config import NAME, VERSION
+from contract.names import MODEL_NAME_RULE, VERSION_RULE, is_model_name, is_version
 
 MANIFEST = "MAR-INF/MANIFEST.json"
 DIGESTS = "MAR-INF/digests.json"
@@ -29,10 +28,10 @@ _FILE_MODE = 0o100644 << 16
 
 
 class MarInfo(NamedTuple):
-    """What an archive says of itself.
+    """The metadata of an archive.
 
-    ``digest`` stands for the bundle (SHA-256 of its ``config.json``) and
-    ``sha256`` for the archive file, to pin it by; ``files`` are sizes in bytes.
+    ``digest`` identifies the bundle (SHA-256 of its ``config.json``), ``sha256`` the archive file; ``files`` are sizes
+    in bytes.
     """
 
     name: str
@@ -43,17 +42,13 @@ class MarInfo(NamedTuple):
 
 
 def pack(files: Mapping[str, bytes]) -> bytes:
-    """The archive that holds *files* and their digests; the same files give the same bytes."""
+    """The bytes of the archive of *files* and their digests; the same files give the same bytes."""
     digests = {name: _sha256(content) for name, content in sorted(files.items())}
     return _zip({**files, DIGESTS: (json.dumps(digests, indent=2) + "\n").encode()})
 
 
 def read(path: Path) -> tuple[MarInfo, dict[str, bytes]]:
-    """What *path* says of itself and its files, every byte of it checked.
-
-    Raises:
-        ArchiveError: names what is wrong.
-    """
+    """The metadata and the files of *path*; raises ArchiveError if it is not exactly as :func:`pack` made it."""
     try:
         data = path.read_bytes()
     except OSError as error:
@@ -82,11 +77,11 @@ def _info(path: Path, files: Mapping[str, bytes], data: bytes) -> MarInfo:
     for name in (ENTRY_POINT, MODEL_CONFIG, config):
         if name not in files:
             raise ArchiveError(f"{path}: no archive of nerserve's: {name} is missing")
-    for key, form, expected in (
-        ("modelName", NAME, "letters, digits, . _ and -"),
-        ("modelVersion", VERSION, "N, N.N or N.N.N"),
+    for key, is_valid, expected in (
+        ("modelName", is_model_name, MODEL_NAME_RULE),
+        ("modelVersion", is_version, VERSION_RULE),
     ):
-        if not form.fullmatch(model[key]):
+        if not is_valid(model[key]):
             raise ArchiveError(f"{path}: {MANIFEST}: {key}: expected {expected}, got {model[key]!r}")
     if model.get("handler") != ENTRY_POINT:
         raise ArchiveError(f"{path}: {MANIFEST}: expected handler {ENTRY_POINT}, got {model.get('handler')!r}")
@@ -114,7 +109,7 @@ def _zip(files: Mapping[str, bytes]) -> bytes:
         for name, content in sorted(files.items()):
             info = zipfile.ZipInfo(name, _EPOCH)
             info.external_attr = _FILE_MODE
-            info.create_system = 3  # Unix, also where it is built elsewhere
+            info.create_system = 3  # Unix, whatever system it is built on
             archive.writestr(info, content)
     return buffer.getvalue()
 

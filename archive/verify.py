@@ -1,4 +1,4 @@
-"""Whether an archive is whole, and whether the model in it answers."""
+"""Verification of an archive: its bytes, and that the model in it answers."""
 
 from __future__ import annotations
 
@@ -10,29 +10,24 @@ from pathlib import Path
 from archive import mar
 from archive.errors import ArchiveError
 from archive.mar import MarInfo
+from contract.entities import CANARY_TEXT
 
 _PROBE = Path(__file__).with_name("probe.py")
 
-#: Seconds that a model gets to load and to answer; most need two.
+#: Seconds allowed for loading the model and answering; most need two.
 PROBE_TIMEOUT_S = 120.0
 
 
 def check_mar(path: Path) -> MarInfo:
-    """What *path* says of itself; quick, and nothing in it runs.
-
-    Raises:
-        ArchiveError: it is damaged, changed or no archive of ours; the message names what is wrong.
-    """
+    """The metadata of *path*, without running its code; raises ArchiveError if it is damaged, changed or not ours."""
     return mar.read(path)[0]
 
 
 def verify_mar(path: Path, timeout_s: float = PROBE_TIMEOUT_S) -> MarInfo:
-    """What *path* says of itself, once the model in it has answered a canary sentence in a process of its own.
-
-    It gets *timeout_s* seconds for that.
+    """:func:`check_mar`, and the model in *path* answers the canary text in a process of its own within *timeout_s*.
 
     Raises:
-        ArchiveError: as :func:`check_mar`, or the model does not load or does not answer by the contract.
+        ArchiveError: as :func:`check_mar`, or the model does not load or its reply violates the contract.
     """
     info, files = mar.read(path)
     with tempfile.TemporaryDirectory(prefix="nerserve-verify-") as folder:
@@ -40,8 +35,8 @@ def verify_mar(path: Path, timeout_s: float = PROBE_TIMEOUT_S) -> MarInfo:
             target = Path(folder, name)
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_bytes(content)
-        # -I: no PYTHONPATH, no user site and not our own folder on the module path.
-        command = [sys.executable, "-I", str(_PROBE), folder]
+        # -I: no PYTHONPATH, user site or working directory on the module path.
+        command = [sys.executable, "-I", str(_PROBE), folder, CANARY_TEXT]
         try:
             done = subprocess.run(command, capture_output=True, text=True, timeout=timeout_s, check=False)
         except subprocess.TimeoutExpired as error:

@@ -55,9 +55,9 @@ class ServingError(Exception):
         example: A message; ``{max_chars:,}`` and the like stand for the limits of the server that is described.
     """
 
-    status: ClassVar[int] = 500
-    code: ClassVar[str] = ""
-    retry_after_s: ClassVar[int | None] = None
+    status: int = 500
+    code: str = ""
+    retry_after_s: int | None = None
     tiers: ClassVar[tuple[Tier, ...]] = ()
     example: ClassVar[str] = ""
 
@@ -161,7 +161,7 @@ class UnsupportedMediaTypeError(RequestError):
 
 
 class InvalidOptionError(RequestError):
-    """`labels`, `threshold` or `offsets` has a value that it cannot have; the message names the option."""
+    """An option has a value that it cannot have; the message names the option and what it may be."""
 
     status = 422
     code = "invalid_option"
@@ -176,7 +176,7 @@ class TooManyRequestsError(RequestError):
     code = "too_many_requests"
     retry_after_s = 1
     tiers = SITE
-    example = "Too many requests wait already. Please try again in a moment."
+    example = "There are too many requests just now. Please try again in a moment."
 
 
 class OverloadedError(RequestError):

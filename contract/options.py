@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from contract.entities import Entity
 from contract.errors import InvalidOptionError
-from contract.offsets import UNITS
+
+_SIZES: dict[str, Callable[[str], int]] = {
+    "codepoint": len,
+    "utf16": lambda text: len(text.encode("utf-16-le", "surrogatepass")) // 2,
+    "utf8": lambda text: len(text.encode("utf-8", "surrogatepass")),
+}
+
+UNITS = tuple(_SIZES)
+"""What offsets can be counted in; a lone surrogate is one code point, one UTF-16 unit and three bytes."""
 
 NAMES = ("labels", "threshold", "offsets")
+
+QUOTED_NAMES = ", ".join(f'"{name}"' for name in NAMES[:-1]) + f' and "{NAMES[-1]}"'
+"""The names as a message lists them."""
 
 _LABELS = 'Expected a list of labels, not empty, for "labels"'
 _THRESHOLD = 'Expected a number from 0 to 1 for "threshold"'
@@ -24,7 +35,7 @@ class Options:
     Attributes:
         labels: Entities with other labels are left out; None keeps all.
         threshold: Entities with a lower score are left out; None keeps all.
-        offsets: The unit of ``start`` and ``end``, one of ``contract.offsets.UNITS``.
+        offsets: The unit of ``start`` and ``end``, one of ``UNITS``.
     """
 
     labels: tuple[str, ...] | None = None
@@ -91,6 +102,37 @@ def from_query(query: Mapping[str, str]) -> dict[str, Any]:
         except ValueError as error:
             raise InvalidOptionError(f"{_THRESHOLD}, got something else.") from error
     return values
+
+
+def converter(text: str, offsets: Iterable[int], unit: str) -> Callable[[int], int]:
+    """A function from each of *offsets*, code points into *text*, to the same place in *unit*.
+
+    >>> [converter("é😀", [0, 1, 2], unit)(2) for unit in UNITS]
+    [2, 3, 6]
+    """
+    if unit == "codepoint" or text.isascii():
+        return int
+    size = _SIZES[unit]
+    found: dict[int, int] = {}
+    before = place = 0
+    for offset in sorted(set(offsets)):
+        place += size(text[before:offset])
+        found[offset] = place
+        before = offset
+    return found.__getitem__
+
+
+def in_unit(entities: Iterable[Entity], text: str, unit: str) -> list[Entity]:
+    r"""*entities* of *text* with their offsets counted in *unit*.
+
+    >>> [(e.start, e.end) for e in in_unit([Entity("é😀", "X", 1, 3, 0.5)], "😀é😀", "utf16")]
+    [(2, 5)]
+    """
+    found = list(entities)
+    if unit == "codepoint" or text.isascii():
+        return found
+    place = converter(text, (offset for entity in found for offset in (entity.start, entity.end)), unit)
+    return [entity._replace(start=place(entity.start), end=place(entity.end)) for entity in found]
 
 
 def _labels(value: object, known: Sequence[str] | None) -> tuple[str, ...]:

@@ -1,1 +1,1 @@
-"""Everything that enters the model archive: the recogniser and its TorchServe adapter, on stdlib, numpy and torch."""
+"""The recogniser and its TorchServe adapter, on stdlib, numpy and torch; every archive holds it beside ``contract``."""

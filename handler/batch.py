@@ -1,46 +1,47 @@
-"""One batch of requests through the tagger: read, admitted, tagged, explained, answered; no server in it."""
+"""Answers one batch of requests: read and admit, tag, explain, reply; independent of TorchServe."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from itertools import islice
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Final, NamedTuple
 
-from handler.entities import Entity, TaggedText, TokenWeight
-from handler.errors import DeadlineExceededError, OverloadedError, RequestError
-from handler.limits import EXPLAINED_CHAR_COST, Limits
-from handler.network.inference import NotWantedError
+from contract.entities import Entity, TokenWeight
+from contract.errors import DeadlineExceededError, OverloadedError, RequestError
+from contract.limits import EXPLAINED_CHAR_COST, RequestLimits
+from handler.network.inference import CancelledError
 from handler.protocol.headers import RequestHeaders
 from handler.protocol.replies import Replies, refusal_reply
 from handler.protocol.requests import Refusal, Request, read_request
-from handler.tagger import Tagger
+from handler.tagger import TaggedText, Tagger
 
-#: The parts of one request as TorchServe hands them over, and its headers.
+#: The parts of one request's body by name, as TorchServe passes them, and its headers.
 Row = tuple[Mapping[str, object], RequestHeaders]
 
 _NONE: Final[Mapping[str, int]] = MappingProxyType({})
 
 
 class Answer(NamedTuple):
-    """A reply, and what there is to count in it.
+    """The reply to one request, and the counts for logs and metrics.
 
     Attributes:
         body: The reply as JSON.
         status: Its HTTP status.
-        code: Of the error of a request that failed as a whole, else empty.
-        codes: How often each error is in the reply, the one of the request or those of single texts.
-        num_texts: Texts that were tagged.
+        code: The error code where the request failed as a whole, else empty.
+        retry_after_s: Its Retry-After in seconds, where repeating the request is of use.
+        codes: Errors in the reply by code, that of the request or those of single texts.
+        num_texts: Texts tagged.
         num_chars: Code points in them.
         num_tokens: Tokens in them.
-        num_unseen: Those of the tokens that have no pretrained vector of their own.
-        labels: How many entities of each label the reply holds.
+        num_unseen: Tokens without a pretrained vector of their own.
+        labels: Entities in the reply by label.
     """
 
     body: str
     status: int = 200
     code: str = ""
+    retry_after_s: int | None = None
     codes: Mapping[str, int] = _NONE
     num_texts: int = 0
     num_chars: int = 0
@@ -50,14 +51,14 @@ class Answer(NamedTuple):
 
 
 class AnsweredBatch(NamedTuple):
-    """The answers to the requests of one batch, in order, and the seconds that each stage of the work took."""
+    """The answers to the requests of one batch, in order, and the seconds that each stage took."""
 
     answers: Sequence[Answer]
     seconds: Mapping[str, float]
 
 
-class _Work(NamedTuple):
-    """A request, what was found in each of its texts, the entities asked for, and what explains them."""
+class _Result(NamedTuple):
+    """A request's tagged texts, the entities of each that it asks for and, with explanations, their tokens' weights."""
 
     request: Request
     tagged: Sequence[TaggedText]
@@ -66,13 +67,13 @@ class _Work(NamedTuple):
 
 
 class BatchWorker:
-    """Answers batches of requests with the model of *tagger*, which calls itself *model*, within *limits*.
+    """Answers batches of requests with *tagger*, whose name, version and digest are *model*, within *limits*.
 
-    *now* is the clock of the deadlines, Unix time in seconds.
+    *now* is the clock for deadlines, Unix time in seconds.
     """
 
     def __init__(
-        self, tagger: Tagger, model: Mapping[str, str], limits: Limits, now: Callable[[], float] = time.time
+        self, tagger: Tagger, model: Mapping[str, str], limits: RequestLimits, now: Callable[[], float] = time.time
     ) -> None:
         self._tagger = tagger
         self._replies = Replies(model)
@@ -80,29 +81,32 @@ class BatchWorker:
         self._now = now
 
     def answer(self, rows: Sequence[Row]) -> AnsweredBatch:
-        """The answers to *rows*; a bad one spoils no other."""
-        marks = [time.perf_counter()]
-        requests = self._admitted(rows)
-        marks.append(time.perf_counter())
-        texts, deadlines = [], []
+        """The answers to *rows*, in order; a refused request changes no other's answer."""
+        times = [time.perf_counter()]
+        requests = self._admit(rows)
+        times.append(time.perf_counter())
+        texts: list[str] = []
+        deadlines: list[float] = []
+        slices: list[slice] = []  # of each request in texts
         for request, (_, headers) in zip(requests, rows, strict=True):
-            if isinstance(request, Request):
-                texts += request.texts
-                deadlines += [headers.deadline] * len(request.texts)
-        tagged = iter(self._tagger.tag_texts(texts, lambda i: deadlines[i] >= self._now()))
-        marks.append(time.perf_counter())
-        works = [
-            self._work(request, headers, tagged) if isinstance(request, Request) else request
-            for request, (_, headers) in zip(requests, rows, strict=True)
+            asked = request.texts if isinstance(request, Request) else []
+            slices.append(slice(len(texts), len(texts) + len(asked)))
+            texts += asked
+            deadlines += [headers.deadline] * len(asked)
+        tagged = self._tagger.tag_texts(texts, lambda i: deadlines[i] < self._now())
+        times.append(time.perf_counter())
+        results = [
+            self._finish(request, headers, tagged[part]) if isinstance(request, Request) else request
+            for request, (_, headers), part in zip(requests, rows, slices, strict=True)
         ]
-        marks.append(time.perf_counter())
-        answers = [self._answer(work) for work in works]
-        marks.append(time.perf_counter())
+        times.append(time.perf_counter())
+        answers = [self._reply(result) for result in results]
+        times.append(time.perf_counter())
         stages = ("read", "tag", "explain", "reply")
-        return AnsweredBatch(answers, {stage: marks[i + 1] - marks[i] for i, stage in enumerate(stages)})
+        return AnsweredBatch(answers, {stage: times[i + 1] - times[i] for i, stage in enumerate(stages)})
 
-    def _admitted(self, rows: Sequence[Row]) -> list[Request | Refusal]:
-        """What is asked in each row; a request that is too late, or too much beside those before it, is refused."""
+    def _admit(self, rows: Sequence[Row]) -> list[Request | Refusal]:
+        """Each row's request, or its refusal: malformed, past its deadline, or beyond the batch's characters."""
         admitted: list[Request | Refusal] = []
         cost = 0
         for row, headers in rows:
@@ -110,71 +114,64 @@ class BatchWorker:
             if isinstance(request, Request):
                 own = request.num_chars * (EXPLAINED_CHAR_COST if headers.explain else 1)
                 if cost and cost + own > self._limits.batch_chars:
-                    request = Refusal(
-                        OverloadedError(f"expected at most {self._limits.batch_chars} characters at once, got more"),
-                        request.form,
-                    )
+                    request = Refusal(OverloadedError(OverloadedError.example), request.form)
                 else:
                     cost += own
             admitted.append(request)
         return admitted
 
     def _late(self, headers: RequestHeaders, form: str = "text") -> Refusal | None:
+        """The refusal of a request whose deadline has passed."""
         return None if headers.deadline >= self._now() else _too_late(form)
 
-    def _work(self, request: Request, headers: RequestHeaders, tagged: Iterator[TaggedText]) -> _Work | Refusal:
-        """What was found for *request*, the next of *tagged*, explained where that is asked."""
-        found = list(islice(tagged, len(request.texts)))
-        if refusal := self._late(headers, request.form):  # and so perhaps not all of it was tagged
+    def _finish(self, request: Request, headers: RequestHeaders, tagged: Sequence[TaggedText]) -> _Result | Refusal:
+        """The result for *request* from its *tagged* texts, explained if asked for."""
+        if refusal := self._late(headers, request.form):  # some of its texts may not be tagged
             return refusal
-        kept = [request.options.keep(one.entities) for one in found]
+        kept = [request.options.keep(one.entities) for one in tagged]
         if not headers.explain:
-            return _Work(request, found, kept)
+            return _Result(request, tagged, kept)
         weights: list[list[list[TokenWeight]]] = []
         for i, (text, entities) in enumerate(zip(request.texts, kept, strict=True)):
             try:
-                weights.append(self._tagger.explain(text, entities, lambda: headers.deadline >= self._now()))
-            except NotWantedError:
+                weights.append(self._tagger.explain(text, entities, lambda: headers.deadline < self._now()))
+            except CancelledError:
                 return _too_late(request.form)
             except RequestError as error:
                 if request.form == "text":
                     return Refusal(error, request.form)
                 request.errors[i] = error
                 weights.append([])
-        return self._late(headers, request.form) or _Work(request, found, kept, weights)
+        return self._late(headers, request.form) or _Result(request, tagged, kept, weights)
 
-    def _answer(self, work: _Work | Refusal) -> Answer:
-        if isinstance(work, Refusal):
-            return _refused(work)
-        request, tagged, kept, weights = work
+    def _reply(self, result: _Result | Refusal) -> Answer:
+        if isinstance(result, Refusal):
+            error = result.error
+            return Answer(refusal_reply(result), error.status, error.code, error.retry_after_s, {error.code: 1})
+        request, tagged, kept, weights = result
         body = self._replies.reply_to(request, kept, weights)
         try:
             self._limits.check_reply(body)
         except RequestError as error:
-            return _refused(Refusal(error, request.form))
-        labels: dict[str, int] = {}
-        for i, entities in enumerate(kept):
-            if i not in request.errors:
-                for entity in entities:
-                    labels[entity.label] = labels.get(entity.label, 0) + 1
-        codes: dict[str, int] = {}
-        for failure in request.errors.values():
-            codes[failure.code] = codes.get(failure.code, 0) + 1
+            return self._reply(Refusal(error, request.form))
+        found = [entities for i, entities in enumerate(kept) if i not in request.errors]
         return Answer(
             body,
-            codes=codes,
+            codes=_counts([error.code for error in request.errors.values()]),
             num_texts=len(request.texts) - len(request.errors),
             num_chars=request.num_chars,
             num_tokens=sum([one.num_tokens for one in tagged]),
             num_unseen=sum([one.num_unseen for one in tagged]),
-            labels=labels,
+            labels=_counts([entity.label for entities in found for entity in entities]),
         )
 
 
 def _too_late(form: str) -> Refusal:
-    return Refusal(DeadlineExceededError("expected to be done before the deadline, which has passed"), form)
+    return Refusal(DeadlineExceededError(DeadlineExceededError.example), form)
 
 
-def _refused(refusal: Refusal) -> Answer:
-    error = refusal.error
-    return Answer(refusal_reply(refusal), error.status, error.code, {error.code: 1})
+def _counts(names: Sequence[str]) -> Mapping[str, int]:
+    counts: dict[str, int] = {}  # a Counter takes 7 times as long for a few names
+    for name in names:
+        counts[name] = counts.get(name, 0) + 1
+    return counts

@@ -1,15 +1,15 @@
-"""A bundle's folder <-> :class:`Bundle`; refuses what does not fit together.
+"""A bundle's folder <-> :class:`Bundle`; inconsistent files are errors.
 
 ::
 
-    config.json     format, name, version, model and training configuration, digests of the next three
+    config.json     format, name, version, model and training configuration, calibration, digests of the next three
     vocab.json      {"chars": [...]}: the characters that have an embedding
-    weights.npz     float32 arrays by parameter name (numpy's own format; nothing in it can run)
-    vectors/        arrays that are mapped, see handler/vectors.py and handler/subwords.py
-    metrics.json, MODEL_CARD.md, ...   what else there is to say; prose may be edited, so no digest holds it
+    weights.npz     float32 arrays by parameter name, without pickles
+    vectors/        memory-mapped arrays, see handler/vectors.py and handler/subwords.py
+    metrics.json, MODEL_CARD.md, ...   documentation, without a digest as it may be edited
 
-The bundle's digest is the SHA-256 of ``config.json``, which holds the digests
-of the files above: one string that stands for every byte of the model.
+The bundle's digest is the SHA-256 of ``config.json``, which has the digests of
+the other files: one string for every byte of the model.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Bundle:
     """A model with all that is needed to use it.
 
     Attributes:
-        config: What ``config.json`` says.
+        config: The content of ``config.json``.
         chars: The characters that have an embedding, in id order.
         vectors: The pretrained word vectors.
         model: The network, in evaluation mode after :meth:`load`.
@@ -54,22 +54,29 @@ class Bundle:
 
     @classmethod
     def new(cls, config: BundleConfig, chars: Sequence[str], vectors: WordVectors) -> Bundle:
-        """An untrained bundle: the configuration turned into a network of plain sizes.
-
-        Raises:
-            BundleError: the vectors are not as wide as the configuration says.
-        """
+        """An untrained bundle with the network of *config*; raises BundleError if *vectors* have another width."""
         if vectors.dim != config.model.word_dim:
             raise BundleError(f"vectors/table.npy: expected width {config.model.word_dim}, got {vectors.dim}")
-        return cls(config, chars, vectors, _network(config, chars))
+        model, tags = config.model, tags_of(config.model)
+        network = BiLSTMCRF(
+            num_chars=FeatureEncoder.num_chars(chars),
+            num_cases=len(CASES),
+            num_tags=len(tags),
+            word_dim=model.word_dim,
+            char_dim=model.char_dim,
+            char_filters=model.char_filters,
+            char_kernel=model.char_kernel,
+            case_dim=model.case_dim,
+            hidden_dim=model.hidden_dim,
+            dropout=config.training.dropout,
+            word_dropout=config.training.word_dropout,
+            rules=tag_rules(tags, model.scheme),
+        )
+        return cls(config, chars, vectors, network)
 
     @classmethod
     def load(cls, folder: Path) -> Bundle:
-        """Read the bundle in *folder*, every byte of it checked against its digest.
-
-        Raises:
-            BundleError: names the file and, for weights, the parameter that does not fit.
-        """
+        """Read and check the bundle in *folder*; raises BundleError, naming the file and the parameter."""
         config = BundleConfig.load(folder / CONFIG_FILE)
         check_digests(folder, config)
         chars = _load_chars(folder / VOCAB_FILE)
@@ -80,15 +87,15 @@ class Bundle:
         return replace(bundle, digest=file_digest(folder / CONFIG_FILE))
 
     def save(self, folder: Path, extras: Mapping[str, bytes] | None = None) -> Bundle:
-        """Write the bundle to *folder*, whole or not at all; the bundle as saved comes back.
+        """Write the bundle to *folder* atomically; returns the bundle with its digests.
 
-        *extras* are further files by name, such as ``metrics.json``, without a digest.  The same
-        bundle gives the same bytes.
+        *extras* are further files by name, such as ``metrics.json``, without a digest.  The same bundle gives the same
+        bytes.
 
         Raises:
-            BundleError: *folder* holds something that is no bundle; it is left as it is.
+            BundleError: *folder* has content that is no bundle; it is not changed.
         """
-        folder = folder.resolve()  # behind a symbolic link, and never nameless as "." is
+        folder = folder.resolve()  # the target of a symbolic link, and a name for "."
         check_replaceable(folder)
         staging = folder.with_name(f".{folder.name}.new")
         shutil.rmtree(staging, ignore_errors=True)
@@ -107,22 +114,18 @@ class Bundle:
         replaced = folder.with_name(f".{folder.name}.old")
         shutil.rmtree(replaced, ignore_errors=True)
         if folder.exists():
-            folder.rename(replaced)  # a kill leaves no folder that is half a bundle
+            folder.rename(replaced)  # whole folders are renamed, so that a kill leaves no partial bundle
         staging.rename(folder)
         shutil.rmtree(replaced, ignore_errors=True)
         return replace(self, config=config, digest=digest)
 
     def encoder(self) -> FeatureEncoder:
-        """The feature encoder that this bundle's network was trained behind."""
+        """The feature encoder of this bundle's network."""
         return FeatureEncoder(vectors=self.vectors, chars=self.chars, max_word_chars=self.config.model.max_word_chars)
 
 
 def check_replaceable(folder: Path) -> None:
-    """Do nothing when a bundle may be written to *folder*: it is not there, is empty, or holds a bundle.
-
-    Raises:
-        BundleError: writing there would lose something else.
-    """
+    """Raise BundleError if *folder* has content that is no bundle, which writing one there would delete."""
     is_free = not folder.exists() or (folder.is_dir() and not any(folder.iterdir()))
     if not is_free and not (folder / CONFIG_FILE).is_file():
         raise BundleError(f"{folder}: holds no bundle, and is not replaced by one")
@@ -131,25 +134,6 @@ def check_replaceable(folder: Path) -> None:
 def tags_of(config: ModelConfig) -> list[str]:
     """The model's tags in id order."""
     return tag_set(config.labels, config.scheme)
-
-
-def _network(config: BundleConfig, chars: Sequence[str]) -> BiLSTMCRF:
-    model = config.model
-    tags = tags_of(model)
-    return BiLSTMCRF(
-        num_chars=FeatureEncoder.num_chars(chars),
-        num_cases=len(CASES),
-        num_tags=len(tags),
-        word_dim=model.word_dim,
-        char_dim=model.char_dim,
-        char_filters=model.char_filters,
-        char_kernel=model.char_kernel,
-        case_dim=model.case_dim,
-        hidden_dim=model.hidden_dim,
-        dropout=config.training.dropout,
-        word_dropout=config.training.word_dropout,
-        rules=tag_rules(tags, model.scheme),
-    )
 
 
 def _load_chars(path: Path) -> list[str]:
@@ -183,7 +167,7 @@ def _load_weights(model: BiLSTMCRF, path: Path) -> None:
 def _read_weights(
     file: str, archive: zipfile.ZipFile, shapes: Mapping[str, tuple[int, ...]]
 ) -> dict[str, npt.NDArray[np.float32]]:
-    """The arrays in *archive*, an .npz; what its headers say is compared before there is memory for it."""
+    """The arrays in *archive*, an .npz; shapes and types are compared before memory is allocated."""
     infos = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
     for name in sorted(shapes.keys() ^ infos.keys()):
         raise BundleError(f"{file}: {name}: {'missing' if name in shapes else 'no parameter of this model'}")
@@ -193,7 +177,7 @@ def _read_weights(
     for name, expected in shapes.items():
         with archive.open(infos[name]) as member:
             np.lib.format.read_magic(member)
-            shape, _, dtype = np.lib.format.read_array_header_1_0(member)  # numpy writes others for none of ours
+            shape, _, dtype = np.lib.format.read_array_header_1_0(member)  # numpy's version for plain dtypes
             if shape != expected or dtype != np.float32:
                 raise BundleError(f"{file}: {name}: expected float32 of shape {expected}, got {dtype} of {shape}")
             member.seek(0)

@@ -1,7 +1,8 @@
-"""A CRF's marginal probability -> the probability that the entity is right; no torch needed.
+"""A CRF's marginal probability to the probability that the entity is correct; no torch needed.
 
-Platt scaling (Platt 1999) of the marginal's log-odds.  What the numbers are
-and why no more than these: docs/decisions/0010.
+Platt scaling (Platt 1999, "Probabilistic Outputs for Support Vector Machines";
+Guo et al. 2017, "On Calibration of Modern Neural Networks") of the marginal's
+log-odds, with one slope and an offset for each label (docs/decisions/0010).
 """
 
 from __future__ import annotations
@@ -11,25 +12,25 @@ import math
 #: Decimals of a score.
 SCORE_DIGITS = 6
 
-#: A marginal that rounds to 0 or 1 is taken to lie this far from it: half as far as such a one can.
+#: Distance from 0 or 1 of a marginal that rounds to it: half of the largest possible.
 _CERTAIN = 10**-SCORE_DIGITS / 4
 
 
 def log_odds(marginal: float) -> float:
-    """``log(p / (1 - p))`` of *marginal*, rounded to ``SCORE_DIGITS``; finite at 0 and 1 as well.
+    """``log(p / (1 - p))`` with *p* the *marginal* rounded to ``SCORE_DIGITS`` decimals; finite at 0 and 1, too.
 
     >>> log_odds(0.5), round(log_odds(1.0), 2)
     (0.0, 15.2)
     """
-    # Rounded first: near 0 and 1 the logarithm would pull apart what differs in its last bits between two batches.
+    # Rounded first: near 0 and 1 the logarithm magnifies differences in the last bits between two batches.
     p = min(max(round(marginal, SCORE_DIGITS), _CERTAIN), 1 - _CERTAIN)
     return math.log(p) - math.log1p(-p)
 
 
 def calibrated(marginal: float, slope: float, offset: float) -> float:
-    """``sigmoid(slope * log_odds(marginal) + offset)``, rounded to ``SCORE_DIGITS``.
+    """``sigmoid(slope * log_odds(marginal) + offset)``, rounded to ``SCORE_DIGITS`` decimals.
 
-    It never falls as *marginal* rises, for a *slope* above 0.
+    Never falls as *marginal* rises, for a *slope* above 0.
 
     >>> calibrated(0.9, slope=1.0, offset=0.0), calibrated(0.9, slope=0.5, offset=0.0)
     (0.9, 0.75)

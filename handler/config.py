@@ -1,7 +1,7 @@
-"""What a bundle's ``config.json`` says, as frozen dataclasses; no torch needed.
+"""A bundle's ``config.json`` as frozen dataclasses; no torch needed.
 
-Unknown and missing keys, wrong types and impossible values are refused by
-name, so that a typo never becomes a default.
+Unknown and missing keys, wrong types and impossible values are errors, so that
+a typo never becomes a default.
 """
 
 from __future__ import annotations
@@ -11,27 +11,24 @@ import math
 import re
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, TypeVar, get_type_hints
 
+from contract.names import MODEL_NAME_RULE, VERSION_RULE, is_model_name, is_version
 from handler.errors import ConfigError
 from handler.labels import SCHEMES, Scheme
 
-#: What is written; still read are format 2, with ``UNTIL_FORMAT_2``, and format 1, without ``calibration`` and
-#: ``SINCE_FORMAT_2`` besides.
+#: The format written.  Format 2, with ``UNTIL_FORMAT_2``, and format 1, also without ``calibration`` and
+#: ``SINCE_FORMAT_2``, are still read.
 FORMAT = 3
 
-#: A setting of models that has no consequence any more: how long a text may be is for the server to say.
+#: A model setting without effect since format 3: the server limits the length of a text.
 UNTIL_FORMAT_2 = "max_chars"
 
-#: Training settings that format 1 does not have, as it trained without them.
+#: Training settings that format 1 does not have, with the values that stand for training without them.
 SINCE_FORMAT_2: Mapping[str, object] = MappingProxyType({"corpus_shares": {}, "unannotated": {}, "perturbations": {}})
-
-#: What a model may be called, and its versions: they become parts of paths and of URLs.
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-VERSION = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9}){0,2}")
 
 _LABEL = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}")
 
@@ -43,16 +40,16 @@ def _require(holds: bool, owner: str, key: str, expected: str, value: object) ->
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """What the network and the tagger are made of.
+    """Labels and sizes of the network.
 
     Attributes:
-        labels: Entity labels, in the order of the tag ids.
+        labels: Entity labels, in the order of their tag ids.
         scheme: Tag scheme, ``"BIO"`` or ``"IOBES"``.
         word_dim: Width of the pretrained word vectors.
         char_dim: Width of a character embedding.
         char_filters: Width of the character CNN's output.
-        char_kernel: Characters that one filter spans; odd.
-        max_word_chars: Characters of a word that the network looks at, its first and last halves.
+        char_kernel: Characters under one filter; odd.
+        max_word_chars: Characters read of a word: the first and the last half of them where it is longer; even.
         case_dim: Width of the case embedding.
         hidden_dim: Width of the BiLSTM output, both directions together; even.
     """
@@ -68,11 +65,7 @@ class ModelConfig:
     hidden_dim: int = 200
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be built.
-
-        Raises:
-            ConfigError: names the key and the value it got.
-        """
+        """Raise ConfigError, with the key and its value, if no such network can be built."""
         _require(len(self.labels) > 0, "model", "labels", "at least one label", self.labels)
         for label in self.labels:
             _require(_LABEL.fullmatch(label) is not None, "model", "labels", "letters, digits, - and _", label)
@@ -86,7 +79,7 @@ class ModelConfig:
         _require(self.char_kernel % 2 == 1, "model", "char_kernel", "an odd number", self.char_kernel)
 
 
-#: The default of ``TrainingConfig.perturbations``, and all perturbations that there are.
+#: All perturbations, and the default of ``TrainingConfig.perturbations``.
 PERTURBATION_SHARES: Mapping[str, float] = MappingProxyType(
     {"lower": 0.08, "upper": 0.08, "title": 0.04, "spacing": 0.02}
 )
@@ -94,22 +87,22 @@ PERTURBATION_SHARES: Mapping[str, float] = MappingProxyType(
 
 @dataclass(frozen=True)
 class TrainingConfig:
-    """How the weights were found.
+    """How the weights were trained.
 
     Attributes:
-        seed: Of every random choice.
-        max_epochs: Passes over the training sentences, at most.
+        seed: Seed of every random choice.
+        max_epochs: Most passes over the training sentences.
         patience: Epochs without a better dev F1 before the run ends.
         batch_size: Sentences in a mini-batch.
         learning_rate: Peak of Adam's learning rate; it falls linearly to zero over ``max_epochs``.
-        clip_norm: Largest norm of the gradient.
+        clip_norm: Largest norm of the gradient; a larger one is scaled down to it.
         ema_decay: Share of the old value in the moving average of the weights, per update; 0 keeps no average.
         dropout: Share of features dropped before and after the BiLSTM.
-        word_dropout: Share of words seen as unknown.
+        word_dropout: Share of words trained as unknown.
         min_char_count: How often a character must occur to get an embedding.
-        corpus_shares: How often a sentence of a corpus, named like its file, is seen in an epoch; 1 if not named.
-        unannotated: Labels that a corpus does not annotate: what it leaves untagged may be one of them.
-        perturbations: Share of sentences seen in lower case, in capitals, ... (``training/perturbation.py``).
+        corpus_shares: Times that an epoch has each sentence of a corpus, by the name of its file; 1 if not named.
+        unannotated: Labels that a corpus does not annotate: its untagged tokens may be any of them.
+        perturbations: Share of sentences trained in lower case, in capitals, ... (``training/perturbation.py``).
     """
 
     seed: int = 0
@@ -127,11 +120,7 @@ class TrainingConfig:
     perturbations: Mapping[str, float] = field(default_factory=lambda: dict(PERTURBATION_SHARES))
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be run.
-
-        Raises:
-            ConfigError: names the key and the value it got.
-        """
+        """Raise ConfigError, with the key and its value, if no such training can be run."""
         for key in ("max_epochs", "patience", "batch_size", "learning_rate", "clip_norm", "min_char_count"):
             _require(getattr(self, key) > 0, "training", key, "a positive number", getattr(self, key))
         for key in ("ema_decay", "dropout", "word_dropout"):
@@ -149,23 +138,19 @@ class TrainingConfig:
 
 @dataclass(frozen=True)
 class Calibration:
-    """What makes a score of a CRF's marginal probability: see ``handler/calibration.py``.
+    """Parameters that turn a CRF's marginal probability into a score (``handler/calibration.py``).
 
     Attributes:
-        slope: Of the log-odds; below 1 where the marginals are surer than they are right.
-        offsets: What is added to the log-odds of each label.
+        slope: Factor of the log-odds; below 1 for a model that is overconfident.
+        offsets: Added to the log-odds, by label.
     """
 
     slope: float
     offsets: Mapping[str, float]
 
     def __post_init__(self) -> None:
-        """Refuse what would not rise with the marginal.
-
-        Raises:
-            ConfigError: names the key and the value it got.
-        """
-        object.__setattr__(self, "offsets", dict(sorted(self.offsets.items())))  # their order makes no other model
+        """Raise ConfigError, with the key and its value, if scores would not rise with the marginal."""
+        object.__setattr__(self, "offsets", dict(sorted(self.offsets.items())))  # so that order changes no digest
         _require(0 < self.slope < math.inf, "calibration", "slope", "a positive number", self.slope)
         for label, offset in self.offsets.items():
             _require(math.isfinite(offset), "calibration", "offsets", f"a finite number for {label}", offset)
@@ -176,10 +161,10 @@ class BundleConfig:
     """All of ``config.json``.
 
     Attributes:
-        name: What the model is called where nobody names it otherwise.
-        version: The model's version, as TorchServe takes it: ``"1.0"``.
-        digests: SHA-256 of every other file of the bundle by its path, as ``"sha256:<hex>"``.
-        calibration: What makes a score of a marginal; without one, the marginal is the score.
+        name: The model's default name.
+        version: The model's version in TorchServe's form, such as ``"1.0"``.
+        digests: SHA-256 of every other file of the bundle, ``"sha256:<hex>"`` by path.
+        calibration: Turns marginals into scores; without one, the marginal is the score.
     """
 
     name: str
@@ -190,13 +175,13 @@ class BundleConfig:
     calibration: Calibration | None = None
 
     def __post_init__(self) -> None:
-        """Refuse a name or a version that no archive could carry, and the calibration of another model.
+        """Refuse a name or version that an archive cannot have, and a calibration for other labels.
 
         Raises:
             ConfigError: names the key and the value it got.
         """
-        _require(NAME.fullmatch(self.name) is not None, "config", "name", "letters, digits, . _ and -", self.name)
-        _require(VERSION.fullmatch(self.version) is not None, "config", "version", "N, N.N or N.N.N", self.version)
+        _require(is_model_name(self.name), "config", "name", MODEL_NAME_RULE, self.name)
+        _require(is_version(self.version), "config", "version", VERSION_RULE, self.version)
         if self.calibration:
             labels = sorted(self.model.labels)
             found = sorted(self.calibration.offsets)
@@ -204,11 +189,7 @@ class BundleConfig:
 
     @classmethod
     def load(cls, path: Path) -> BundleConfig:
-        """Read *path*; an unknown key is an error, so a typo never becomes a default.
-
-        Raises:
-            ConfigError: the file is missing or unreadable, is no JSON object, or holds what the dataclasses refuse.
-        """
+        """Read *path*; raises ConfigError if it is missing, unreadable or no JSON object, or a value is wrong."""
         try:
             document = json.loads(path.read_bytes(), object_pairs_hook=_distinct)
         except FileNotFoundError as error:
@@ -223,23 +204,14 @@ class BundleConfig:
             raise ConfigError(f"config.format: expected 1, 2 or {FORMAT}, got {number!r}")
         keys = {"format", "name", "version", "model", "training", "digests"}
         _check_keys("config", document, keys if number == 1 else keys | {"calibration"})
-        for key in ("name", "version"):
-            _require(isinstance(document[key], str), "config", key, "a string", document[key])
-        digests = document["digests"]
-        _require(
-            isinstance(digests, dict) and all(isinstance(digest, str) for digest in digests.values()),
-            "config",
-            "digests",
-            "an object of strings",
-            digests,
-        )
+        found = document.get("calibration")
         return cls(
-            name=document["name"],
-            version=document["version"],
+            name=_converted("config", "name", document["name"], str),
+            version=_converted("config", "version", document["version"], str),
+            digests=_converted("config", "digests", document["digests"], Mapping[str, str]),
             model=model_config(document["model"] if number == FORMAT else _without_max_chars(document["model"])),
             training=training_config(document["training"], **(SINCE_FORMAT_2 if number == 1 else {})),
-            digests=MappingProxyType(digests),
-            calibration=_calibration(document.get("calibration")),
+            calibration=None if found is None else _dataclass_from(Calibration, "calibration", found, {}),
         )
 
     def to_json(self) -> bytes:
@@ -260,25 +232,17 @@ _Config = TypeVar("_Config", ModelConfig, TrainingConfig, Calibration)
 
 
 def model_config(values: object, **defaults: object) -> ModelConfig:
-    """A :class:`ModelConfig` of a JSON object; keys not in *defaults* must be there.
-
-    Raises:
-        ConfigError: names the key and the value it got.
-    """
+    """A :class:`ModelConfig` from a JSON object, which must have all keys not in *defaults*; raises ConfigError."""
     return _dataclass_from(ModelConfig, "model", values, defaults)
 
 
 def training_config(values: object, **defaults: object) -> TrainingConfig:
-    """A :class:`TrainingConfig` of a JSON object; keys not in *defaults* must be there.
-
-    Raises:
-        ConfigError: names the key and the value it got.
-    """
+    """A :class:`TrainingConfig` from a JSON object, which must have all keys not in *defaults*; raises ConfigError."""
     return _dataclass_from(TrainingConfig, "training", values, defaults)
 
 
 def _without_max_chars(values: object) -> object:
-    """What a file of an earlier format says of the model, without the key that has gone since."""
+    """The model's *values* from a file before format 3, without ``UNTIL_FORMAT_2``."""
     if not isinstance(values, dict):
         return values
     if UNTIL_FORMAT_2 not in values:
@@ -286,15 +250,11 @@ def _without_max_chars(values: object) -> object:
     return {key: value for key, value in values.items() if key != UNTIL_FORMAT_2}
 
 
-def _calibration(values: object) -> Calibration | None:
-    return None if values is None else _dataclass_from(Calibration, "calibration", values, {})
-
-
 def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     document = dict(pairs)
     if len(document) != len(pairs):
         keys = [key for key, _ in pairs]
-        raise ConfigError(f"config: {next(key for key in keys if keys.count(key) > 1)!r} stands twice")
+        raise ConfigError(f"config: repeated key {next(key for key in keys if keys.count(key) > 1)!r}")
     return document
 
 
@@ -303,6 +263,10 @@ def _check_keys(owner: str, values: Mapping[str, object], known: set[str]) -> No
         raise ConfigError(f"{owner}.{key}: unknown key")
     for key in sorted(known - values.keys()):
         raise ConfigError(f"{owner}.{key}: missing")
+
+
+def _is_string(value: object) -> bool:
+    return isinstance(value, str)
 
 
 def _is_int(value: object) -> bool:
@@ -315,45 +279,40 @@ def _is_number(value: Any) -> bool:
 
 
 def _is_list_of_strings(value: Any) -> bool:
-    return isinstance(value, (list, tuple)) and all(isinstance(item, str) for item in value)
+    return isinstance(value, (list, tuple)) and all(map(_is_string, value))
 
 
-_TYPES: dict[object, tuple[str, Callable[[Any], bool]]] = {
-    int: ("a whole number", _is_int),
-    float: ("a number", _is_number),
-    tuple[str, ...]: ("a list of strings", _is_list_of_strings),
-    Mapping[str, float]: (
-        "an object of numbers",
-        lambda value: isinstance(value, dict) and all(map(_is_number, value.values())),
-    ),
-    Mapping[str, tuple[str, ...]]: (
-        "an object of lists of strings",
-        lambda value: isinstance(value, dict) and all(map(_is_list_of_strings, value.values())),
-    ),
+def _is_object_of(holds: Callable[[Any], bool]) -> Callable[[Any], bool]:
+    return lambda value: isinstance(value, dict) and all(map(holds, value.values()))
+
+
+def _each(convert: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    return lambda value: {key: convert(item) for key, item in value.items()}
+
+
+#: Field type: its name in messages, whether a value parsed from JSON has it, and the conversion.
+_TYPES: dict[object, tuple[str, Callable[[Any], bool], Callable[[Any], Any]]] = {
+    str: ("a string", _is_string, str),
+    int: ("a whole number", _is_int, int),
+    float: ("a number", _is_number, float),
+    tuple[str, ...]: ("a list of strings", _is_list_of_strings, tuple),
+    Mapping[str, str]: ("an object of strings", _is_object_of(_is_string), MappingProxyType),
+    Mapping[str, float]: ("an object of numbers", _is_object_of(_is_number), _each(float)),
+    Mapping[str, tuple[str, ...]]: ("an object of lists of strings", _is_object_of(_is_list_of_strings), _each(tuple)),
 }
-_STRING = ("a string", lambda value: isinstance(value, str))
 
 
-def _as(hint: object, value: Any) -> object:
-    """*Value*, which JSON made, as the type that a field has."""
-    if hint is float:
-        return float(value)
-    if hint == Mapping[str, float]:
-        return {key: float(item) for key, item in value.items()}
-    if hint == Mapping[str, tuple[str, ...]]:
-        return {key: tuple(item) for key, item in value.items()}
-    return tuple(value) if isinstance(value, list) else value
+def _converted(owner: str, key: str, value: object, hint: object) -> Any:
+    """*value*, parsed from JSON, as the field type *hint*; raises ConfigError."""
+    expected, holds, convert = _TYPES.get(hint, _TYPES[str])  # others are literals
+    _require(holds(value), owner, key, expected, value)
+    return convert(value)
 
 
 def _dataclass_from(cls: type[_Config], owner: str, values: object, defaults: Mapping[str, object]) -> _Config:
     if not isinstance(values, dict):
         raise ConfigError(f"{owner}: expected an object, got {values!r}")
     hints = get_type_hints(cls)
-    known = {item.name for item in fields(cls)}
     merged = {**defaults, **values}
-    _check_keys(owner, merged, known)
-    for key, value in merged.items():
-        expected, holds = _TYPES.get(hints[key], _STRING)
-        _require(holds(value), owner, key, expected, value)
-        merged[key] = _as(hints[key], value)
-    return cls(**merged)
+    _check_keys(owner, merged, set(hints))
+    return cls(**{key: _converted(owner, key, value, hints[key]) for key, value in merged.items()})

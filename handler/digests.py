@@ -1,4 +1,4 @@
-"""The files of a bundle and their SHA-256; no torch needed."""
+"""A bundle's files and their SHA-256 digests; no torch needed."""
 
 from __future__ import annotations
 
@@ -14,17 +14,13 @@ WEIGHTS_FILE = "weights.npz"
 
 
 def file_digest(path: Path) -> str:
-    """``"sha256:<hex>"`` of the bytes of *path*."""
+    """``"sha256:<hex>"`` of the file *path*."""
     with path.open("rb") as file:
         return f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
 
 
 def check_digests(folder: Path, config: BundleConfig) -> None:
-    """Do nothing when every file is as *config* says.
-
-    Raises:
-        BundleError: names a file that is missing, has other content, or has no digest.
-    """
+    """Raise BundleError if a file is missing from *folder*, has another digest than in *config*, or none there."""
     for name, digest in config.digests.items():
         path = folder / name
         if not path.resolve().is_relative_to(folder.resolve()):
@@ -36,11 +32,11 @@ def check_digests(folder: Path, config: BundleConfig) -> None:
             raise BundleError(f"{name}: expected {digest}, got {actual}")
     for name in (VOCAB_FILE, WEIGHTS_FILE, *(path for path in files_of(folder) if path.startswith("vectors/"))):
         if name not in config.digests:
-            raise BundleError(f"{name}: config.json holds no digest of it")
+            raise BundleError(f"{name}: config.json has no digest of it")
 
 
 def files_of(folder: Path) -> list[str]:
-    """Paths of all files below *folder*, sorted, ``config.json`` left out."""
+    """Sorted relative paths of all files below *folder* but its ``config.json``."""
     return sorted(
         path.relative_to(folder).as_posix()
         for path in folder.rglob("*")

@@ -1,9 +1,9 @@
-"""Tags and spans: the BIO and IOBES schemes, and which tag may follow which.
+"""Tags and spans: the BIO and IOBES schemes and their well-formed sequences.
 
 A *label* is ``"PER"``, a *prefix* ``"B"``, a *tag* ``"B-PER"``.  BIO is the
 IOB2 of Tjong Kim Sang and Veenstra (1999, "Representing Text Chunks"): every
-entity starts with B.  IOBES also marks the last token (E) and entities of one
-token (S).
+entity starts with B.  IOBES (the BILOU of Ratinov and Roth 2009) also marks
+the last token (E) and entities of one token (S).
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class Span(NamedTuple):
 
 
 class TagRules(NamedTuple):
-    """Which tag sequences are well-formed: ``start`` (K,), ``transitions`` (K, K) from row to column, ``end`` (K,)."""
+    """True for allowed tags: ``start`` (K,), ``transitions[i][j]`` (K, K) for *j* directly after *i*, ``end`` (K,)."""
 
     start: list[bool]
     transitions: list[list[bool]]
@@ -36,7 +36,7 @@ class TagRules(NamedTuple):
 
 
 def tag_set(labels: Iterable[str], scheme: Scheme) -> list[str]:
-    """All tags of *labels*, ``"O"`` first; a tag's place in the list is its id.
+    """All tags of *labels*, ``"O"`` first; a tag's index is its id.
 
     >>> tag_set(["PER", "LOC"], "BIO")
     ['O', 'B-PER', 'I-PER', 'B-LOC', 'I-LOC']
@@ -45,7 +45,7 @@ def tag_set(labels: Iterable[str], scheme: Scheme) -> list[str]:
 
 
 def split_tag(tag: str) -> tuple[str, str]:
-    """Prefix and label of *tag*; the label of ``"O"`` is empty.
+    """Prefix and label of *tag*; ``"O"`` has an empty label.
 
     >>> split_tag("B-creative-work")
     ('B', 'creative-work')
@@ -55,7 +55,7 @@ def split_tag(tag: str) -> tuple[str, str]:
 
 
 def may_follow(before: str, after: str, scheme: Scheme) -> bool:
-    """True when *after* may stand directly behind *before* in a well-formed sequence.
+    """True if tag *after* may follow tag *before* directly.
 
     >>> may_follow("B-PER", "O", "IOBES"), may_follow("B-PER", "O", "BIO")
     (False, True)
@@ -70,7 +70,7 @@ def may_follow(before: str, after: str, scheme: Scheme) -> bool:
 
 
 def tag_rules(tags: Sequence[str], scheme: Scheme) -> TagRules:
-    """The rules of *scheme* over *tags*, as truth values by tag id.
+    """The rules of *scheme* by the ids of *tags*.
 
     >>> tag_rules(["O", "B-PER", "I-PER"], "BIO").start
     [True, True, False]
@@ -96,7 +96,7 @@ def span_tags(label: str, length: int, scheme: Scheme) -> list[str]:
 
 
 def spans_to_tags(spans: Iterable[Span], num_tokens: int, scheme: Scheme) -> list[str]:
-    """Tags of *num_tokens* tokens that carry *spans*, which do not overlap.
+    """Tags of *num_tokens* tokens with *spans*, which must not overlap.
 
     >>> spans_to_tags([Span(1, 3, "PER")], 4, "IOBES")
     ['O', 'B-PER', 'E-PER', 'O']

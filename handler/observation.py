@@ -1,11 +1,11 @@
-"""What a worker says of its work: a line of JSON a batch, and numbers for Prometheus; never a text.
+"""A worker's log, a line of JSON for each batch, and its metrics for Prometheus; neither holds any text.
 
-TorchServe reads metrics from the worker's log, a line for each, and knows only
+TorchServe reads metrics from the worker's log, one a line, and knows only
 those that its ``metrics_config`` defines (``metrics.yaml``); without that file
 there are none.  A line costs the worker and the JVM about as much as a short
-request, so all numbers are added up here and sent once a second.  That is why
-histograms are counters to TorchServe: the buckets, the sum and the count that
-Prometheus would make of one.
+request, so all metrics are added up here and written once in a flush interval.
+That is why histograms are counters to TorchServe: the buckets, the sum and the
+count that Prometheus would make of one.
 """
 
 from __future__ import annotations
@@ -19,25 +19,25 @@ from collections.abc import Mapping, Sequence
 from itertools import accumulate
 from typing import Any, Final
 
+from contract.strict_json import quoted, to_json
 from handler.batch import Answer, AnsweredBatch
 from handler.protocol.headers import RequestHeaders
-from handler.strict_json import quoted, to_json
 
 logger = logging.getLogger(__name__)
 
-#: Seconds that numbers wait for company.
+#: Flush interval of the metrics, in seconds.
 FLUSH_S = 1.0
 
-#: Upper ends of the buckets of ``stage_seconds`` and of ``batch_requests``; one without an end comes behind them.
+#: Upper bounds of the buckets of ``stage_seconds`` and ``batch_requests``, without ``+Inf``.
 SECONDS: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 25.0)
 REQUESTS: Final = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0)
 
 _PREFIX = "nerserve_worker_"
 
-#: TorchServe's own gauge, milliseconds of the last batch, for which it prints a line a batch.
+#: TorchServe's own gauge, milliseconds of the last batch; it would write a line for each batch.
 _LAST_BATCH = "PredictionTime"
 
-#: In TorchServe's format for metrics these characters part its fields.
+#: Characters that may separate fields in TorchServe's metric lines.
 _UNSAFE = re.compile(r"[^A-Za-z0-9._-]")
 
 
@@ -45,10 +45,10 @@ class Observer:
     """Logs and counts the batches of one worker."""
 
     def __init__(self, metrics: Any, model: Mapping[str, str]) -> None:
-        """*metrics* is TorchServe's ``context.metrics``, or None; *model* the name, version and digest in replies."""
+        """*metrics* is TorchServe's ``context.metrics``, or None; *model* has name, version and digest."""
         caches = getattr(metrics, "cache", None) or {}
         self._metrics = {name: metric for by_name in caches.values() for name, metric in by_name.items()}
-        self._held = [_Held(by_name, _LAST_BATCH) for by_name in caches.values() if _LAST_BATCH in by_name]
+        self._gauges = [_DeferredGauge(by_name, _LAST_BATCH) for by_name in caches.values() if _LAST_BATCH in by_name]
         self._model = model
         self._head = f'{{"event":"batch","model":{quoted(model["name"])},"version":{quoted(model["version"])}'
         self._dimensions = [_UNSAFE.sub("_", model[key]) for key in ("name", "version")]
@@ -56,21 +56,21 @@ class Observer:
         self._histograms: dict[tuple[str, ...], _Histogram] = {}
         self._lock = threading.Lock()
         self._timer: threading.Timer | None = None
-        logging.getLogger().addFilter(_is_wanted)
+        logging.getLogger().addFilter(_is_no_batch_line)
 
     def loaded(self) -> None:
-        """Say which model this worker has."""
+        """Log which model this worker has."""
         logger.info("%s", to_json({"event": "model loaded", "model": self._model}))
         self._emit("model_info", 1, self._model["digest"].removeprefix("sha256:"))
 
     def answered(self, headers: Sequence[RequestHeaders], batch: AnsweredBatch) -> None:
-        """Log and count *batch*, the answers to requests with *headers*."""
+        """Log *batch*, the answers to requests with *headers*, and add it to the metrics."""
         stages = ",".join([f'"{stage}":{round(seconds * 1000, 2)}' for stage, seconds in batch.seconds.items()])
         requests = ",".join(map(_logged, headers, batch.answers))
         logger.info("%s", f'{self._head},"ms":{{{stages}}},"requests":[{requests}]}}')
         if not self._metrics:
             return
-        has_explained = any(one.explain for one in headers)
+        has_explained = any(of_request.explain for of_request in headers)
         with self._lock:
             self._count(headers, batch.answers)
             self._observe(("batch_requests",), REQUESTS, len(batch.answers))
@@ -83,7 +83,7 @@ class Observer:
                 self._timer.start()
 
     def flush(self) -> None:
-        """Send the numbers that wait."""
+        """Write the metrics added up since the last flush."""
         with self._lock:
             counts, self._counts, self._timer = self._counts, Counter(), None
             histograms, self._histograms = self._histograms, {}
@@ -91,17 +91,18 @@ class Observer:
             if count:
                 self._emit(name, count, *dimensions)
         for (name, *dimensions), histogram in histograms.items():
-            for end, count in histogram.buckets():
-                self._emit(f"{name}_bucket", count, *dimensions, end)
+            buckets = histogram.buckets()
+            for bound, count in buckets:
+                self._emit(f"{name}_bucket", count, *dimensions, bound)
             self._emit(f"{name}_sum", round(histogram.sum, 6), *dimensions)
-            self._emit(f"{name}_count", histogram.count, *dimensions)
-        for held in self._held:
-            held.send()
+            self._emit(f"{name}_count", buckets[-1][1], *dimensions)
+        for gauge in self._gauges:
+            gauge.send()
 
     def _count(self, headers: Sequence[RequestHeaders], answers: Sequence[Answer]) -> None:
         counts = self._counts
-        for one, answer in zip(headers, answers, strict=True):
-            counts["requests_total", "explain" if one.explain else "predict"] += 1
+        for of_request, answer in zip(headers, answers, strict=True):
+            counts["requests_total", "explain" if of_request.explain else "predict"] += 1
             for label, count in answer.labels.items():
                 counts["entities_total", label] += count
             for code, count in answer.codes.items():
@@ -111,73 +112,66 @@ class Observer:
         counts["tokens_total",] += sum([answer.num_tokens for answer in answers])
         counts["unseen_tokens_total",] += sum([answer.num_unseen for answer in answers])
 
-    def _observe(self, key: tuple[str, ...], ends: Sequence[float], value: float) -> None:
-        histogram = self._histograms.get(key)
-        if histogram is None:
-            histogram = self._histograms[key] = _Histogram(ends)
-        histogram.observe(value)
+    def _observe(self, key: tuple[str, ...], bounds: Sequence[float], value: float) -> None:
+        if key not in self._histograms:
+            self._histograms[key] = _Histogram(bounds)
+        self._histograms[key].observe(value)
 
     def _emit(self, name: str, value: float, *dimensions: str) -> None:
-        metric = self._metrics.get(_PREFIX + name)
-        if metric is not None:
+        if (metric := self._metrics.get(_PREFIX + name)) is not None:
             metric.add_or_update(value, [*self._dimensions, *dimensions])
 
 
 class _Histogram:
-    """What was observed of one number since it was sent last; *ends* are those of its buckets."""
+    """The values observed since the last flush, counted in buckets with the upper *bounds*."""
 
-    def __init__(self, ends: Sequence[float]) -> None:
-        self._ends = ends
-        self._counts = [0] * (len(ends) + 1)
+    def __init__(self, bounds: Sequence[float]) -> None:
+        self._bounds = bounds
+        self._counts = [0] * (len(bounds) + 1)
         self.sum = 0.0
-
-    @property
-    def count(self) -> int:
-        """How often something was observed."""
-        return sum(self._counts)
 
     def observe(self, value: float) -> None:
         """Count *value*."""
-        self._counts[bisect_left(self._ends, value)] += 1
+        self._counts[bisect_left(self._bounds, value)] += 1
         self.sum += value
 
     def buckets(self) -> list[tuple[str, int]]:
-        """Each bucket's end as Prometheus writes it, and how many values were at most that; those with none left out.
+        """Each bucket's bound as Prometheus writes it, and the number of values up to it where there are any.
 
         >>> histogram = _Histogram([0.5, 1.0])
         >>> histogram.observe(1.0), histogram.observe(7.0), histogram.buckets()
         (None, None, [('1.0', 1), ('+Inf', 2)])
         """
-        ends = [*map(str, self._ends), "+Inf"]
-        return [(end, count) for end, count in zip(ends, accumulate(self._counts), strict=True) if count]
+        bounds = [*map(str, self._bounds), "+Inf"]
+        return [(bound, count) for bound, count in zip(bounds, accumulate(self._counts), strict=True) if count]
 
 
-class _Held:
-    """Takes the place of a gauge in TorchServe's cache, and keeps its last value until it is sent."""
+class _DeferredGauge:
+    """Replaces the gauge *name* in TorchServe's *cache*; sends its last value when told to."""
 
     def __init__(self, cache: dict[str, Any], name: str) -> None:
-        self._metric = cache[name]
+        self._gauge = cache[name]
         self._last: tuple[float, Sequence[str]] | None = None
         cache[name] = self
 
     def add_or_update(self, value: float, dimension_values: Sequence[str], _request_id: str = "") -> None:
-        """Keep the value."""
+        """Keep *value* in the place of the one before."""
         self._last = (value, dimension_values)
 
     def send(self) -> None:
-        """Send what was kept last, if anything was since the last time."""
+        """Send the last value, unless it was sent already."""
         last, self._last = self._last, None
         if last is not None:
-            self._metric.add_or_update(*last)
+            self._gauge.add_or_update(*last)
 
 
-def _is_wanted(record: logging.LogRecord) -> bool:
-    """Whether a line of the root logger is worth its way: TorchServe's worker says the same for each batch."""
+def _is_no_batch_line(record: logging.LogRecord) -> bool:
+    """False for the line that TorchServe's worker logs for each batch."""
     return record.msg != "Backend received inference at: %d"
 
 
 def _logged(headers: RequestHeaders, answer: Answer) -> str:
-    """What the log says of one request."""
+    """A request's part of the log line, as JSON."""
     path = "explanations" if headers.explain else "predictions"
     head = f'{{"id":{quoted(headers.request_id)},"path":"{path}","status":{answer.status}'
     if answer.code:

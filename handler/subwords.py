@@ -1,11 +1,11 @@
-"""Vectors of unseen words from the character n-grams they are made of, exactly as fastText and gensim make them.
+"""Vectors of unseen words from their character n-grams, equal to those of fastText and gensim.
 
 A word ``where`` is read as ``<where>``; its n-grams of *min_n* to *max_n*
 characters are hashed (FNV-1a, 32 bits) into the rows of one matrix, and the
 mean of these rows is the word's vector (Bojanowski et al. 2017, "Enriching
-Word Vectors with Subword Information").  In a bundle, part *i* keeps its matrix
+Word Vectors with Subword Information").  In a bundle, part *i* has its matrix
 in ``vectors/ngrams-i.npy`` (for int8 also ``vectors/ngrams-i-scales.npy``), and
-``vectors/subwords.json`` lists the rest for each: ``left``, ``min_n``, ``max_n``.
+``vectors/subwords.json`` has ``left``, ``min_n`` and ``max_n`` of each part.
 """
 
 from __future__ import annotations
@@ -22,21 +22,21 @@ from handler.tables import VectorTable
 
 SUBWORDS_FILE = "subwords.json"
 
-#: Characters of a word that n-grams are made of; of a longer one the first and the last halves of that.
+#: Characters of a word whose n-grams are used: the first and the last half of them where it is longer.
 MAX_CHARS = 1000
 
 _FNV_OFFSET = 2166136261
 _FNV_PRIME = 16777619
 _MASK = 0xFFFFFFFF
 
-#: fastText widens each byte as a signed char before it takes its part in the hash.
+#: fastText hashes each byte as a signed char, extended to 32 bits.
 _WIDENED = [byte if byte < 0x80 else byte | 0xFFFFFF00 for byte in range(256)]
 
 _KEYS = ("left", "max_n", "min_n")
 
 
 def ngram_buckets(word: str, *, min_n: int, max_n: int, num_buckets: int) -> list[int]:
-    """Rows of the n-grams of *word*, in fastText's order: by where they start, short ones first.
+    """Rows of the n-grams of *word*, by start and then length, which is fastText's order.
 
     >>> ngram_buckets("a", min_n=1, max_n=3, num_buckets=1000)
     [750, 600, 220, 806]
@@ -55,10 +55,10 @@ def ngram_buckets(word: str, *, min_n: int, max_n: int, num_buckets: int) -> lis
 
 
 class Subwords:
-    """The n-gram vectors of one fastText model: a row for each bucket.
+    """The n-gram vectors of one fastText model, a row for each bucket.
 
-    ``left`` is the first column that they fill of a word's vector, which may
-    have other parts beside them.
+    They fill the columns from ``left`` on of a word's vector, which may have
+    other parts.
     """
 
     def __init__(self, table: VectorTable, *, min_n: int, max_n: int, left: int = 0) -> None:
@@ -69,11 +69,11 @@ class Subwords:
 
     @property
     def right(self) -> int:
-        """The column behind the last that they fill."""
+        """The end of their columns, exclusive."""
         return self.left + self.table.dim
 
     def vector(self, word: str) -> npt.NDArray[np.float32] | None:
-        """The mean of the n-grams of *word*, (D,); None where it has none."""
+        """Mean of the vectors of the n-grams of *word*: (D,); None if it has none."""
         if len(word) > MAX_CHARS:
             word = word[: MAX_CHARS // 2] + word[-(MAX_CHARS // 2) :]
         rows = ngram_buckets(word, min_n=self.min_n, max_n=self.max_n, num_buckets=len(self.table))
@@ -84,11 +84,7 @@ class Subwords:
 
 
 def load_subwords(folder: Path, dim: int) -> tuple[Subwords, ...]:
-    """The parts listed in *folder* for words of width *dim*; none where there is no list.
-
-    Raises:
-        BundleError: a file is missing or does not fit; it is named.
-    """
+    """The parts listed in *folder* for word vectors of width *dim*, none without a list; raises BundleError."""
     path = folder / SUBWORDS_FILE
     if not path.exists():
         return ()
@@ -111,7 +107,7 @@ def load_subwords(folder: Path, dim: int) -> tuple[Subwords, ...]:
 
 
 def save_subwords(folder: Path, parts: Sequence[Subwords]) -> None:
-    """Write what :func:`load_subwords` reads; nothing where there are no parts."""
+    """Write the files that :func:`load_subwords` reads; none without parts."""
     if not parts:
         return
     for i, part in enumerate(parts):

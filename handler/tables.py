@@ -13,7 +13,7 @@ from handler.errors import BundleError
 Storage = Literal["int8", "float16", "float32"]
 STORAGES: tuple[Storage, ...] = get_args(Storage)
 
-#: Rows that are converted at a time: a matrix may fill half of the memory.
+#: Rows converted at a time, as a matrix may fill half of the memory.
 _BLOCK = 1 << 15
 
 
@@ -44,13 +44,12 @@ class VectorTable:
 
     @classmethod
     def new(cls, vectors: npt.NDArray[np.floating[Any]], storage: Storage) -> VectorTable:
-        """*Vectors* (N, D) in the form of *storage*; float32 that stays float32 is not copied.
+        """*vectors* (N, D) stored as *storage*; float32 to float32 is not copied.
 
-        int8 keeps one scale a row, so that the largest element of each vector
-        becomes 127: symmetric per-row quantisation.
+        int8 is symmetric quantisation with one scale a row: the largest element of each vector becomes 127.
 
         Raises:
-            ValueError: no matrix, or a value that *storage* cannot hold.
+            ValueError: *vectors* has not two axes, or a value that *storage* cannot represent.
         """
         if vectors.ndim != 2:
             raise ValueError(f"expected vectors (N, D), got an array of shape {vectors.shape}")
@@ -77,11 +76,7 @@ class VectorTable:
 
     @classmethod
     def load(cls, folder: Path, names: tuple[str, str]) -> VectorTable:
-        """Map the elements and, for int8, the scales from the files of these *names* in *folder*.
-
-        Raises:
-            BundleError: a file is missing, is no array, or does not fit the other; it is named.
-        """
+        """Map the table and, for int8, its scales from the files *names* in *folder*; raises BundleError."""
         table = open_array(folder / f"{names[0]}.npy")
         if table.ndim != 2 or str(table.dtype) not in STORAGES:
             raise BundleError(
@@ -96,23 +91,19 @@ class VectorTable:
         return cls(table, scales)
 
     def save(self, folder: Path, names: tuple[str, str]) -> None:
-        """Write what :meth:`load` reads; the same vectors give the same bytes."""
+        """Write the files that :meth:`load` reads; the same vectors give the same bytes."""
         for name, array in zip(names, self.arrays, strict=False):
             np.save(folder / f"{name}.npy", array, allow_pickle=False)
 
     def take(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
         """Vectors of *rows*: (W,) -> (W, D)."""
-        # asarray: a slice of an np.memmap is one, too, and slow to make
+        # asarray, as indexing an np.memmap makes another one, which is slow
         vectors: npt.NDArray[np.float32] = np.asarray(self._table)[rows].astype(np.float32, copy=False)
         return vectors if self._scales is None else vectors * np.asarray(self._scales)[rows, None]
 
 
 def open_array(path: Path) -> npt.NDArray[Any]:
-    """The array in *path*, a file of a bundle's ``vectors/``, mapped and not read.
-
-    Raises:
-        BundleError: missing, or no plain array.
-    """
+    """The memory-mapped array in *path*, a file of a bundle's ``vectors/``; raises BundleError without one."""
     try:
         array: npt.NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
     except FileNotFoundError as error:
@@ -123,11 +114,7 @@ def open_array(path: Path) -> npt.NDArray[Any]:
 
 
 def open_row(path: Path, dtype: npt.DTypeLike) -> npt.NDArray[Any]:
-    """The array of one axis in *path*, of *dtype*.
-
-    Raises:
-        BundleError: as :func:`open_array`, or another shape or type.
-    """
+    """The same with one axis, of *dtype*; raises BundleError for another."""
     array = open_array(path)
     if array.ndim != 1 or array.dtype != dtype:
         raise BundleError(

@@ -1,4 +1,4 @@
-"""Texts in, entities out, with no server in it."""
+"""Texts to entities with the model of one bundle, and what each token contributes to an entity's score."""
 
 from __future__ import annotations
 
@@ -12,30 +12,38 @@ from typing import NamedTuple
 
 import numpy as np
 
+from contract.entities import Entity, TokenWeight
+from contract.limits import check_explained_sentence
 from handler.bundle import Bundle, tags_of
 from handler.calibration import SCORE_DIGITS, calibrated, log_odds
-from handler.entities import Entity, TaggedText, TokenWeight
 from handler.labels import Span
-from handler.limits import check_explained_sentence
 from handler.network.decoding import SpanDecoder
 from handler.network.features import ERASED
-from handler.network.inference import MAX_ROWS, MAX_TOKENS, Network, NotWantedError
+from handler.network.inference import MAX_ROWS, MAX_TOKENS, CancelledError, Network
 from handler.network.packing import Packing
 from handler.tokens import split_sentences
 
-#: Decimals of a token's weight, in units of log-odds.
+#: Decimals of a token's weight, in log-odds.
 WEIGHT_DIGITS = 4
 
 
+class TaggedText(NamedTuple):
+    """The entities of a text, in text order; ``num_unseen`` of its tokens have no pretrained vector of their own."""
+
+    entities: list[Entity]
+    num_tokens: int
+    num_unseen: int
+
+
 class ScoredSpan(NamedTuple):
-    """A span over tokens and its score, as :class:`handler.entities.Entity` has it."""
+    """A span over tokens and its score, as in :class:`contract.entities.Entity`."""
 
     span: Span
     score: float
 
 
 class _TaggedSentence(NamedTuple):
-    """The entities of a sentence, and how many of its tokens have no pretrained vector of their own."""
+    """The entities of a sentence; ``num_unseen`` of its tokens have no pretrained vector of their own."""
 
     spans: list[ScoredSpan]
     num_unseen: int
@@ -52,27 +60,27 @@ class Tagger:
 
     @classmethod
     def load(cls, folder: Path) -> Tagger:
-        """A tagger with the bundle in *folder*.
-
-        Raises:
-            BundleError: names what does not fit together.
-        """
+        """A tagger with the bundle in *folder*; raises BundleError."""
         return cls(Bundle.load(folder))
 
     def tag(self, texts: Sequence[str]) -> list[list[Entity]]:
-        """Entities of each text, in text order; the same for a text alone and in any batch."""
+        """Entities of each text, in text order; a text's are equal alone and in any batch."""
         return [tagged.entities for tagged in self.tag_texts(texts)]
 
-    def tag_texts(self, texts: Sequence[str], is_wanted: Callable[[int], bool] = lambda _: True) -> list[TaggedText]:
-        """The same, with the number of tokens in each text.
+    def tag_texts(
+        self, texts: Sequence[str], is_cancelled: Callable[[int], bool] = lambda _: False
+    ) -> list[TaggedText]:
+        """Entities and number of tokens of each text.
 
-        *is_wanted* is asked about a text, by its index, before each piece of work on it.  Once it says no, the rest
-        of the text is left alone: what is found in it then is not all.
+        *is_cancelled* is asked with the index of a text before each piece of work on it; where it is true, the rest of
+        the text is skipped, and its result is incomplete.
         """
         sentences = [(i, sentence) for i, text in enumerate(texts) for sentence in split_sentences(text)]
         entities: list[list[Entity]] = [[] for _ in texts]
         num_tokens, num_unseen = [0] * len(texts), [0] * len(texts)
-        found = self._tag_sentences([tokens.words for _, tokens in sentences], lambda row: is_wanted(sentences[row][0]))
+        found = self._tag_sentences(
+            [tokens.words for _, tokens in sentences], lambda row: is_cancelled(sentences[row][0])
+        )
         for (i, tokens), tagged in zip(sentences, found, strict=True):
             num_tokens[i] += len(tokens.words)
             num_unseen[i] += tagged.num_unseen
@@ -82,63 +90,59 @@ class Tagger:
         return list(map(TaggedText, entities, num_tokens, num_unseen))
 
     def explain(
-        self, text: str, entities: Sequence[Entity], is_wanted: Callable[[], bool] = lambda: True
+        self, text: str, entities: Sequence[Entity], is_cancelled: Callable[[], bool] = lambda: False
     ) -> list[list[TokenWeight]]:
-        """For each of *entities*, found in *text* by :meth:`tag` and in text order, what its sentence's tokens weigh.
+        """For each of *entities*, found in *text* by :meth:`tag`, the weights of the tokens of its sentence.
 
         Erasure (Li, Monroe and Jurafsky 2016, "Understanding Neural Networks through Representation Erasure"): each
-        token is replaced by a word that the network knows nothing of, and its weight is what the log-odds of the
+        token in turn is replaced by a word of which the network knows nothing; its weight is what the log-odds of the
         score of exactly this span and label fall by (docs/decisions/0013).
 
         Raises:
-            TextTooLongError: a sentence with one of *entities* has more than ``MAX_EXPLAINED_TOKENS`` tokens.
-            NotWantedError: *is_wanted*, asked before each sentence with one of *entities*, said no.
+            TextTooLongError: the sentence of an entity has more than ``MAX_EXPLAINED_TOKENS`` tokens.
+            CancelledError: *is_cancelled*, asked before each sentence with an entity, was true.
         """
         sentences = split_sentences(text)
         starts = [sentence[0].start for sentence in sentences]
         spans_of: dict[int, list[Span]] = {}
         for entity in entities:
-            place = bisect_right(starts, entity.start) - 1
-            first = next(n for n, token in enumerate(sentences[place]) if token.start == entity.start)
-            last = next(n for n, token in enumerate(sentences[place]) if token.end == entity.end)
-            spans_of.setdefault(place, []).append(Span(first, last + 1, entity.label))
-        for place in spans_of:
-            check_explained_sentence(len(sentences[place]))
+            i = bisect_right(starts, entity.start) - 1
+            first, last = sentences[i].starts.index(entity.start), sentences[i].ends.index(entity.end)
+            spans_of.setdefault(i, []).append(Span(first, last + 1, entity.label))
+        for i in spans_of:
+            check_explained_sentence(len(sentences[i]))
         explained = []
-        for place, spans in spans_of.items():
-            if not is_wanted():
-                raise NotWantedError
-            weights = self._erasure_weights([token.text for token in sentences[place]], spans)
+        for i, spans in spans_of.items():
+            if is_cancelled():
+                raise CancelledError
             explained += [
-                [TokenWeight(*token, weight) for token, weight in zip(sentences[place], of_span, strict=True)]
-                for of_span in weights
+                [TokenWeight(*token, weight) for token, weight in zip(sentences[i], weights, strict=True)]
+                for weights in self._erasure_weights(sentences[i].words, spans)
             ]
         return explained
 
-    def tag_words(
-        self, sentences: Sequence[Sequence[str]], is_wanted: Callable[[int], bool] = lambda _: True
-    ) -> list[list[ScoredSpan]]:
-        """Entities over the words of each sentence; a sentence without words, or no longer wanted, has none."""
-        return [sentence.spans for sentence in self._tag_sentences(sentences, is_wanted)]
+    def tag_words(self, sentences: Sequence[Sequence[str]]) -> list[list[ScoredSpan]]:
+        """Entities over the words of each sentence; a sentence without words has none."""
+        return [tagged.spans for tagged in self._tag_sentences(sentences, lambda _: False)]
 
     def _tag_sentences(
-        self, sentences: Sequence[Sequence[str]], is_wanted: Callable[[int], bool]
+        self, sentences: Sequence[Sequence[str]], is_cancelled: Callable[[int], bool]
     ) -> list[_TaggedSentence]:
         tagged = [_TaggedSentence([], 0) for _ in sentences]
-        for group in _batches([len(sentence) for sentence in sentences]):
-            rows = [row for row in group if is_wanted(row)]
+        for batch in _batches([len(sentence) for sentence in sentences]):
+            rows = [row for row in batch if not is_cancelled(row)]
             if not rows:
                 continue
-            with contextlib.suppress(NotWantedError):
-                found = self._decode([sentences[row] for row in rows], partial(is_wanted, rows[0]))
-                for row, one in zip(rows, found, strict=True):
-                    tagged[row] = one
+            with contextlib.suppress(CancelledError):
+                found = self._decode([sentences[row] for row in rows], partial(is_cancelled, rows[0]))
+                for row, sentence in zip(rows, found, strict=True):
+                    tagged[row] = sentence
         return tagged
 
-    def _decode(self, sentences: Sequence[Sequence[str]], is_wanted: Callable[[], bool]) -> list[_TaggedSentence]:
+    def _decode(self, sentences: Sequence[Sequence[str]], is_cancelled: Callable[[], bool]) -> list[_TaggedSentence]:
         lengths = [len(sentence) for sentence in sentences]
         packing = Packing.of(lengths)
-        emissions, is_unseen = self._network.emit(sentences, packing, is_wanted)
+        emissions, is_unseen = self._network.emit(sentences, packing, is_cancelled)
         num_unseen = np.add.reduceat(is_unseen.astype(np.int64), np.cumsum([0, *lengths[:-1]])).tolist()
         tagged = [_TaggedSentence([], count) for count in num_unseen]
         for sentence, span, marginal in zip(*self._decoder.decode(emissions, packing), strict=True):
@@ -146,16 +150,16 @@ class Tagger:
         return tagged
 
     def _erasure_weights(self, words: Sequence[str], spans: Sequence[Span]) -> list[list[float]]:
-        """What each of *words* weighs for each of *spans*: a list a span, T numbers each."""
+        """Weights of T *words* for each of M *spans*: M lists of T numbers."""
         variants = [list(words), *([*words[:i], ERASED, *words[i + 1 :]] for i in range(len(words)))]
-        odds: list[list[float]] = []  # (T + 1, M), the sentence as it stands first
-        for group in _batches([len(words)] * len(variants)):
-            packing = Packing.of([len(words)] * len(group))
-            emissions, _ = self._network.emit([variants[i] for i in group], packing)
-            sentences = [n for n in range(len(group)) for _ in spans]
-            marginals = self._decoder.marginals(emissions, packing, sentences, list(spans) * len(group))
+        odds: list[list[float]] = []  # (T + 1, M), those of the sentence as given first
+        for batch in _batches([len(words)] * len(variants)):
+            packing = Packing.of([len(words)] * len(batch))
+            emissions, _ = self._network.emit([variants[i] for i in batch], packing)
+            sentences = [n for n in range(len(batch)) for _ in spans]
+            marginals = self._decoder.marginals(emissions, packing, sentences, list(spans) * len(batch))
             found = [log_odds(marginal) for marginal in marginals]
-            odds += [found[n * len(spans) : (n + 1) * len(spans)] for n in range(len(group))]
+            odds += [found[n : n + len(spans)] for n in range(0, len(found), len(spans))]
         slope = self.config.calibration.slope if self.config.calibration else 1.0
         whole, *erased = odds
         return [
@@ -171,19 +175,19 @@ class Tagger:
 
 
 def _batches(lengths: Sequence[int]) -> Iterator[list[int]]:
-    """Indices of the non-empty sentences in groups that the network takes at once, the longest first.
+    """Indices of the non-empty sentences in batches that fit the network, the longest first.
 
-    The groups are as even as may be: the steps of one cost the less a sentence the more there are.
+    The batches are as even as possible: the more sentences share a step, the less it costs for each.
     """
     ranked = sorted((i for i, length in enumerate(lengths) if length), key=lambda i: -lengths[i])
-    most = math.ceil(len(ranked) / max(1, math.ceil(len(ranked) / MAX_ROWS)))
-    group: list[int] = []
+    max_rows = math.ceil(len(ranked) / max(1, math.ceil(len(ranked) / MAX_ROWS)))
+    batch: list[int] = []
     num_tokens = 0
     for i in ranked:
-        if group and (len(group) == most or num_tokens + lengths[i] > MAX_TOKENS):
-            yield group
-            group, num_tokens = [], 0
-        group.append(i)
+        if batch and (len(batch) == max_rows or num_tokens + lengths[i] > MAX_TOKENS):
+            yield batch
+            batch, num_tokens = [], 0
+        batch.append(i)
         num_tokens += lengths[i]
-    if group:
-        yield group
+    if batch:
+        yield batch

@@ -1,13 +1,13 @@
 """Text to sentences of tokens, with exact offsets; standard library only.
 
 ``text[token.start:token.end] == token.text`` for any ``str``: nothing is
-normalised here, and every code point that is no separator (white space,
-control and invisible formatting characters) lies in exactly one token.
+normalised here, and every code point but separators (white space, control and
+invisible formatting characters) is in exactly one token.
 
-Words follow the conventions of the Penn Treebank, which the training corpora
-share: ``do|n't``, ``John|'s``, ``U.S.``, ``Mr.``, ``British-based``.  Text
-without spaces between words (Han, kana) gives one token a character; an emoji
-sequence (UTS #51) is one token.
+Words follow the Penn Treebank (Marcus et al. 1993), as the training corpora do:
+``do|n't``, ``John|'s``, ``U.S.``, ``Mr.``, ``British-based``.  Scripts without
+spaces (Han, kana) give a token for each character; an emoji sequence (UTS #51)
+is one token.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from typing import NamedTuple
 
 
 class Token(NamedTuple):
-    """A token and where it stands: half-open code-point offsets into the text as given."""
+    """A token and its half-open code-point offsets into the text as given."""
 
     text: str
     start: int
@@ -31,12 +31,12 @@ class Token(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Tokens:
-    """Tokens in text order, as three lists of one length; each :class:`Token` is made only when asked for.
+    """Tokens in text order as three lists of one length; a :class:`Token` is made only when asked for.
 
     Attributes:
-        words: The text of each token.
-        starts: Where each token starts, in code points of the text as given.
-        ends: Where it ends, half open.
+        words: Text of each token.
+        starts: Start of each token, in code points of the text as given.
+        ends: End of each token, exclusive.
     """
 
     words: list[str]
@@ -54,7 +54,7 @@ class Tokens:
 
 
 def _char_class(code_points: Iterable[int]) -> str:
-    """The inside of a regular expression's ``[...]`` for sorted *code_points*."""
+    """Sorted *code_points* as ranges inside a regular expression's ``[...]``."""
     runs = []
     for _, group in groupby(enumerate(code_points), key=lambda pair: pair[1] - pair[0]):
         run = [code_point for _, code_point in group]
@@ -62,11 +62,11 @@ def _char_class(code_points: Iterable[int]) -> str:
     return "".join(runs)
 
 
-# ``re`` knows no \p{M}.  All combining marks lie below U+20000 but for the variation selectors of plane 14.
+# ``re`` has no \p{M}.  All combining marks are below U+20000 but for the variation selectors of plane 14.
 _MARKS = (
     _char_class(i for i in range(0x300, 0x20000) if unicodedata.category(chr(i))[0] == "M") + "\U000e0100-\U000e01ef"
 )
-_JOINERS = "\u00ad\u200c\u200d\u2060"  # invisible, and inside a word a part of it
+_JOINERS = "\u00ad\u200c\u200d\u2060"  # invisible; part of a word when inside one
 _SEPARATORS = r"\s\x00-\x1f\x7f-\x9f\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufeff\u00ad"
 _UNSPACED = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"  # kana and Han
 _PICTURES = "\u2190-\u21ff\u2300-\u23ff\u2460-\u27bf\u2900-\u297f\u2b00-\u2bff\u3030\u303d\U0001f000-\U0001faff"
@@ -75,8 +75,8 @@ _LETTERS = rf"[^\W{_UNSPACED}]++"
 _WORD = rf"{_LETTERS}(?:(?:(?![{_UNSPACED}])[{_MARKS}])++|[{_JOINERS}](?=[\w{_MARKS}])|{_LETTERS})*+"
 _TOKEN = re.compile(
     rf"""
-      [A-Za-z]++(?=[.,]?(?!\S)) | [.,](?!\S)                              # most of what others below match too
-    | (?:https?://|www\.)[^\s<>"]{{0,2000}}[^\s<>"'.,;:!?()\[\]]          # an address, without the full stop behind it
+      [A-Za-z]++(?=[.,]?(?!\S)) | [.,](?!\S)                              # most tokens, that others below match too
+    | (?:https?://|www\.)[^\s<>"]{{0,2000}}[^\s<>"'.,;:!?()\[\]]          # a URL, without the full stop after it
     | [\w.+-]{{1,64}}@(?:[\w-]{{1,63}}\.){{1,8}}[^\W\d_]{{2,24}}          # e-mail (RFC 5321: 64 octets before the @)
     | [@\#](?=\w){_WORD}                                                  # handle, hashtag
     | (?:(?:[^\W\d_]\.){{1,20}}[^\W\d_](?!\w)\.?|Ph\.D\.)(?:-(?=\w){_WORD})*   # U.S., p.m., U.S.-led
@@ -85,7 +85,7 @@ _TOKEN = re.compile(
     | [\U0001f1e6-\U0001f1ff]{{2}}                                        # flag
     | [{_PICTURES}][{_MARKS}\U0001f3fb-\U0001f3ff\U000e0020-\U000e007f]*
       (?:\u200d[{_PICTURES}][{_MARKS}\U0001f3fb-\U0001f3ff]*)*            # emoji sequence
-    | ``|''|\.{{2,}}|-{{2,}}|[!?]{{2,}}|={{2,}}|\*{{2,}}|~{{2,}}|_{{2,}}|\#{{2,}}   # runs that mean one thing
+    | ``|''|\.{{2,}}|-{{2,}}|[!?]{{2,}}|={{2,}}|\*{{2,}}|~{{2,}}|_{{2,}}|\#{{2,}}   # runs with one meaning
     | [^{_SEPARATORS}][{_MARKS}]*                                         # anything else
     """,
     re.VERBOSE,
@@ -96,7 +96,7 @@ _UNSPACED_CHAR = re.compile(f"[{_UNSPACED}]")
 _CONTRACTION = re.compile(r"(?i)(?<=\w)(?:n['’]t|['’](?:s|m|d|re|ve|ll))$")
 _APOSTROPHES = frozenset("'’")
 
-#: Titles and the like: a full stop behind one never ends a sentence.
+#: Titles and the like: a full stop after one never ends a sentence.
 _OPENING_ABBREVIATIONS = frozenset(
     """
     mr mrs ms mx dr prof gen col sgt capt cmdr lt adm sen rep gov pres rev fr hon sr st mt ft messrs mme supt vs
@@ -107,10 +107,10 @@ _OPENING_ABBREVIATIONS = frozenset(
 _ABBREVIATIONS = _OPENING_ABBREVIATIONS | frozenset(
     "jr inc corp co ltd llc plc bros etc ave blvd rd jan feb aug sept oct nov dec esq ph.d".split()
 )
-#: Ordinary words too: abbreviations only in front of a digit ("No. 5", "Mar. 3").
+#: Words that are abbreviations only before a digit ("No. 5", "Mar. 3").
 _NUMBER_ABBREVIATIONS = frozenset("no nos mar apr jun jul sep p art sec ch".split())
 
-#: Words that start sentences far more often than they start a name.
+#: Words that start sentences far more often than names.
 _STARTERS = frozenset(
     """
     A After Although An And As At Because But By For From He Her His However I If In It Its Meanwhile My No On Our
@@ -128,7 +128,7 @@ _BREAK = re.compile(f"[{_BREAKS}]")
 _LINE_OR_CELL_END = re.compile(rf"[\t{_BREAKS}]\s*")
 _HARD_BREAK = re.compile(r"(?:\r\n?+|\n)[^\S\r\n]*(?:\r\n?|\n)|[\t\x0b\x0c\x1c-\x1e\u2029]")
 
-#: A line at least this long may be wrapped: its end alone does not end a sentence.
+#: A line of at least this length may be wrapped: its end alone does not end a sentence.
 _WRAPPED_LINE_CHARS = 50
 
 
@@ -142,7 +142,7 @@ def tokenize(text: str) -> Tokens:
 
 
 def split_sentences(text: str) -> list[Tokens]:
-    """Sentences of *text*, none empty; a blank line, a tab and most line ends part sentences too.
+    """Sentences of *text*, none empty; blank lines, tabs and most line ends separate sentences, too.
 
     >>> [sentence.words for sentence in split_sentences("Dr. No left. He ran!")]
     [['Dr.', 'No', 'left', '.'], ['He', 'ran', '!']]
@@ -158,8 +158,8 @@ def split_sentences(text: str) -> list[Tokens]:
 def _tokens_and_stops(text: str) -> tuple[Tokens, list[int]]:
     """Tokens of *text*, and the indices of those whose last character may end a sentence.
 
-    No token holds a space, and what stands behind one matters to a full stop alone: what is between two spaces can be
-    cut by itself, and letters and digits, most of an ordinary text, are a token as they are.
+    No token contains a space, and only a full stop depends on what follows one: chunks between spaces are split by
+    themselves, and a chunk of letters and digits, as most are, is a token.
     """
     words: list[str] = []
     starts: list[int] = []
@@ -196,7 +196,7 @@ def _tokens_and_stops(text: str) -> tuple[Tokens, list[int]]:
 
 
 def _sentence_ends(tokens: Tokens, stops: Iterable[int]) -> Iterator[int]:
-    """Indices of the tokens in front of which one of *stops*, or the closers directly behind it, ends a sentence."""
+    """Indices of the tokens before which one of *stops*, or the closing marks directly after it, ends a sentence."""
     words, starts, ends = tokens.words, tokens.starts, tokens.ends
     for stop in stops:
         after = stop + 1
@@ -207,7 +207,7 @@ def _sentence_ends(tokens: Tokens, stops: Iterable[int]) -> Iterator[int]:
 
 
 def _line_ends(text: str, tokens: Tokens) -> Iterator[int]:
-    """Indices of the tokens in front of which a line or a cell ends for good."""
+    """Indices of the tokens before which the end of a line or a table cell ends a sentence."""
     known = 0
     for line_end in _LINE_OR_CELL_END.finditer(text):
         after = bisect_right(tokens.starts, line_end.start())
@@ -218,7 +218,7 @@ def _line_ends(text: str, tokens: Tokens) -> Iterator[int]:
 
 
 def _takes_full_stop(word: str, following: str) -> bool:
-    """True when a full stop directly behind *word* is a part of it; *following* is what comes behind both."""
+    """True if a full stop directly after *word* is a part of it; *following* is the text after the full stop."""
     if len(word) == 1:
         return word.isupper() and word != "I"  # an initial
     folded = word.lower()
@@ -228,12 +228,12 @@ def _takes_full_stop(word: str, following: str) -> bool:
 
 
 def _ends_sentence(tokens: Tokens, stop: int, after: int) -> bool:
-    """True when token *stop* ends a sentence, by token *after*: the first behind it that does not close it."""
+    """True if token *stop* ends a sentence; token *after* is the first after its closing marks."""
     words = tokens.words
     mark, following = words[stop], words[after]
     if mark[-1] in _ENDS:
-        return len(mark) == 1  # an address may end in one
-    if tokens.ends[after - 1] == tokens.starts[after]:  # "end.Next": a space was forgotten; nothing else is an end
+        return len(mark) == 1  # a URL may end in one
+    if tokens.ends[after - 1] == tokens.starts[after]:  # only a missing space, as in "end.Next", is an end here
         return mark == "." and stop > 0 and words[stop - 1].islower() and following[0].isupper()
     opens = following[0] in _OPENERS and after + 1 < len(words)
     first = words[after + 1] if opens else following
@@ -243,7 +243,7 @@ def _ends_sentence(tokens: Tokens, stop: int, after: int) -> bool:
 
 
 def _breaks_line(text: str, tokens: Tokens, after: int) -> bool:
-    """True when the line or the cell that ends in front of token *after* ends for good there."""
+    """True if the line or cell that ends before token *after* also ends a sentence."""
     end = tokens.ends[after - 1]
     if _HARD_BREAK.search(text, end, tokens.starts[after]) or tokens.words[after][0] in _BULLETS:
         return True

@@ -1,12 +1,11 @@
 """Pretrained word vectors as memory-mapped arrays that all workers share.
 
-A folder holds ``table.npy`` (N, D) of int8, float16 or float32, for int8 also
-``scales.npy`` (N,) float32, and an exact dictionary without a Python dict:
-``words.npy`` (the words as one UTF-8 blob), ``offsets.npy`` (N + 1,) where each
-begins, and ``index.npy``, an open-addressing hash table with linear probing
-(Knuth, TAOCP vol. 3, 6.4) from CRC-32 to row + 1.  Vectors with subwords have
-more files (handler/subwords.py).  A worker opens all of it in microseconds and
-owns no page of it; nothing is pickled.
+A folder has ``table.npy`` (N, D) of int8, float16 or float32, for int8 also
+``scales.npy`` (N,) float32, and a dictionary: ``words.npy`` (the words joined,
+in UTF-8), ``offsets.npy`` (N + 1,), the start of each word, and ``index.npy``,
+a hash table with open addressing and linear probing (Knuth, TAOCP vol. 3, 6.4)
+from CRC-32 to row + 1.  Vectors with subwords have more files
+(handler/subwords.py).  A worker maps them in microseconds; nothing is pickled.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ _TABLE = ("table", "scales")
 
 
 def normalize_digits(word: str) -> str:
-    """*Word* with every digit as 0.
+    """*word* with every digit as 0.
 
     >>> normalize_digits("1984-85")
     '0000-00'
@@ -39,7 +38,7 @@ def normalize_digits(word: str) -> str:
 
 
 def back_off(word: str) -> Iterator[str]:
-    """The forms under which *word* is looked for, in order: as is, lower-case, each with digits normalised.
+    """The forms of *word* to look up, in order: as given, in lower case, and both with digits normalised.
 
     >>> list(back_off("B52"))
     ['B52', 'b52', 'B00', 'b00']
@@ -52,7 +51,7 @@ def back_off(word: str) -> Iterator[str]:
 
 
 class WordVectors:
-    """N vectors of width D and the words they belong to; with ``subwords``, vectors of unseen words, too."""
+    """N word vectors of width D; with ``subwords``, also vectors of unseen words."""
 
     def __init__(
         self,
@@ -67,7 +66,7 @@ class WordVectors:
         self._words = words
         self._offsets = offsets
         self._index = index
-        # A number out of an np.memmap takes 2 us; out of a view of its memory, a fiftieth of that.
+        # Reading one number from an np.memmap takes 2 us; from a memoryview, a fiftieth of that.
         self._look = [memoryview(np.asarray(array)) for array in (words, offsets, index)]  # type: ignore[arg-type]
         self.subwords = tuple(subwords)
 
@@ -92,10 +91,10 @@ class WordVectors:
         storage: Storage,
         subwords: Sequence[Subwords] = (),
     ) -> WordVectors:
-        """Pack *vectors* (N, D), one row for each of *words*; *subwords* stay as they are.
+        """Pack *vectors* (N, D), a row for each of N *words*, beside *subwords*.
 
         Raises:
-            ValueError: the counts differ, a word is there twice, or *storage* cannot hold a value.
+            ValueError: the counts differ, a word is repeated, or *storage* cannot represent a value.
         """
         if vectors.ndim != 2 or len(words) != len(vectors):
             raise ValueError(f"expected a vector for each of {len(words)} words, got an array of shape {vectors.shape}")
@@ -108,11 +107,7 @@ class WordVectors:
 
     @classmethod
     def load(cls, folder: Path) -> WordVectors:
-        """Map the arrays in *folder*.
-
-        Raises:
-            BundleError: a file is missing, is no array, or does not fit the others; it is named.
-        """
+        """Map the arrays in *folder*; raises BundleError, naming the file, if one is missing or inconsistent."""
         table = VectorTable.load(folder, _TABLE)
         words = open_row(folder / "words.npy", np.uint8)
         offsets, index = (open_row(folder / f"{name}.npy", np.uint32) for name in ("offsets", "index"))
@@ -125,7 +120,7 @@ class WordVectors:
         return cls(table=table, words=words, offsets=offsets, index=index, subwords=subwords)
 
     def save(self, folder: Path) -> None:
-        """Write the arrays into *folder*, which exists; the same vectors give the same bytes."""
+        """Write the arrays into *folder*, which must exist; the same vectors give the same bytes."""
         self._table.save(folder, _TABLE)
         for name, array in (("words", self._words), ("offsets", self._offsets), ("index", self._index)):
             np.save(folder / f"{name}.npy", array, allow_pickle=False)
@@ -150,7 +145,7 @@ class WordVectors:
         return -1
 
     def look_up(self, word: str) -> int:
-        """The row of the first form of *word* (see :func:`back_off`) that has one, or -1."""
+        """The row of the first form of *word* (:func:`back_off`) that has one, or -1."""
         tried = ""
         for form in back_off(word):
             if form != tried and (row := self.find(form)) >= 0:
@@ -159,14 +154,14 @@ class WordVectors:
         return -1
 
     def take(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
-        """Vectors of *rows*, zeros where a row is -1: (W,) -> (W, D)."""
+        """Vectors of *rows*, zeros for -1: (W,) -> (W, D)."""
         known = rows >= 0
         vectors = np.zeros((len(rows), self.dim), np.float32)
         vectors[known] = self._table.take(rows[known])
         return vectors
 
     def infer(self, word: str) -> npt.NDArray[np.float32] | None:
-        """The vector (D,) of an unseen *word* from its subwords, zeros in parts without; None where no part has any."""
+        """Vector (D,) of an unseen *word* from its subwords, zeros in parts without any; None if no part has any."""
         vectors = [(part, part.vector(word)) for part in self.subwords]
         if all(vector is None for _, vector in vectors):
             return None
@@ -182,7 +177,7 @@ def _encode(word: str) -> bytes:
 
 
 def _hash_table(keys: Sequence[bytes]) -> npt.NDArray[np.uint32]:
-    """Slots of row + 1, 0 where empty; at most half of them are taken."""
+    """A hash table of row + 1 for each key, 0 in free slots; at least half are free."""
     size = 2
     while size < 2 * len(keys):
         size *= 2
@@ -191,7 +186,7 @@ def _hash_table(keys: Sequence[bytes]) -> npt.NDArray[np.uint32]:
         slot = zlib.crc32(key) & (size - 1)
         while slots[slot]:
             if keys[slots[slot] - 1] == key:
-                raise ValueError(f"expected distinct words, word {slots[slot] - 1} stands again at {row}")
+                raise ValueError(f"expected distinct words, word {row} repeats word {slots[slot] - 1}")
             slot = (slot + 1) & (size - 1)
         slots[slot] = row + 1
     return np.array(slots, np.uint32)

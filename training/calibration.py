@@ -1,9 +1,8 @@
-"""How far scores can be taken at their word, measured over predicted entities, and the calibration that mends it.
+"""Calibration of the scores of predicted entities: reliability, errors, and a regularised Platt scaling.
 
-An entity is correct when its exact span and its label are.  Reliability and
-its expected error follow Naeini et al. (2015) and Guo et al. (2017, "On
-Calibration of Modern Neural Networks"); the fit is Platt's (1999), held close
-to no change.  Why so: docs/decisions/0010.
+An entity is correct if its exact span and its label are.  Reliability and expected calibration error follow Naeini et
+al. (2015) and Guo et al. (2017, "On Calibration of Modern Neural Networks"), the fit Platt (1999), regularised towards
+the identity; docs/decisions/0010 has the reasons.
 """
 
 from __future__ import annotations
@@ -20,25 +19,25 @@ from scipy.special import expit
 from handler.calibration import calibrated, log_odds
 from handler.config import Calibration
 from handler.tagger import ScoredSpan
-from training.analysis import Tagged
+from training.evaluation import TaggedSentence
 
-#: Predicted entities that a corpus must have to take part in a fit; fewer say too little.
+#: Least number of predicted entities in a corpus that takes part in a fit.
 MIN_SPANS = 50
 
 #: Least slope, so that a score always rises with the marginal.
 MIN_SLOPE = 0.1
 
-#: Pull towards no change, as strong as the evidence of so many entities for each unit of squared distance.
+#: Strength of the prior towards the identity, in entities per unit of squared distance.
 _PRIOR_SPANS = 32.0
 
-#: Further pull on the offsets, whatever the number of entities: corpora differ in what they make of a label.
+#: L2 penalty on the offsets, whatever the number of entities: corpora differ in how they define a label.
 _SHRINKAGE = 0.02
 
 _Array = NDArray[np.float64]
 
 
 class Prediction(NamedTuple):
-    """A predicted entity: its score, its label, and whether the corpus has it."""
+    """A predicted entity: its score, its label, and whether it is correct."""
 
     score: float
     label: str
@@ -46,22 +45,22 @@ class Prediction(NamedTuple):
 
 
 class Bin(NamedTuple):
-    """Entities with a score in (low, high]: how many, their mean score, and the share of them that is correct."""
+    """The entities with a score in (low, high]: their number, mean score, and correct share."""
 
     low: float
     high: float
-    count: int  # type: ignore[assignment]  # nobody counts items of a bin by tuple.count
+    count: int  # type: ignore[assignment]  # hides tuple.count
     mean_score: float
     precision: float
 
 
-def predictions(tagged: Iterable[Tagged]) -> list[Prediction]:
-    """All entities that were found in *tagged*, in order."""
+def predictions(tagged: Iterable[TaggedSentence]) -> list[Prediction]:
+    """All predicted entities of *tagged*, in order."""
     return [Prediction(score, span.label, span in gold) for _, gold, found in tagged for span, score in found]
 
 
-def with_scores(tagged: Iterable[Tagged], calibration: Calibration | None) -> list[Tagged]:
-    """*Tagged*, whose scores are marginals, with the scores that *calibration* makes of them; None leaves them."""
+def with_scores(tagged: Iterable[TaggedSentence], calibration: Calibration | None) -> list[TaggedSentence]:
+    """*tagged* with its marginals calibrated; unchanged if *calibration* is None."""
     if calibration is None:
         return list(tagged)
     slope, offsets = calibration.slope, calibration.offsets
@@ -74,7 +73,7 @@ def with_scores(tagged: Iterable[Tagged], calibration: Calibration | None) -> li
 
 
 def reliability(scores: Sequence[float], correct: Sequence[bool], num_bins: int = 15) -> list[Bin]:
-    """The bins of a reliability diagram, equally wide over [0, 1], a score of 0 in the first; empty ones are left out.
+    """The bins of a reliability diagram, equally wide over [0, 1], without empty ones; a score of 0 is in the first.
 
     >>> reliability([0.7, 0.9], [True, False], num_bins=2)
     [Bin(low=0.5, high=1.0, count=2, mean_score=0.8, precision=0.5)]
@@ -84,14 +83,13 @@ def reliability(scores: Sequence[float], correct: Sequence[bool], num_bins: int 
     bins = []
     for i in np.unique(bin_of).tolist():
         inside = bin_of == i
-        count, mean_score = int(inside.sum()), float(np.mean(np.asarray(scores)[inside]))
-        precision = float(np.mean(np.asarray(correct)[inside]))
-        bins.append(Bin(float(edges[i]), float(edges[i + 1]), count, mean_score, precision))
+        mean_score, precision = (float(np.mean(np.asarray(values)[inside])) for values in (scores, correct))
+        bins.append(Bin(float(edges[i]), float(edges[i + 1]), int(inside.sum()), mean_score, precision))
     return bins
 
 
 def expected_calibration_error(scores: Sequence[float], correct: Sequence[bool], num_bins: int = 15) -> float:
-    """Mean over all entities of the distance between a bin's mean score and its precision; 0 when there are none.
+    """Mean distance between a bin's mean score and its precision, weighted by entities; 0 if there are none.
 
     >>> expected_calibration_error([0.25, 0.75, 1.0], [False, True, True], num_bins=2)
     0.16666666666666666
@@ -101,9 +99,9 @@ def expected_calibration_error(scores: Sequence[float], correct: Sequence[bool],
 
 
 def chance_calibration_error(scores: Sequence[float], num_bins: int = 15) -> float:
-    """About the expected calibration error of *scores* that are exactly right, by the chance of a small sample alone.
+    """Expected calibration error of perfectly calibrated *scores* on a sample of their size.
 
-    In each bin the number of correct entities is taken as normally distributed.
+    An approximation: in each bin the number of correct entities is taken as normally distributed.
     """
     bin_of = np.searchsorted(np.linspace(0, 1, num_bins + 1)[1:-1], scores)
     variances = np.bincount(bin_of, weights=[score * (1 - score) for score in scores])
@@ -111,7 +109,7 @@ def chance_calibration_error(scores: Sequence[float], num_bins: int = 15) -> flo
 
 
 def brier_score(scores: Sequence[float], correct: Sequence[bool]) -> float:
-    """Mean squared distance between score and outcome, 1 or 0 (Brier 1950); 0 when there are none.
+    """Mean squared distance between score and outcome, 1 or 0 (Brier 1950); 0 if there are none.
 
     >>> brier_score([0.5, 1.0], [True, True])
     0.125
@@ -120,10 +118,10 @@ def brier_score(scores: Sequence[float], correct: Sequence[bool]) -> float:
 
 
 def fit(corpora: Sequence[Sequence[Prediction]], labels: Sequence[str]) -> Calibration | None:
-    """The calibration of uncalibrated *corpora* of a model with *labels*; None when all have too few entities.
+    """The calibration that fits the marginals of *corpora* best; None if all have fewer than ``MIN_SPANS`` entities.
 
-    Least mean log-loss, every corpus of ``MIN_SPANS`` or more with the same
-    weight whatever its size, plus the squared distance from no change.
+    It minimises the mean log-loss over the corpora of ``MIN_SPANS`` or more entities, which are weighted equally, plus
+    the weighted squared distance from the identity.
     """
     large = [corpus for corpus in corpora if len(corpus) >= MIN_SPANS]
     if not large:
@@ -134,27 +132,29 @@ def fit(corpora: Sequence[Sequence[Prediction]], labels: Sequence[str]) -> Calib
     features = np.array(  # (N, 1 + number of labels)
         [[log_odds(score), *(label == other for other in labels)] for score, label, _ in found], dtype=float
     )
-    no_change = np.array([1.0] + [0.0] * len(labels))
+    identity = np.array([1.0] + [0.0] * len(labels))
     prior = _PRIOR_SPANS * np.square(weights).sum()  # the inverse of the effective number of entities (Kish 1965)
-    pull = np.array([prior] + [prior + _SHRINKAGE] * len(labels))
+    penalty = np.array([prior] + [prior + _SHRINKAGE] * len(labels))
 
     def loss(parameters: _Array) -> tuple[float, _Array]:
         """The penalised log-loss and its gradient."""
-        z, distance = features @ parameters, parameters - no_change
+        z, distance = features @ parameters, parameters - identity
         log_loss = weights @ (np.logaddexp(0, z) - correct * z)
         gradient = features.T @ (weights * (expit(z) - correct))
-        return float(log_loss + pull @ distance**2), gradient + 2 * pull * distance
+        return float(log_loss + penalty @ distance**2), gradient + 2 * penalty * distance
 
     bounds = [(MIN_SLOPE, None)] + [(None, None)] * len(labels)
-    best = minimize(loss, no_change, jac=True, method="L-BFGS-B", bounds=bounds, options={"ftol": 1e-13, "gtol": 1e-9})
+    best = minimize(loss, identity, jac=True, method="L-BFGS-B", bounds=bounds, options={"ftol": 1e-13, "gtol": 1e-9})
     slope, *offsets = (round(value, 4) for value in best.x.tolist())
     return Calibration(slope, dict(zip(labels, offsets, strict=True)))
 
 
-def calibration_metrics(marginals: Mapping[str, Sequence[Tagged]], calibration: Calibration | None) -> dict[str, Any]:
-    """How good *marginals*, by corpus, and the scores made of them are, as ``metrics.json`` holds it.
+def calibration_metrics(
+    marginals: Mapping[str, Sequence[TaggedSentence]], calibration: Calibration | None
+) -> dict[str, Any]:
+    """Calibration errors of *marginals*, by corpus, and of the calibrated scores, as ``metrics.json`` holds them.
 
-    ``chance`` is what the error of exact scores would be on so few entities.
+    ``chance`` is the :func:`chance_calibration_error`.
     """
     metrics = {}
     for name, tagged in marginals.items():

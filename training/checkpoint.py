@@ -1,7 +1,7 @@
-"""What a run needs to go on as if it had never stopped, in one file that is only ever replaced as a whole.
+"""Checkpoints of a run, written atomically, and the lock of the run folder.
 
-A file is written beside the old one, flushed to the disk and renamed: a kill
-or a power cut leaves the old one or the new one, and no half of either.
+A file is written beside the old one, flushed to disk and renamed: after a kill or a power cut there is the old or the
+new file, never a partial one.
 """
 
 from __future__ import annotations
@@ -19,18 +19,14 @@ import torch
 
 from training.errors import RunError
 
-#: Seconds between two states of a run.
+#: Seconds between two checkpoints.
 CHECKPOINT_SECONDS = 30.0
 
 _FORMAT = 2
 
 
 def write_file(path: Path, content: bytes) -> None:
-    """Replace *path* by *content*, whole or not at all.
-
-    Raises:
-        RunError: the disk is full, or the folder cannot be written to; *path* is as it was.
-    """
+    """Write *content* to *path* atomically; raises RunError if it cannot, and *path* is unchanged."""
     new = path.with_name(f"{path.name}.new")
     try:
         with new.open("wb") as file:
@@ -38,7 +34,11 @@ def write_file(path: Path, content: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         new.replace(path)
-        _flush_folder(path.parent)
+        descriptor = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
     except OSError as error:
         with contextlib.suppress(OSError):
             new.unlink()
@@ -46,22 +46,14 @@ def write_file(path: Path, content: bytes) -> None:
 
 
 def write_state(path: Path, state: Mapping[str, Any]) -> None:
-    """Replace the state in *path* by *state*: tensors and plain values by name.
-
-    Raises:
-        RunError: see :func:`write_file`.
-    """
-    buffer = io.BytesIO()  # torch.save has no error of its own for a full disk
+    """Write *state*, tensors and plain values by name, to *path* as :func:`write_file` does."""
+    buffer = io.BytesIO()  # torch.save has no specific error for a full disk
     torch.save({"format": _FORMAT, **state}, buffer)
     write_file(path, buffer.getvalue())
 
 
 def read_state(path: Path) -> dict[str, Any]:
-    """The state in *path*; nothing in the file can run.
-
-    Raises:
-        RunError: the file is no state that this version of nerserve wrote.
-    """
+    """The state in *path*, loaded without running any code in it; raises RunError if it is none."""
     try:
         state = torch.load(path, weights_only=True)
     except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
@@ -73,9 +65,9 @@ def read_state(path: Path) -> dict[str, Any]:
 
 
 def first_difference(before: Mapping[str, str], now: Mapping[str, str]) -> str | None:
-    """What a run was given *before* and is given otherwise *now*, in words; None where all is the same.
+    """The first difference between the inputs of a run *before* and *now*, in words; None if there is none.
 
-    The order counts too: files in another order are other batches.
+    The order counts too: files in another order give other batches.
 
     >>> first_difference({"training.seed": "0", "--dev a": "x"}, {"training.seed": "1", "--dev a": "x"})
     'training.seed: it began with 0, and not with 1'
@@ -98,10 +90,10 @@ def first_difference(before: Mapping[str, str], now: Mapping[str, str]) -> str |
 
 @contextlib.contextmanager
 def only_run_in(folder: Path) -> Iterator[None]:
-    """Make the run folder, and keep it from other processes until the block ends.
+    """Create the run folder, and lock it against other processes until the block ends.
 
     Raises:
-        RunError: another process trains there, or the folder cannot be written to.
+        RunError: another process has locked it, or the folder cannot be written to.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -118,11 +110,3 @@ def only_run_in(folder: Path) -> Iterator[None]:
 
 def _short(value: str) -> str:
     return f"{value[:24]}..." if value.startswith("sha256:") else value
-
-
-def _flush_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

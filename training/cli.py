@@ -9,20 +9,23 @@ import math
 import signal
 import sys
 from collections.abc import Callable
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
 from handler.config import PERTURBATION_SHARES
 
-#: What requirements/train.in brings, and the command that installs it.
+#: The packages of requirements/train.in, and the command that installs them.
 _PACKAGES = frozenset({"gensim", "jinja2", "matplotlib", "numpy", "scipy", "tqdm"})
 _INSTALL = "scripts/install serve web archive train"
+
+_FILE: Any = {"type": Path, "metavar": "FILE"}
 
 _TRAIN_EXAMPLE = """\
 examples:
   nerserve train --train news.conll --dev news-dev.conll --vectors glove.6B.100d.txt --out models/news
-  nerserve train ... --out models/news --resume          go on after a kill, a crash or Ctrl-C
-  nerserve train ... --out models/news --seeds 1 2 3     how good is it on average?
+  nerserve train ... --out models/news --resume          continue after a kill, a crash or Ctrl-C
+  nerserve train ... --out models/news --seeds 1 2 3     mean and deviation over seeds
   nerserve archive models/news && nerserve up --models news                  serve it
 
 Files of words and tags have the tag last on each line (IOB1, BIO, IOBES, BILOU and BMES); files that end in .jsonl
@@ -32,15 +35,15 @@ have a text and its entities' character spans on each.  --config takes a JSON fi
 what is written:
   models/news/              the bundle, when the run has ended: weights, configuration, vocabulary, vectors,
                             metrics.json (dev and test scores) and MODEL_CARD.md
-  runs/news/run.json        what the run was given: settings, digests and counts of the files, versions, CPU, threads
-  runs/news/log.jsonl       a line an epoch: loss, dev F1 by corpus and label, learning rate, tokens/s, seconds
-  runs/news/state.pt        where the run is, at most 30 seconds old
+  runs/news/run.json        the inputs of the run: settings, digests and counts of the files, versions, CPU, threads
+  runs/news/log.jsonl       a line per epoch: loss, dev F1 by corpus and label, learning rate, tokens/s, seconds
+  runs/news/state.pt        the last checkpoint, at most 30 seconds old
   runs/news/best/           the bundle of the best epoch so far
   runs/news/report.html     plots and tables of the finished run, in one file; the plots also in runs/news/plots/
 
-A run that is killed, even by SIGKILL, goes on with --resume and ends with the same weights, to the bit, as one that was
-not: with the same files, settings and number of threads, on the same machine.  SIGINT (Ctrl-C) and SIGTERM write the
-state first; a second one does not wait.
+A run that is killed, even by SIGKILL, continues with --resume and ends with bit-identical weights, with the same files,
+settings and number of threads on the same machine.  SIGINT (Ctrl-C) and SIGTERM write the state first; a second one
+does not wait.
 
 exit status:
   0        the bundle is written
@@ -64,110 +67,73 @@ ORG and LOC:
 
 def add_parsers(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Register the commands of this package."""
-    train = subparsers.add_parser(
+    _add_train(subparsers)
+    _add_evaluate(subparsers)
+    corpora = subparsers.add_parser(
+        "open-corpora",
+        help="prepare the open English corpora that models/en is trained on",
+        description="Correct the open English corpora, map them to PER, ORG, LOC and MISC, and write train-, dev- and "
+        "test- files of CoNLL columns, one for each corpus; those named -native keep the labels of their corpus.",
+    )
+    corpora.add_argument("data", type=Path, metavar="DATA", help="a folder with gmb_kaggle/, docred/, uner_ewt/, ...")
+    corpora.add_argument("--out", type=Path, required=True, metavar="DIR", help="where to write the files")
+    corpora.set_defaults(run=_reporting(_open_corpora))
+
+
+def _add_train(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = subparsers.add_parser(
         "train",
         help="train a model on annotated files and write it as a bundle",
         description="Train a BiLSTM-CRF and write the epoch that is best on dev as a bundle.",
         epilog=_TRAIN_EXAMPLE,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    train.add_argument("--train", nargs="+", type=Path, required=True, metavar="FILE", help="files to learn from")
-    train.add_argument(
-        "--dev", nargs="+", type=Path, required=True, metavar="FILE", help="files that decide which epoch is best"
-    )
-    train.add_argument("--test", nargs="+", type=Path, default=[], metavar="FILE", help="files to score at the end")
-    train.add_argument(
-        "--vectors",
-        nargs="+",
-        type=Path,
-        required=True,
-        metavar="FILE",
-        help="word vectors: GloVe, word2vec, fastText or gensim's own; several are concatenated (docs/vectors.md)",
-    )
-    train.add_argument("--out", type=Path, required=True, metavar="DIR", help="the bundle; its name is the model's")
-    train.add_argument("--config", type=Path, metavar="FILE", help="JSON with model and training settings")
-    train.add_argument(
-        "--labels", type=Path, metavar="FILE", help='JSON map of native labels, {"person": "PER", "date": "O"}'
-    )
-    train.add_argument(
-        "--max-words", type=_positive, default=200_000, metavar="N", help="words to keep a vector of (%(default)s)"
-    )
-    train.add_argument(
-        "--storage",
-        choices=("auto", "int8", "float16", "float32"),
-        default="auto",
-        help="of the vectors (%(default)s: float32 where a file has fastText subwords, else int8)",
-    )
-    train.add_argument("--version", dest="model_version", default="1.0", metavar="V", help="of the model (%(default)s)")
-    train.add_argument(
-        "--card", type=Path, metavar="FILE", help="a text to put in front of the scores in MODEL_CARD.md"
-    )
-    train.add_argument(
-        "--run", dest="run_dir", type=Path, metavar="DIR", help="run folder: state, log, report (runs/NAME)"
-    )
-    seed = train.add_mutually_exclusive_group()
+    add, file = parser.add_argument, _FILE
+    add("--train", nargs="+", **file, required=True, help="files to learn from")
+    add("--dev", nargs="+", **file, required=True, help="files that decide which epoch is best")
+    add("--test", nargs="+", **file, default=[], help="files to score at the end")
+    vectors = "word vectors: GloVe, word2vec, fastText or gensim's own; several are concatenated (docs/vectors.md)"
+    add("--vectors", nargs="+", **file, required=True, help=vectors)
+    add("--out", type=Path, required=True, metavar="DIR", help="the bundle; its name is the model's")
+    add("--config", **file, help="JSON with model and training settings")
+    add("--labels", **file, help='JSON map of native labels, {"person": "PER", "date": "O"}')
+    add("--max-words", type=_positive, default=200_000, metavar="N", help="most frequent words to keep (%(default)s)")
+    storage = "number format of the vectors (%(default)s: float32 if a file has fastText subwords, else int8)"
+    add("--storage", choices=("auto", "int8", "float16", "float32"), default="auto", help=storage)
+    add("--version", dest="model_version", default="1.0", metavar="V", help="the model's version (%(default)s)")
+    add("--card", **file, help="a text to put in front of the scores in MODEL_CARD.md")
+    add("--run", dest="run_dir", type=Path, metavar="DIR", help="run folder: state, log, report (runs/NAME)")
+    seed = parser.add_mutually_exclusive_group()
     seed.add_argument("--seed", type=int, metavar="N", help="overrides the seed of the configuration")
-    seed.add_argument(
-        "--seeds",
-        nargs="+",
-        type=int,
-        metavar="N",
-        help="train with each in RUN/seed-N, report the mean, and keep the seed that is best on dev",
-    )
-    train.add_argument(
-        "--threads",
-        type=_positive,
-        metavar="N",
-        help="CPU threads (PyTorch's default; those it began with on --resume)",
-    )
-    train.add_argument(
-        "--resume", action="store_true", help="go on with the run in the run folder; start it when there is none"
-    )
-    train.add_argument(
-        "--checkpoint-seconds",
-        type=_seconds,
-        default=30.0,
-        metavar="S",
-        help="how old the state may get, which is what a kill can cost (%(default)s)",
-    )
-    train.set_defaults(run=_reporting(_train))
+    seeds = "train with each in RUN/seed-N, report the mean, and keep the seed that is best on dev"
+    seed.add_argument("--seeds", nargs="+", type=int, metavar="N", help=seeds)
+    threads = "CPU threads (PyTorch's default; on --resume, the number that the run began with)"
+    add("--threads", type=_positive, metavar="N", help=threads)
+    add("--resume", action="store_true", help="continue the run in the run folder; start it if there is none")
+    checkpoint = "seconds between two states, which is the most that a kill costs (%(default)s)"
+    add("--checkpoint-seconds", type=_seconds, default=30.0, metavar="S", help=checkpoint)
+    parser.set_defaults(run=_reporting(_train))
 
-    score = subparsers.add_parser(
+
+def _add_evaluate(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = subparsers.add_parser(
         "evaluate",
         help="score a bundle on annotated files, and show its errors",
         description="Span-level precision, recall and F1 by the CoNLL definition: per label, micro and macro.",
         epilog=_EVALUATE_EXAMPLE,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    score.add_argument("bundle", type=Path, metavar="BUNDLE", help="the folder of a bundle, such as models/en")
-    score.add_argument(
-        "files", nargs="+", type=Path, metavar="FILE", help="CoNLL columns, or .jsonl with character spans"
-    )
-    score.add_argument(
-        "--labels", type=Path, metavar="MAP", help="JSON map of labels to those that are compared, see below"
-    )
-    score.add_argument("--only", nargs="+", default=[], metavar="LABEL", help="compare these labels alone")
-    score.add_argument(
-        "--perturb",
-        choices=sorted(PERTURBATION_SHARES),
-        help="see the text in lower case, in capitals, as a headline or with broken spacing",
-    )
-    score.add_argument("--json", action="store_true", help="print JSON")
-    score.add_argument("--errors", type=Path, metavar="PAGE", help="write an HTML page on the errors")
-    score.add_argument(
-        "--max-errors", type=_positive, default=2000, metavar="N", help="sentences on that page (%(default)s)"
-    )
-    score.set_defaults(run=_reporting(_evaluate))
-
-    corpora = subparsers.add_parser(
-        "open-corpora",
-        help="prepare the open English corpora that models/en is trained on",
-        description="Mend the open English corpora, map them to PER, ORG, LOC and MISC, and write train-, dev- and "
-        "test- files of CoNLL columns, one for each corpus; those named -native keep the labels of their corpus.",
-    )
-    corpora.add_argument("data", type=Path, metavar="DATA", help="a folder with gmb_kaggle/, docred/, uner_ewt/, ...")
-    corpora.add_argument("--out", type=Path, required=True, metavar="DIR", help="where to write the files")
-    corpora.set_defaults(run=_reporting(_open_corpora))
+    add = parser.add_argument
+    add("bundle", type=Path, metavar="BUNDLE", help="the folder of a bundle, such as models/en")
+    add("files", nargs="+", **_FILE, help="CoNLL columns, or .jsonl with character spans")
+    add("--labels", type=Path, metavar="MAP", help="JSON map of labels to those that are compared, see below")
+    add("--only", nargs="+", default=[], metavar="LABEL", help="compare only these labels")
+    perturb = "score the text in lower case, in capitals, as a headline or with broken spacing"
+    add("--perturb", choices=sorted(PERTURBATION_SHARES), help=perturb)
+    add("--json", action="store_true", help="print JSON")
+    add("--errors", type=Path, metavar="PAGE", help="write an HTML page on the errors")
+    add("--max-errors", type=_positive, default=2000, metavar="N", help="sentences on that page (%(default)s)")
+    parser.set_defaults(run=_reporting(_evaluate))
 
 
 def _positive(value: str) -> int:
@@ -187,7 +153,7 @@ def _seconds(value: str) -> float:
 
 
 def _reporting(command: Callable[[argparse.Namespace], int]) -> Callable[[argparse.Namespace], int]:
-    """*Command* with the failures that have a name reported as one line, and the exit code that belongs to them."""
+    """*command* with our errors printed as one line and turned into an exit code."""
 
     def run(arguments: argparse.Namespace) -> int:
         from handler.errors import NERError
@@ -210,39 +176,25 @@ def _reporting(command: Callable[[argparse.Namespace], int]) -> Callable[[argpar
 
 def _train(arguments: argparse.Namespace) -> int:
     from training.errors import StoppedError
-    from training.run import train_bundle
+    from training.run import TrainingInputs, train_bundle
     from training.seeds import train_seeds
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stderr)
-    logging.getLogger("gensim").setLevel(logging.WARNING)  # it tells of every call
+    logging.getLogger("gensim").setLevel(logging.WARNING)  # it logs every call
     run = arguments.run_dir or Path("runs") / arguments.out.name
+    given = vars(arguments).copy()
+    del given["run"]
+    shared = {field.name: given[field.name] for field in fields(TrainingInputs) if field.name in given}
+    inputs = TrainingInputs(**shared, run=run, version=arguments.model_version, arguments=given)
 
-    def train_one(seed: int | None, folder: Path, out: Path) -> dict[str, Any]:
-        return train_bundle(
-            train=arguments.train,
-            dev=arguments.dev,
-            test=arguments.test,
-            vectors=arguments.vectors,
-            out=out,
-            run=folder,
-            config=arguments.config,
-            labels=arguments.labels,
-            max_words=arguments.max_words,
-            storage=arguments.storage,
-            version=arguments.model_version,
-            card=arguments.card,
-            seed=seed,
-            resume=arguments.resume,
-            threads=arguments.threads,
-            checkpoint_seconds=arguments.checkpoint_seconds,
-            arguments={name: value for name, value in vars(arguments).items() if name != "run"},
-        )
+    def train_one(seed: int, folder: Path, out: Path) -> dict[str, Any]:
+        return train_bundle(replace(inputs, seed=seed, run=folder, out=out))
 
     try:
         if arguments.seeds:
             metrics = train_seeds(arguments.seeds, train_one=train_one, out=arguments.out, run=run)
         else:
-            metrics = train_one(arguments.seed, run, arguments.out)
+            metrics = train_bundle(inputs)
     except KeyboardInterrupt as error:
         raise StoppedError(signal.SIGINT) from error
     print(f"{arguments.out}: dev F1 {metrics['dev_f1']:.2%} in epoch {metrics['best_epoch']}")
@@ -259,11 +211,11 @@ def _train(arguments: argparse.Namespace) -> int:
 def _evaluate(arguments: argparse.Namespace) -> int:
     from handler.tagger import Tagger
     from training.corpora import read_label_map
-    from training.error_page import check_folder, write_error_page
     from training.evaluation import table, tag_corpora
+    from training.reports.error_page import check_folder, write_error_page
 
     if arguments.errors:
-        check_folder(arguments.errors)  # now, and not when all is tagged
+        check_folder(arguments.errors)  # before tagging
     labels = read_label_map(arguments.labels) if arguments.labels else None
     tagger = Tagger.load(arguments.bundle)
     corpora = tag_corpora(tagger, arguments.files, labels, arguments.only, arguments.perturb)

@@ -1,4 +1,4 @@
-"""Annotated corpora to sentences of words and spans: CoNLL columns, and JSON lines with character spans."""
+"""Annotated corpora, CoNLL columns or JSON lines with character spans, as sentences of words and spans."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from training.errors import CorpusError
 
 logger = logging.getLogger(__name__)
 
-#: Native label -> label of the model, or ``"O"`` for labels that are dropped.
+#: Native label -> label of the model, or ``"O"`` to drop it.
 LabelMap = Mapping[str, str]
 
 _PREFIXES = frozenset("BIESLUM")  # IOB1, BIO, IOBES, BILOU and BMES
 
-#: Share of a file's distinct words that the server may part without a warning; of tweets it is 4 in 100.
-_PARTED_SHARE = 0.05
+#: Share of a file's distinct words that the server may split without a warning; of tweets it is 4%.
+_SPLIT_SHARE = 0.05
 
 _ENTITY_KEYS = ("entities", "spans", "label", "labels")  # ours and spaCy's, Prodigy's, doccano's new and old
 
@@ -30,15 +30,14 @@ _ENTITY_KEYS = ("entities", "spans", "label", "labels")  # ours and spaCy's, Pro
 class Sentence(NamedTuple):
     """Words and the entities over them.
 
-    Where an annotation does not go with the server's words and sentences,
-    training follows the annotation, and ``joined`` and ``ended`` keep what the
-    server makes of the text.
+    Where an annotation contradicts the server's word and sentence boundaries, training follows the annotation, and
+    ``joined`` and ``ended`` keep the server's boundaries.
 
     Attributes:
-        words: Its words, as an entity begins and ends with a whole one.
+        words: The words; each entity begins and ends at a word boundary.
         spans: Over ``words``, in order and without overlap.
-        joined: Indices of the words that the server does not part from the one before.
-        ended: Indices of the words with which the server begins another sentence.
+        joined: Indices of the words that the server does not split from the word before.
+        ended: Indices of the words at which the server begins a new sentence.
     """
 
     words: tuple[str, ...]
@@ -48,7 +47,7 @@ class Sentence(NamedTuple):
 
     @property
     def served(self) -> list[list[int]]:
-        """For each of the server's sentences, where in ``words`` each of its words begins, and where the last one ends.
+        """For each of the server's sentences, the indices in ``words`` at which its words begin, and its end.
 
         >>> Sentence(("Who", "?", "Paris", "-based"), (Span(0, 3, "MISC"),), joined=(3,), ended=(2,)).served
         [[0, 1, 2], [2, 4]]
@@ -59,27 +58,21 @@ class Sentence(NamedTuple):
 
 
 def read_corpus(path: Path, labels: LabelMap | None = None) -> list[Sentence]:
-    """Sentences of *path*: texts with character spans where it ends in ``.jsonl``, CoNLL columns otherwise.
+    """Sentences of *path*: JSON lines if it ends in ``.jsonl``, else CoNLL columns.
 
-    **CoNLL columns**: a token first and its tag last on each line, blank lines
-    between sentences.  Columns are parted by tabs, or by spaces where a line
-    has no tab; those between the first and the last are not looked at, and
-    ``-DOCSTART-`` lines are skipped.  IOB1, BIO, IOBES, BILOU and BMES are
-    understood.  Words are taken as they are; where the server would part many
-    of them, that is logged.
+    **CoNLL columns**: a token first and its tag last on each line, a blank line after each sentence.  Columns are
+    separated by tabs, or by spaces if a line has no tab; those in between are ignored, ``-DOCSTART-`` lines skipped.
+    IOB1, BIO, IOBES, BILOU and BMES are understood.  Words are taken as they are, with a warning if the server would
+    split many of them.
 
-    **JSON lines**: ``{"text": "...", "entities": [{"start": 0, "end": 12,
-    "label": "PER"}, ...]}`` on each, offsets half-open and in code points.
-    ``[0, 12, "PER"]`` is an entity too, and ``entities`` may be named
-    ``spans``, ``label`` or ``labels``: what spaCy, Prodigy and doccano export.
-    Lines with another ``answer`` than ``accept`` (Prodigy's) are skipped.
-    The text is split as the server splits it, with two exceptions, because an
-    annotation is worth more than a rule: no sentence ends within an entity,
-    and a word that an entity begins or ends within is split there.  Both are
-    logged, as the server cannot find such an entity; many of them mean offsets
-    in another unit than code points.
+    **JSON lines**: ``{"text": "...", "entities": [{"start": 0, "end": 12, "label": "PER"}, ...]}`` on each, with
+    half-open offsets in code points.  ``[0, 12, "PER"]`` is an entity too, and ``entities`` may be named ``spans``,
+    ``label`` or ``labels``, as spaCy, Prodigy and doccano export them.  Lines with an ``answer`` other than ``accept``
+    (Prodigy) are skipped.  The text is split as the server splits it, except that no sentence ends within an entity,
+    and a word is split where an entity begins or ends within it.  Both are logged, as the server cannot find such an
+    entity; if there are many, the offsets are probably not in code points.
 
-    *labels* maps native labels; one that it does not name is an error.
+    *labels* maps native labels and must contain all of them.
 
     Raises:
         CorpusError: names the file and the line that cannot be read.
@@ -88,26 +81,18 @@ def read_corpus(path: Path, labels: LabelMap | None = None) -> list[Sentence]:
 
 
 def read_conll(path: Path, labels: LabelMap | None = None) -> list[Sentence]:
-    """Sentences of the CoNLL columns in *path*, whatever its name; see :func:`read_corpus`.
-
-    Raises:
-        CorpusError: names the file and the line that cannot be read.
-    """
+    """:func:`read_corpus` for CoNLL columns, whatever the suffix of *path*."""
     return [sentence for _, sentence in _not_empty(_conll(path, labels), path)]
 
 
 def numbered_sentences(path: Path, labels: LabelMap | None = None) -> list[tuple[int, Sentence]]:
-    """What :func:`read_corpus` returns, each with the number of the line that it begins on, counted from 1.
-
-    Raises:
-        CorpusError: names the file and the line that cannot be read.
-    """
+    """The sentences of :func:`read_corpus`, each with the number of its first line, counted from 1."""
     read = _jsonl if path.suffix.lower() == ".jsonl" else _conll
     return _not_empty(read(path, labels), path)
 
 
 def write_conll(path: Path, sentences: Iterable[Sentence], scheme: Scheme = "BIO") -> None:
-    """Write *sentences* to *path*, a token, a tab and its tag a line."""
+    """Write *sentences* to *path*: on each line a token, a tab and its tag."""
     with path.open("w", encoding="utf-8", newline="\n") as file:
         for sentence in sentences:
             tags = spans_to_tags(sentence.spans, len(sentence.words), scheme)
@@ -116,11 +101,7 @@ def write_conll(path: Path, sentences: Iterable[Sentence], scheme: Scheme = "BIO
 
 
 def read_label_map(path: Path) -> LabelMap:
-    """The label map in the JSON file *path*: ``{"person": "PER", "time": "O", ...}``.
-
-    Raises:
-        CorpusError: the file is no JSON object of strings.
-    """
+    """The label map in *path*, ``{"person": "PER", "time": "O", ...}``; raises CorpusError if it is none."""
     try:
         labels = json.loads(path.read_bytes())
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
@@ -143,7 +124,7 @@ def _not_empty(numbered: Iterable[tuple[int, Sentence]], path: Path) -> list[tup
 
 
 def _lines(path: Path) -> list[str]:
-    """Lines of *path*, which end in LF or CR LF; within JSON, other line ends are text."""
+    """Lines of *path*, which end in LF or CR LF; within JSON, other line separators are text."""
     try:
         text = path.read_bytes().decode("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
@@ -162,19 +143,17 @@ def _conll(path: Path, labels: LabelMap | None) -> Iterator[tuple[int, Sentence]
             if label != "O":
                 spans.append(Span(start, end, label))
         yield first_line, Sentence(tuple(word for word, _ in rows), tuple(spans))
-    parted = [line for word, line in first_lines.items() if sum(map(len, split_sentences(word))) > 1]
-    if len(parted) > _PARTED_SHARE * len(first_lines):
+    split = [line for word, line in first_lines.items() if sum(map(len, split_sentences(word))) > 1]
+    if len(split) > _SPLIT_SHARE * len(first_lines):
         logger.warning(
             "%s: the server parts %.0f%% of the distinct words, the first in line %d, so that it does not see texts as"
             " training and scores do; is the first column a word alone, as a tokeniser makes it?",
-            path,
-            100 * len(parted) / len(first_lines),
-            parted[0],
+            *(path, 100 * len(split) / len(first_lines), split[0]),
         )
 
 
 def _blocks(path: Path) -> Iterator[tuple[int, list[tuple[str, str]]]]:
-    """The (token, tag) rows of each sentence and the number of the sentence's first line."""
+    """The number of each sentence's first line, and its rows (token, tag)."""
     rows: list[tuple[str, str]] = []
     for number, line in enumerate([*_lines(path), ""], 1):
         if not line.strip() or line.startswith("-DOCSTART-"):
@@ -199,7 +178,7 @@ def _blocks(path: Path) -> Iterator[tuple[int, list[tuple[str, str]]]]:
 
 
 def _spans(tags: Sequence[str]) -> list[Span]:
-    """Spans of *tags* of any scheme: a new one starts at B, S or U, after E or L, and where the label changes."""
+    """Spans of *tags* of any scheme: one starts at B, S or U, after E or L, and where the label changes."""
     spans: list[Span] = []
     start, label, closed = 0, "", True
     for i, tag in enumerate([*tags, "O"]):
@@ -223,7 +202,7 @@ class _Entity(NamedTuple):
 
 def _jsonl(path: Path, labels: LabelMap | None) -> Iterator[tuple[int, Sentence]]:
     num_entities = 0
-    lost: list[int] = []  # line of each entity that the server cannot find
+    lost: list[int] = []  # lines of the entities that the server cannot find
     for number, line in enumerate(_lines(path), 1):
         if not line.strip():
             continue
@@ -246,20 +225,17 @@ def _jsonl(path: Path, labels: LabelMap | None) -> Iterator[tuple[int, Sentence]
     if lost:
         logger.warning(
             "%s: %d of %d entities cannot be found, the first in line %d: they begin or end within a word that the"
-            " server does not part, or go on where it ends a sentence; training parts the word and joins the sentences,"
-            " scores count the entities as missed",
-            path,
-            len(lost),
-            num_entities,
-            lost[0],
+            " server does not split, or continue across a sentence end of the server's; training splits the word and"
+            " joins the sentences, scores count the entities as missed",
+            *(path, len(lost), num_entities, lost[0]),
         )
 
 
 def _document(line: str, where: str) -> dict[str, Any]:
-    """The JSON object in *line*, which has a text."""
+    """The JSON object in *line*, whose ``text`` is a string."""
     try:
         document = json.loads(line)
-    except (ValueError, RecursionError) as error:  # also a number of thousands of digits
+    except (ValueError, RecursionError) as error:  # ValueError: also a number of thousands of digits
         raise CorpusError(f"{where}: expected a JSON object: {error}") from error
     if not isinstance(document, dict) or not isinstance(document.get("text"), str):
         raise CorpusError(f'{where}: expected a JSON object with "text", a string')
@@ -267,7 +243,7 @@ def _document(line: str, where: str) -> dict[str, Any]:
 
 
 def _items(document: Mapping[str, Any], where: str) -> list[object]:
-    """The list of entities in *document*, whichever name it has."""
+    """The list of entities in *document*, under one of ``_ENTITY_KEYS``."""
     keys = [key for key in _ENTITY_KEYS if key in document]
     if len(keys) != 1:
         expected = " or ".join(f'"{key}"' for key in _ENTITY_KEYS)
@@ -280,7 +256,7 @@ def _items(document: Mapping[str, Any], where: str) -> list[object]:
 
 
 def _entity(item: object, num_chars: int, where: str) -> _Entity:
-    """The entity that *item*, an object or a list of three, stands for."""
+    """*item*, an object or a list of three, as an entity."""
     match [item.get(key) for key in _Entity._fields] if isinstance(item, dict) else item:
         case [int(start), int(end), str(label)] if label:
             if not 0 <= start < end <= num_chars:
@@ -290,7 +266,7 @@ def _entity(item: object, num_chars: int, where: str) -> _Entity:
 
 
 def _aligned(text: str, entities: Sequence[_Entity], where: str) -> tuple[list[Sentence], int]:
-    """Sentences of *text* with *entities*, which are in order, as spans; how many of these the server cannot find."""
+    """Sentences of *text* with *entities*, which are sorted, as spans; and how many of them the server cannot find."""
     borders = sorted({offset for entity in entities for offset in (entity.start, entity.end)})
     tokens: list[Token] = []
     sentence_starts: list[int] = []
@@ -334,7 +310,7 @@ def _aligned(text: str, entities: Sequence[_Entity], where: str) -> tuple[list[S
 
 
 def _between(numbers: Sequence[int], first: int, last: int) -> Sequence[int]:
-    """Those of *numbers*, which are in order, in [first, last)."""
+    """Those of *numbers*, which are sorted, in [first, last)."""
     return numbers[bisect_left(numbers, first) : bisect_left(numbers, last)]
 
 

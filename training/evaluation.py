@@ -1,8 +1,7 @@
-"""Span-level scores by the CoNLL definition: an entity counts when its exact span and its label are right.
+"""Span-level scores by the CoNLL definition: an entity counts if its exact span and its label are right.
 
-Precision, recall and F1 as the conlleval script of the CoNLL-2000 to 2003
-shared tasks computes them, micro-averaged over all entities and
-macro-averaged over the labels; and what the errors are.
+Precision, recall and F1 as the conlleval script of the CoNLL-2000 to 2003 shared tasks computes them, micro-averaged
+over all entities and macro-averaged over the labels; and the kinds of errors.
 """
 
 from __future__ import annotations
@@ -25,10 +24,10 @@ from training.perturbation import PERTURBATIONS
 
 logger = logging.getLogger(__name__)
 
-#: ``label`` and ``boundary``: only that is wrong; ``both``: the spans overlap, and that is all.
+#: ``label`` and ``boundary``: only that is wrong; ``both``: the spans overlap, but differ in label and boundary.
 ErrorKind = Literal["missed", "spurious", "label", "boundary", "both"]
 
-#: Sentences tagged between two movements of the progress bar.
+#: Sentences tagged between two updates of the progress bar.
 _STEP = 256
 
 
@@ -45,7 +44,7 @@ class Average(NamedTuple):
 
 
 class Score(NamedTuple):
-    """Counts of entities: found and right, found, and there to be found."""
+    """Counts of entities: true positives, predicted, gold."""
 
     correct: int
     predicted: int
@@ -53,12 +52,12 @@ class Score(NamedTuple):
 
     @property
     def precision(self) -> float:
-        """Share of the predicted entities that are right; 0 when there are none."""
+        """Share of the predicted entities that are right; 0 if there are none."""
         return self.correct / self.predicted if self.predicted else 0.0
 
     @property
     def recall(self) -> float:
-        """Share of the gold entities that were found; 0 when there are none."""
+        """Share of the gold entities that were found; 0 if there are none."""
         return self.correct / self.gold if self.gold else 0.0
 
     @property
@@ -80,7 +79,7 @@ class Evaluation(NamedTuple):
 
     @property
     def macro(self) -> Average:
-        """Mean of each score over the labels, rare ones weighing as much as frequent ones; 0 when there are none."""
+        """Mean of each score over the labels, all weighted equally; 0 if there are none."""
         scores = [(score.precision, score.recall, score.f1) for score in self.labels.values()]
         if not scores:
             return Average(0.0, 0.0, 0.0)
@@ -96,7 +95,7 @@ class Evaluation(NamedTuple):
 
 
 class SpanError(NamedTuple):
-    """A gold span and the predicted one that stands for it, which is not right; one of the two may be missing."""
+    """A gold span and the wrong prediction that is matched with it; None for a spurious or a missed span."""
 
     gold: Span | None
     predicted: Span | None
@@ -117,26 +116,31 @@ class SpanError(NamedTuple):
         return "boundary" if self.gold.label == self.predicted.label else "both"
 
 
+class TaggedSentence(NamedTuple):
+    """A sentence's words, its gold spans, and the spans that a model found, of the labels that are compared."""
+
+    words: tuple[str, ...]
+    gold: tuple[Span, ...]
+    found: tuple[ScoredSpan, ...]
+
+
 class TaggedCorpus(NamedTuple):
-    """A corpus, the line that each sentence begins on, and what a model finds in it."""
+    """A corpus as a model tagged it, with the line that each sentence begins on."""
 
     name: str
     lines: Sequence[int]
-    sentences: Sequence[Sentence]
-    predicted: Sequence[Sequence[ScoredSpan]]
+    sentences: Sequence[TaggedSentence]
 
     @property
     def evaluation(self) -> Evaluation:
-        """Scores of what was predicted."""
-        return score_spans(
-            [sentence.spans for sentence in self.sentences], [[span for span, _ in row] for row in self.predicted]
-        )
+        """Scores over all sentences."""
+        return score_tagged(self.sentences)
 
 
 def score_spans(
     gold: Sequence[Iterable[Span]], predicted: Sequence[Iterable[Span]], only: Collection[str] = ()
 ) -> Evaluation:
-    """Scores of *predicted* against *gold*, sentence by sentence; of labels in *only*, when it names any.
+    """Scores of *predicted* against *gold*, sentence by sentence; of the labels in *only*, unless it is empty.
 
     >>> score_spans([[Span(0, 2, "PER")]], [[Span(0, 2, "PER"), Span(3, 4, "LOC")]]).micro
     Score(correct=1, predicted=2, gold=1)
@@ -153,11 +157,16 @@ def score_spans(
     return Evaluation(Score(*micro), by_label)
 
 
-def span_errors(gold: Iterable[Span], predicted: Iterable[Span]) -> list[SpanError]:
-    """What is wrong in one sentence, in its order: every span that is not right stands in exactly one error.
+def score_tagged(sentences: Iterable[TaggedSentence]) -> Evaluation:
+    """Scores over all of *sentences*."""
+    rows = list(sentences)
+    return score_spans([row.gold for row in rows], [[span for span, _ in row.found] for row in rows])
 
-    A gold and a predicted span that overlap are one error, first those with
-    the same label, and of these the ones that share most tokens.
+
+def span_errors(gold: Iterable[Span], predicted: Iterable[Span]) -> list[SpanError]:
+    """The errors in one sentence, in its order; every missed or wrong span is in exactly one.
+
+    Overlapping gold and predicted spans are matched as one error: those with the same label first, then by overlap.
 
     >>> span_errors([Span(0, 3, "ORG"), Span(5, 6, "PER")], [Span(0, 1, "LOC"), Span(1, 3, "ORG")])
     ... # doctest: +NORMALIZE_WHITESPACE
@@ -185,10 +194,9 @@ def span_errors(gold: Iterable[Span], predicted: Iterable[Span]) -> list[SpanErr
 
 
 def comparable(labels: Iterable[str], label_map: LabelMap) -> dict[str, str]:
-    """What each of a model's *labels* is compared as: what *label_map* says, else itself.
+    """The label that each of a model's *labels* is compared as: the one in *label_map*, else itself.
 
-    A label that the map leads to is compared as itself in any case, so that
-    the map of a training run fits the model that came out of it.
+    A label that is a target of the map is compared as itself, so that the map of a training run fits its model.
 
     >>> comparable(["person", "MISC"], {"person": "PER", "product": "MISC", "MISC": "O"})
     {'person': 'PER', 'MISC': 'MISC'}
@@ -198,7 +206,7 @@ def comparable(labels: Iterable[str], label_map: LabelMap) -> dict[str, str]:
 
 
 def tag_as_served(tagger: Tagger, sentences: Sequence[Sentence]) -> list[list[ScoredSpan]]:
-    """What *tagger* finds in *sentences* as the server parts them into sentences and words; over ``words`` again."""
+    """Spans over the words of each of *sentences*, tagged with the server's sentence and word boundaries."""
     served = [(row, edges) for row, sentence in enumerate(sentences) for edges in sentence.served]
     words = [["".join(sentences[row].words[start:end]) for start, end in pairwise(edges)] for row, edges in served]
     found: list[list[ScoredSpan]] = [[] for _ in sentences]
@@ -207,13 +215,8 @@ def tag_as_served(tagger: Tagger, sentences: Sequence[Sentence]) -> list[list[Sc
     return found
 
 
-def tag_sentences(
-    tagger: Tagger, sentences: Sequence[Sentence], compared: LabelMap | None = None, *, name: str = "tagging"
-) -> list[list[ScoredSpan]]:
-    """What *tagger* finds in *sentences* as it is served, under a progress bar with *name* where somebody looks.
-
-    *compared* gives each of the model's labels another, ``"O"`` to leave it out.
-    """
+def tag_sentences(tagger: Tagger, sentences: Sequence[Sentence], name: str = "tagging") -> list[list[ScoredSpan]]:
+    """:func:`tag_as_served` with a progress bar called *name* on a terminal."""
     found: list[list[ScoredSpan]] = [[] for _ in sentences]
     by_length = sorted(range(len(sentences)), key=lambda row: len(sentences[row].words))  # little padding in each step
     num_words = sum(len(sentence.words) for sentence in sentences)
@@ -224,10 +227,25 @@ def tag_sentences(
             for row, spans in zip(rows, tag_as_served(tagger, step), strict=True):
                 found[row] = spans
             bar.update(sum(len(sentence.words) for sentence in step))
+    return found
+
+
+def tag_corpus(
+    tagger: Tagger, sentences: Sequence[Sentence], name: str, compared: LabelMap | None = None
+) -> list[TaggedSentence]:
+    """*sentences* as *tagger* tags them; found labels are renamed by *compared*, or dropped if that is ``"O"``.
+
+    By default, labels that the corpus never annotates are dropped.
+    """
     if compared is None:
-        return found
-    renamed = [[ScoredSpan(span._replace(label=compared[span.label]), score) for span, score in row] for row in found]
-    return [[entity for entity in row if entity.span.label != "O"] for row in renamed]
+        annotated = label_set(sentences)
+        compared = {label: label if label in annotated else "O" for label in tagger.config.model.labels}
+    tagged = []
+    for sentence, row in zip(sentences, tag_sentences(tagger, sentences, name), strict=True):
+        renamed = [ScoredSpan(span._replace(label=compared[span.label]), score) for span, score in row]
+        found = tuple(entity for entity in renamed if entity.span.label != "O")
+        tagged.append(TaggedSentence(sentence.words, sentence.spans, found))
+    return tagged
 
 
 def tag_corpora(
@@ -237,15 +255,14 @@ def tag_corpora(
     only: Collection[str] = (),
     perturb: str | None = None,
 ) -> list[TaggedCorpus]:
-    """*Files* as they are annotated and as *tagger* tags them, in labels that can be compared.
+    """*files* as *tagger* tags them.
 
-    *label_map* maps the labels of the files, and those of the model as
-    :func:`comparable` says; *only* names those that count, if not all do.
-    *perturb* names a perturbation that every sentence goes through first.
+    *label_map* maps the labels of the files, and those of the model as described in :func:`comparable`; *only* limits
+    the comparison to some labels; *perturb* names a perturbation that is applied to every sentence first.
 
     Raises:
-        CorpusError: a file cannot be read, or it has a label that the model cannot find.
-        TrainingError: *only* names a label that the model cannot find.
+        CorpusError: a file cannot be read, or has a label that the model cannot predict.
+        TrainingError: *only* has a label that the model cannot predict.
     """
     compared = comparable(tagger.config.model.labels, label_map or {})
     known = sorted(set(compared.values()) - {"O"})
@@ -253,34 +270,31 @@ def tag_corpora(
         if label not in known:
             raise TrainingError(f"--only: expected labels of {', '.join(known)}, got {label!r}")
     numbered = {path: numbered_sentences(path, label_map) for path in files}
-    if perturb:
-        guise = PERTURBATIONS[perturb]
-        for sentences in numbered.values():
-            sentences[:] = [(line, guise(sentence, random.Random(line))) for line, sentence in sentences]
+    for path, rows in numbered.items():
+        if perturb:
+            rows[:] = [(line, PERTURBATIONS[perturb](sentence, random.Random(line))) for line, sentence in rows]
+        _check_labels(path, label_set(sentence for _, sentence in rows), known, only)
     if only:
-        for path, sentences in numbered.items():
-            annotated = label_set(sentence for _, sentence in sentences)
-            if annotated and not set(annotated) & set(only):
-                logger.warning("%s: no %s annotated, but %s", path, " or ".join(only), ", ".join(annotated))
         compared = {label: target if target in only else "O" for label, target in compared.items()}
-    else:
-        for path, sentences in numbered.items():
-            _check_labels(path, label_set(sentence for _, sentence in sentences), known)
-    return [
-        TaggedCorpus(
-            str(path),
-            [line for line, _ in sentences],
-            [_of_labels(sentence, only) for _, sentence in sentences],
-            tag_sentences(tagger, [sentence for _, sentence in sentences], compared, name=path.name),
-        )
-        for path, sentences in numbered.items()
-    ]
+    corpora = []
+    for path, rows in numbered.items():
+        sentences = [sentence for _, sentence in rows]
+        if only:
+            sentences = [
+                row._replace(spans=tuple(span for span in row.spans if span.label in only)) for row in sentences
+            ]
+        tagged = tag_corpus(tagger, sentences, path.name, compared)
+        corpora.append(TaggedCorpus(str(path), [line for line, _ in rows], tagged))
+    return corpora
 
 
-def _check_labels(path: Path, annotated: Sequence[str], known: Sequence[str]) -> None:
-    """Refuse labels *annotated* in *path* that are not *known* to the model; point out those that are only known."""
-    unknown = [label for label in annotated if label not in known]
-    if unknown:
+def _check_labels(path: Path, annotated: Sequence[str], known: Sequence[str], only: Collection[str]) -> None:
+    """Raise CorpusError if *path* has a label that the model cannot predict; warn of labels that it lacks."""
+    if only:
+        if annotated and not set(annotated) & set(only):
+            logger.warning("%s: no %s annotated, but %s", path, " or ".join(only), ", ".join(annotated))
+        return
+    if unknown := [label for label in annotated if label not in known]:
         raise CorpusError(
             f"{path}: expected labels of {', '.join(known)}, got {', '.join(unknown)}; "
             "--labels MAP.json maps labels or drops them, --only counts some alone"
@@ -289,24 +303,18 @@ def _check_labels(path: Path, annotated: Sequence[str], known: Sequence[str]) ->
     if never and annotated:
         logger.warning(
             "%s: %s not annotated, so that all found count as errors; --only %s leaves them out",
-            path,
-            ", ".join(never),
-            " ".join(annotated),
+            *(path, ", ".join(never), " ".join(annotated)),
         )
 
 
-def _of_labels(sentence: Sentence, only: Collection[str]) -> Sentence:
-    return sentence._replace(spans=tuple(span for span in sentence.spans if not only or span.label in only))
-
-
 def evaluate(tagger: Tagger, sentences: Sequence[Sentence], only: Collection[str] = ()) -> Evaluation:
-    """Scores of *tagger* on the words of *sentences*; of labels in *only*, when it names any."""
+    """Scores of *tagger* on *sentences*; of the labels in *only*, unless it is empty."""
     predicted = [[span for span, _ in row] for row in tag_sentences(tagger, sentences)]
     return score_spans([sentence.spans for sentence in sentences], predicted, only)
 
 
 def table(evaluation: Evaluation) -> str:
-    """*Evaluation* as aligned text, a label a line, scores in percent."""
+    """*evaluation* as an aligned text table with a line per label, scores in percent."""
     micro = evaluation.micro
     rows: list[tuple[str, Score | Average, Score]] = [
         *((label, score, score) for label, score in sorted(evaluation.labels.items())),

@@ -1,7 +1,7 @@
-"""What a training sentence says of its tags: one for each token, or several where the annotation leaves it open.
+"""Training examples, with the allowed tags of each token, and the mini-batches of an epoch.
 
-Open are the tokens of an entity whose label stands for several (``"corporation|group"``; with ``O`` among them it may
-be none), and the untagged tokens of a corpus that does not annotate every label: they may be entities of the others.
+A token has several allowed tags if its entity's label is ambiguous (``"corporation|group"``; with ``O``, it may be no
+entity), or if it is untagged in a corpus that does not annotate every label.
 """
 
 from __future__ import annotations
@@ -20,8 +20,11 @@ from handler.labels import Span, span_tags, split_tag
 from training.corpora import Sentence
 from training.perturbation import KEEPS_WORDS, PERTURBATIONS, draw
 
-#: Between the labels that an entity may have.
+#: Separates the labels that an entity may have.
 OR = "|"
+
+#: Length of a typical sentence in tokens: ``batch_size`` sentences of this length fill a mini-batch.
+_TYPICAL_LENGTH = 22
 
 
 class Example(NamedTuple):
@@ -29,8 +32,8 @@ class Example(NamedTuple):
 
     Attributes:
         sentence: Its words and entities.
-        tags: For each token the ids of the tags that it may have.
-        corpus: The name of the corpus that it comes from.
+        tags: The ids of the allowed tags of each token.
+        corpus: The name of its corpus.
     """
 
     sentence: Sentence
@@ -39,14 +42,10 @@ class Example(NamedTuple):
 
 
 class Annotator:
-    """Makes examples of sentences, for one set of tags."""
+    """Makes examples of sentences, for the tags of one model."""
 
     def __init__(self, model: ModelConfig, unannotated: Mapping[str, Collection[str]]) -> None:
-        """*unannotated* names the labels that a corpus does not annotate.
-
-        Raises:
-            ConfigError: one of them is no label of the model.
-        """
+        """*unannotated*: labels that a corpus does not annotate, by its name; raises ConfigError for unknown labels."""
         tags = tags_of(model)
         self._scheme = model.scheme
         self._ids = {tag: (i,) for i, tag in enumerate(tags)}
@@ -58,14 +57,14 @@ class Annotator:
             self._untagged[corpus] = (0, *(i for i, tag in enumerate(tags) if split_tag(tag)[1] in labels))
 
     def example(self, sentence: Sentence, corpus: str) -> Example:
-        """The example that *sentence* of *corpus* makes."""
+        """The example of *sentence*, which is of *corpus*."""
         tags = [self._untagged.get(corpus, self._ids["O"])] * len(sentence.words)
         for span in sentence.spans:
             tags[span.start : span.end] = self._options(span)
         return Example(sentence, tuple(tags), corpus)
 
     def perturbed(self, example: Example, shares: Mapping[str, float], chance: random.Random) -> Example:
-        """*Example*, or as often as the *shares* say, the same in another guise."""
+        """*example*, perturbed with the probabilities in *shares*."""
         name = draw(shares, chance)
         if name is None:
             return example
@@ -80,8 +79,49 @@ class Annotator:
         return [tuple(i for tag in options for i in self._ids[tag]) for options in zip(*paths, strict=True)]
 
 
+class BatchSampler:
+    """Draws the mini-batches of an epoch, each of sentences of about one length.
+
+    Sentences of one length need no padding, which the fused LSTM kernel does not skip; batches of short sentences are
+    larger.  A corpus is drawn as often as *shares* says, by default once per epoch.
+    """
+
+    def __init__(self, examples: Sequence[Example], shares: Mapping[str, float], batch_size: int) -> None:
+        self._lengths = [len(example.tags) for example in examples]
+        self._shares = shares
+        self._max_tokens = batch_size * _TYPICAL_LENGTH
+        self._rows: dict[str, list[int]] = {}
+        for row, example in enumerate(examples):
+            self._rows.setdefault(example.corpus, []).append(row)
+
+    def rows(self, shuffle: random.Random) -> list[int]:
+        """Indices of the examples of an epoch, in random order."""
+        drawn: list[int] = []
+        for corpus, rows in self._rows.items():
+            share = self._shares.get(corpus, 1)
+            whole = int(share)
+            drawn += rows * whole + shuffle.sample(rows, round((share - whole) * len(rows)))
+        shuffle.shuffle(drawn)
+        return drawn
+
+    def batches(self, shuffle: random.Random) -> list[list[int]]:
+        """Indices of the examples of each mini-batch, the batches in random order."""
+        lengths = self._lengths
+        rows = self.rows(shuffle)
+        rows.sort(key=lambda row: lengths[row])  # stable: random within one length
+        groups: list[list[int]] = []
+        for row in rows:
+            length = lengths[row]
+            fits = groups and len(groups[-1]) * length < self._max_tokens and length <= lengths[groups[-1][0]] + 1
+            if not fits:
+                groups.append([])
+            groups[-1].append(row)
+        shuffle.shuffle(groups)
+        return groups
+
+
 def targets(examples: Sequence[Example], num_tags: int) -> Tensor:
-    """What the loss is taken of: tag ids (B, T), or where any is open, the allowed ones (B, T, K) bool."""
+    """The targets of the loss: tag ids (B, T) or, if a token has several allowed tags, a mask of them (B, T, K)."""
     first = nn.utils.rnn.pad_sequence(
         [torch.tensor([options[0] for options in example.tags]) for example in examples], batch_first=True
     )
@@ -100,7 +140,7 @@ def targets(examples: Sequence[Example], num_tags: int) -> Tensor:
 
 
 def all_labels(sentences: Iterable[Sentence]) -> list[str]:
-    """The labels that entities of *sentences* have or may have, sorted.
+    """The labels that the entities of *sentences* have or may have, sorted.
 
     >>> all_labels([Sentence(("Queen",), (Span(0, 1, "group|person|O"),))])
     ['group', 'person']

@@ -1,4 +1,4 @@
-"""SIGINT (Ctrl-C) and SIGTERM while a run trains."""
+"""SIGINT (Ctrl-C) and SIGTERM during a training run."""
 
 from __future__ import annotations
 
@@ -12,12 +12,10 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 @contextlib.contextmanager
 def stop_requests() -> Iterator[Callable[[], int | None]]:
-    """A function that says which signal asked the run to stop, None as long as none did.
+    """A function that returns the signal received within the block, or None.
 
-    Only the first signal waits for the run to ask; a second one does at once
-    what it does everywhere else.  A signal that the process was told to
-    ignore, as nohup and shells do for what runs in the background, stays
-    ignored.
+    Only the first signal is caught; a second one has its default effect.  A signal that is ignored, as under nohup or
+    in a shell's background job, stays ignored.
     """
     before = {number: signal.getsignal(number) for number in _SIGNALS}
     received: list[int] = []

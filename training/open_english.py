@@ -1,9 +1,8 @@
-"""The open English corpora behind the shipped models: what is mended in each, and how its labels map.
+"""The open English corpora of the shipped models: corrections of each, and the map of its labels.
 
-The target is the CoNLL-2003 definition (Tjong Kim Sang and De Meulder): PER
-without titles, LOC, ORG, and MISC for nationalities, works, events and the
-like.  Input is a folder with one sub-folder a corpus, each with ``train.conll``
-and, where it has them, ``dev.conll`` and ``test.conll`` in native BIO labels.
+The target is the CoNLL-2003 definition (Tjong Kim Sang and De Meulder): PER without titles, LOC, ORG, and MISC for
+nationalities, works, events and the like.  The input is a folder with a sub-folder per corpus, each with
+``train.conll`` and, if it has them, ``dev.conll`` and ``test.conll`` in native BIO labels.
 """
 
 from __future__ import annotations
@@ -16,18 +15,9 @@ from handler.labels import Span
 from training.corpora import LabelMap, Sentence, read_conll, write_conll
 
 _CROSSNER_ALL: LabelMap = {
-    "person": "PER",
-    "politician": "PER",
-    "scientist": "PER",
-    "musicalartist": "PER",
-    "writer": "PER",
-    "researcher": "PER",
-    "organisation": "ORG",
-    "politicalparty": "ORG",
-    "university": "ORG",
-    "band": "ORG",
-    "country": "LOC",
-    "location": "LOC",
+    **dict.fromkeys("person politician scientist musicalartist writer researcher".split(), "PER"),
+    **dict.fromkeys("organisation politicalparty university band".split(), "ORG"),
+    **dict.fromkeys("country location".split(), "LOC"),
     **dict.fromkeys(
         """
         election event misc award academicjournal astronomicalobject album song book poem magazine conference product
@@ -44,7 +34,7 @@ _CROSSNER_ALL: LabelMap = {
     ),
 }
 
-#: Native labels of each corpus that goes into ``models/en``.
+#: Label map of each corpus of ``models/en``.
 LABELS: dict[str, LabelMap] = {
     "gmb_kaggle": {
         "per": "PER", "org": "ORG", "geo": "LOC", "gpe": "MISC", "art": "MISC", "eve": "MISC", "nat": "MISC",
@@ -61,13 +51,13 @@ LABELS: dict[str, LabelMap] = {
     "wikigold": {"PER": "PER", "ORG": "ORG", "LOC": "LOC", "MISC": "MISC"},
 }  # fmt: skip
 
-#: Sentences of a dev file that stay dev; the rest is trained on.  These corpora have most of their text there.
+#: Sentences of a dev file that are kept as dev; the rest is trained on, as most text of these corpora is in dev.
 _DEV_SENTENCES = {**dict.fromkeys((name for name in LABELS if name.startswith("crossner_")), 0), "docred": 1000}
 
-#: The corpus behind ``models/en-social``, which keeps its own labels there.
+#: The corpus of ``models/en-social``, which uses its native labels.
 SOCIAL = "wnut17"
 
-#: Corpora that are only ever scored.
+#: Corpora that are only scored.
 TEST_ONLY = frozenset({"wikigold"})
 
 _TITLES = frozenset(
@@ -83,17 +73,17 @@ _TITLES = frozenset(
 
 
 def prepare(data: Path, out: Path) -> dict[str, int]:
-    """Write ``train-NAME.conll``, ``dev-NAME.conll`` and ``test-NAME.conll`` to *out*; sentences by file come back.
+    """Write ``train-NAME.conll``, ``dev-NAME.conll`` and ``test-NAME.conll`` to *out*; returns the sentences in each.
 
-    The five domains of CrossNER become one training file; ``wnut17-native`` has the six labels of WNUT-17.
-    A training sentence that also stands in a dev or test file is left out.
+    The five domains of CrossNER become one training file; ``wnut17-native`` has the six labels of WNUT-17.  Training
+    sentences that are also in a dev or test file are dropped.
 
     Raises:
         CorpusError: a file is missing or cannot be read.
     """
     out.mkdir(parents=True, exist_ok=True)
     demonyms, countries = _nationalities(read_conll(data / "gmb_kaggle" / "train.conll"))
-    mend = _menders(demonyms, countries)
+    corrections = _corrections(demonyms, countries)
     train: dict[str, list[Sentence]] = {}
     held_out: dict[str, list[Sentence]] = {}
     for name, labels in LABELS.items():
@@ -101,7 +91,8 @@ def prepare(data: Path, out: Path) -> dict[str, int]:
             path = data / name / f"{part}.conll"
             if (part != "test" and name in TEST_ONLY) or (part == "dev" and not path.exists()):
                 continue
-            sentences = [_map(mend[name](sentence), labels) for sentence in read_conll(path)]
+            correct = corrections.get(name)
+            sentences = [_map(correct(row) if correct else row, labels) for row in read_conll(path)]
             num_held_out = {"train": 0, "dev": _DEV_SENTENCES.get(name, len(sentences))}.get(part, len(sentences))
             corpus = "crossner" if name.startswith("crossner_") else name
             train.setdefault(f"train-{corpus}", []).extend(sentences[num_held_out:])
@@ -119,43 +110,44 @@ def prepare(data: Path, out: Path) -> dict[str, int]:
     return {part: len(sentences) for part, sentences in written.items()}
 
 
-def _menders(demonyms: frozenset[str], countries: frozenset[str]) -> dict[str, Callable[[Sentence], Sentence]]:
-    """What is done to each corpus before its labels are mapped."""
+def _corrections(demonyms: frozenset[str], countries: frozenset[str]) -> dict[str, Callable[[Sentence], Sentence]]:
+    """The correction of each corpus that needs one, applied before its labels are mapped."""
 
     def gmb(sentence: Sentence) -> Sentence:
         spans = []
         for span in sentence.spans:
-            name = " ".join(sentence.words[span.start : span.end]).lower()
+            name = _name(sentence, span)
             if span.label == "per":
                 start = _without_titles(sentence.words, span)
                 if start < span.end:
                     spans.append(Span(start, span.end, "per"))
             elif span.label == "gpe" and name in countries:
-                spans.append(Span(span.start, span.end, "geo"))
+                spans.append(span._replace(label="geo"))
             else:
                 spans.append(span)
         return Sentence(sentence.words, tuple(spans))
 
     def docred(sentence: Sentence) -> Sentence:
-        def label(span: Span) -> str:
-            name = " ".join(sentence.words[span.start : span.end]).lower()
-            return "MISC" if span.label == "LOC" and name in demonyms else span.label
+        spans = (
+            span._replace(label="MISC") if span.label == "LOC" and _name(sentence, span) in demonyms else span
+            for span in sentence.spans
+        )
+        return Sentence(sentence.words, tuple(spans))
 
-        return Sentence(sentence.words, tuple(Span(s.start, s.end, label(s)) for s in sentence.spans))
+    return {"gmb_kaggle": gmb, "docred": docred, "btc": join_handles}
 
-    def same(sentence: Sentence) -> Sentence:
-        return sentence
 
-    return {**dict.fromkeys(LABELS, same), "gmb_kaggle": gmb, "docred": docred, "btc": join_handles}
+def _name(sentence: Sentence, span: Span) -> str:
+    return " ".join(sentence.words[span.start : span.end]).lower()
 
 
 def _nationalities(sentences: Iterable[Sentence]) -> tuple[frozenset[str], frozenset[str]]:
-    """Lower-cased names that are more often ``gpe`` (nationality) than ``geo`` (place), and the other way round."""
+    """Lower-cased names that are more often ``gpe`` (nationality) than ``geo`` (place), and those that are not."""
     counts = {"gpe": Counter[str](), "geo": Counter[str]()}
     for sentence in sentences:
         for span in sentence.spans:
             if span.label in counts:
-                counts[span.label][" ".join(sentence.words[span.start : span.end]).lower()] += 1
+                counts[span.label][_name(sentence, span)] += 1
     nationality, place = counts["gpe"], counts["geo"]
     return (
         frozenset(name for name in nationality if nationality[name] > place[name]),
@@ -164,7 +156,7 @@ def _nationalities(sentences: Iterable[Sentence]) -> tuple[frozenset[str], froze
 
 
 def _without_titles(words: tuple[str, ...], span: Span) -> int:
-    """Where the name behind the titles of a person *span* starts; its end when there is no name."""
+    """The start of the name behind the titles of a person *span*; its end if there is no name."""
     start = span.start
     while start < span.end and words[start].lower().rstrip(".") in _TITLES:
         start += 1
@@ -172,7 +164,7 @@ def _without_titles(words: tuple[str, ...], span: Span) -> int:
 
 
 def join_handles(sentence: Sentence) -> Sentence:
-    """*Sentence* with ``@`` and the handle behind it as one word, which no entity holds.
+    """*sentence* with ``@`` and the following handle as one word, which is in no entity.
 
     >>> spans = (Span(1, 2, "PER"), Span(2, 3, "PER"), Span(3, 4, "PER"))
     >>> join_handles(Sentence(("hi", "@", "ann", "Lee"), spans))[:2]
@@ -199,11 +191,11 @@ def join_handles(sentence: Sentence) -> Sentence:
 
 
 def _map(sentence: Sentence, labels: LabelMap) -> Sentence:
-    mapped = (Span(span.start, span.end, labels[span.label]) for span in sentence.spans)
-    return Sentence(sentence.words, tuple(_without_article(sentence, span) for span in mapped if span.label != "O"))
-
-
-def _without_article(sentence: Sentence, span: Span) -> Span:
-    """*Span* behind the "the" that some corpora count to the name of a place, as in "the United States"."""
-    has_article = span.label == "LOC" and span.end - span.start > 1 and sentence.words[span.start] == "the"
-    return span._replace(start=span.start + 1) if has_article else span
+    """*sentence* with mapped labels, and places without the "the" that some corpora include ("the United States")."""
+    spans = []
+    for start, end, native in sentence.spans:
+        label = labels[native]
+        has_article = label == "LOC" and end - start > 1 and sentence.words[start] == "the"
+        if label != "O":
+            spans.append(Span(start + has_article, end, label))
+    return Sentence(sentence.words, tuple(spans))

@@ -1,8 +1,7 @@
-"""Text as it comes when it is not edited: in lower case, in capitals, as a headline, with broken spacing.
+"""Perturbations of a sentence that keep its entities: lower case, capitals, headline case, broken spacing.
 
-Each perturbation takes a sentence and gives the same sentence in another guise, its entities kept.  Training sees
-some sentences so (``perturbations`` in the configuration); dev files seen so show what a model can bear
-(Mayhew et al. 2019, "ner and pos when nothing is capitalized"; Belinkov and Bisk 2018).
+They augment training (``perturbations`` in the configuration) and measure robustness (``nerserve evaluate --perturb``);
+see Mayhew et al. 2019, "ner and pos when nothing is capitalized", and Belinkov and Bisk 2018.
 """
 
 from __future__ import annotations
@@ -16,36 +15,36 @@ from types import MappingProxyType
 from handler.labels import Span
 from training.corpora import Sentence
 
-#: Share of words that broken spacing cuts in two, and of gaps that it closes.
-_CUT, _JOINED = 0.08, 0.04
+#: Shares of words that broken spacing splits, and of spaces that it removes.
+_SPLIT, _JOINED = 0.08, 0.04
 
 Perturbation = Callable[[Sentence, random.Random], Sentence]
 
 
 def lower(sentence: Sentence, _: random.Random) -> Sentence:
-    """*Sentence* in lower case."""
+    """*sentence* in lower case."""
     return sentence._replace(words=tuple(word.lower() for word in sentence.words))
 
 
 def upper(sentence: Sentence, _: random.Random) -> Sentence:
-    """*Sentence* in capitals."""
+    """*sentence* in capitals."""
     return sentence._replace(words=tuple(word.upper() for word in sentence.words))
 
 
 def title(sentence: Sentence, _: random.Random) -> Sentence:
-    """*Sentence* as a headline: every word begins with a capital."""
+    """*sentence* as a headline: every word begins with a capital."""
     return sentence._replace(words=tuple(word[:1].upper() + word[1:] for word in sentence.words))
 
 
 def spacing(sentence: Sentence, chance: random.Random) -> Sentence:
-    """*Sentence* as OCR may leave it: some words cut in two, some run together; never across the edge of an entity.
+    """*sentence* with some words split and some joined, as by OCR, but never across the boundary of an entity.
 
     >>> spacing(Sentence(("Barack", "Obama", "spoke"), (Span(0, 2, "PER"),)), random.Random(40))[:2]
     (('Barack', 'Oba', 'ma', 'spoke'), (Span(start=0, end=3, label='PER'),))
     """
     edges = {edge for span in sentence.spans for edge in (span.start, span.end)}
     words: list[str] = []
-    starts: list[int] = []  # where each old word begins among the new ones
+    starts: list[int] = []  # index among the new words at which each old one begins
     run_together: set[int] = set()
     for i, word in enumerate(sentence.words):
         starts.append(len(words))
@@ -53,7 +52,7 @@ def spacing(sentence: Sentence, chance: random.Random) -> Sentence:
             starts[-1] -= 1
             words[-1] += word
             run_together.add(i)
-        elif len(word) > 3 and chance.random() < _CUT:
+        elif len(word) > 3 and chance.random() < _SPLIT:
             cut = chance.randrange(1, len(word))
             words += [word[:cut], word[cut:]]
         else:
@@ -67,17 +66,17 @@ def spacing(sentence: Sentence, chance: random.Random) -> Sentence:
     )
 
 
-#: By the name that the configuration and ``nerserve evaluate --perturb`` know them under.
+#: By their names in the configuration and in ``nerserve evaluate --perturb``.
 PERTURBATIONS: Mapping[str, Perturbation] = MappingProxyType(
     {"lower": lower, "upper": upper, "title": title, "spacing": spacing}
 )
 
-#: Those that keep the words one by one, so that tags of the sentence as it was still fit.
+#: Those that keep the word boundaries, so that the tags stay the same.
 KEEPS_WORDS = frozenset({"lower", "upper", "title"})
 
 
 def draw(shares: Mapping[str, float], chance: random.Random) -> str | None:
-    """The name of a perturbation, each as often as its share says, or None.
+    """The name of a random perturbation, each with the probability in *shares*, else None.
 
     >>> draw({"lower": 0.0, "upper": 1.0}, random.Random(0))
     'upper'

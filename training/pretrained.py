@@ -1,4 +1,4 @@
-"""Pretrained word vectors: several files joined, cut to size, packed for a bundle."""
+"""Pretrained word vectors: several files concatenated, truncated, and packed for a bundle."""
 
 from __future__ import annotations
 
@@ -18,18 +18,14 @@ from training.vector_files import Vectors, read_vectors
 
 logger = logging.getLogger(__name__)
 
-#: ``"auto"`` is float32 where a file has subwords, so that each vector is the one that gensim gives, else int8.
+#: ``"auto"`` is float32 if a file has subwords, so that vectors of unseen words equal gensim's, else int8.
 StorageChoice = Storage | Literal["auto"]
 
 _MIN_PATTERN_WORDS = 20
 
 
 def pack(paths: Sequence[Path], *, max_words: int, storage: StorageChoice = "auto") -> WordVectors:
-    """The *max_words* most frequent words of the files and their vectors, ready for a bundle; see :func:`join`.
-
-    Raises:
-        VectorFileError: a file cannot be read, or *storage* cannot hold its numbers.
-    """
+    """The vectors in *paths*, packed for a bundle by :func:`join`; raises VectorFileError if that is not possible."""
     parts = [read_vectors(path) for path in paths]
     try:
         return join(parts, max_words=max_words, storage=storage)
@@ -38,15 +34,13 @@ def pack(paths: Sequence[Path], *, max_words: int, storage: StorageChoice = "aut
 
 
 def join(parts: Sequence[Vectors], *, max_words: int, storage: StorageChoice = "auto") -> WordVectors:
-    """*Parts* side by side, with the *max_words* first of their words.
+    """*parts* concatenated, with the first *max_words* of their words.
 
-    Words come in the order of the largest part, behind the digit patterns.
-    Where a part lacks a word, its subwords make the vector; a part without
-    subwords has zeros there, or, beside a part with subwords (whose words
-    mostly are cased), the vector under which it would find the word by
-    :func:`handler.vectors.back_off`.
+    The digit patterns come first, then the words in the order of the largest part.  A word that a part lacks gets a
+    vector from its subwords; in a part without subwords it gets zeros or, beside a part with subwords, whose words are
+    mostly cased, the vector found by :func:`handler.vectors.back_off`.
 
-    *storage* is that of the n-grams, too.
+    *storage* also applies to the n-grams.
 
     Raises:
         ValueError: *storage* cannot hold a number.
@@ -77,9 +71,9 @@ def join(parts: Sequence[Vectors], *, max_words: int, storage: StorageChoice = "
 
 
 def digit_patterns(words: Sequence[str]) -> dict[str, list[str]]:
-    """All numbers of one shape under that shape, ``"0000"`` for years, where it is no word itself and they are many.
+    """The numbers among *words* by digit pattern (``"0000"`` for years), if they are many and it is no word itself.
 
-    Their mean stands for a number that the vectors do not know.
+    Their mean becomes the vector of unseen numbers of the pattern.
     """
     members: dict[str, list[str]] = {}
     for word in words:
@@ -95,7 +89,7 @@ def digit_patterns(words: Sequence[str]) -> dict[str, list[str]]:
 
 
 class _Source:
-    """One part of joined vectors, which has an answer for every word."""
+    """One of the concatenated parts, with a vector for every word."""
 
     def __init__(self, part: Vectors, *, backs_off: bool) -> None:
         self._part = part
@@ -103,7 +97,7 @@ class _Source:
         self._rows = {word: row for row, word in enumerate(part.words)}
 
     def take(self, words: Sequence[str]) -> npt.NDArray[np.float32]:
-        """Vectors of *words*, zeros where there is none: (W, D)."""
+        """Vectors of *words*, zeros for unknown ones: (W, D)."""
         rows = np.array([self._row(word) for word in words], np.int64)
         vectors = np.zeros((len(words), self._part.table.shape[1]), np.float32)
         vectors[rows >= 0] = self._part.table[rows[rows >= 0]]

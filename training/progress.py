@@ -1,4 +1,4 @@
-"""What a person sees of a training run: one bar for all of it on a terminal, a line now and then in a log file."""
+"""The progress display of a training run: one bar on a terminal, else a log line every minute."""
 
 from __future__ import annotations
 
@@ -11,15 +11,14 @@ from tqdm import tqdm
 
 logger = logging.getLogger(__name__)
 
-#: Seconds after which a log file gets a sign of life.
+#: Seconds between two log lines where there is no bar.
 HEARTBEAT_SECONDS = 60.0
 
 
 class Display:
-    """How far a run is, in tokens of *total*; *done* of them were there before it started.
+    """Progress in tokens of *total*, of which *done* were processed before the display was opened.
 
-    The time left is what the rest takes at the pace so far: that of training
-    and evaluation together, and at most, as a run may end early.
+    The time left assumes the average speed so far, of training and evaluation together, and no early stopping.
     """
 
     def __init__(self, *, total: int, done: int, heartbeat_seconds: float = HEARTBEAT_SECONDS) -> None:
@@ -30,7 +29,7 @@ class Display:
             total=total,
             initial=done,
             bar_format="{desc} {percentage:3.0f}%|{bar}|",
-            disable=None,  # no bar where nobody looks
+            disable=None,  # a bar only on a terminal
             dynamic_ncols=True,
             leave=False,
         )
@@ -42,7 +41,7 @@ class Display:
         self._bar.close()
 
     def advance(self, num_tokens: int, text: str) -> None:
-        """*Num_tokens* more are done; *text* says what and how."""
+        """Add *num_tokens*, and show *text* with the time left."""
         self._done += num_tokens
         line = f"{text}  {self.time_left()} left"
         self._bar.set_description_str(line, refresh=False)
@@ -51,22 +50,22 @@ class Display:
             self.say(f"{self._done / self._total:.0%}  {line}")
 
     def say(self, line: str) -> None:
-        """Log *line*, above the bar where there is one."""
+        """Log *line*, above the bar if there is one."""
         self._last_line = time.monotonic()
         with tqdm.external_write_mode(file=sys.stderr):
             logger.info("%s", line)
 
     def time_left(self) -> str:
-        """At most this long: ``"1:02:03"``; ``"?"`` as long as nothing is done."""
+        """The time left, such as ``"1:02:03"``; ``"?"`` before the first token."""
         new = self._done - self._before
         if not new:
             return "?"
-        left = max(0, self._total - self._done)  # the total is an estimate where corpora are seen in part
+        left = max(0, self._total - self._done)  # the total is an estimate if a corpus is sampled
         return duration((time.monotonic() - self._started) * left / new)
 
 
 def duration(seconds: float) -> str:
-    """*Seconds* as hours, minutes and seconds.
+    """*seconds* as hours, minutes and seconds.
 
     >>> duration(59.7), duration(3723)
     ('1:00', '1:02:03')

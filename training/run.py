@@ -1,19 +1,19 @@
-"""A whole training run: files in, a finished bundle with its metrics and model card out.
+"""A training run, from the input files to a bundle with its metrics, model card and report.
 
-The run folder gets ``run.json`` (what the run was given) before the first
-step, and plots and a report behind the last one; what lies between is the
-trainer's.
+The run folder gets ``run.json``, the inputs of the run, before the first step, and plots and a report after the last
+one; the :class:`~training.trainer.Trainer` writes the rest.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import logging
 import platform
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -28,187 +28,124 @@ from handler.digests import file_digest
 from handler.errors import ConfigError
 from handler.tagger import Tagger
 from handler.vectors import WordVectors
-from training.analysis import evaluation_of, surface_forms, tag_corpus
 from training.calibration import calibration_metrics, fit, predictions, with_scores
 from training.checkpoint import CHECKPOINT_SECONDS, only_run_in, write_file
 from training.corpora import LabelMap, Sentence, label_set, read_corpus, read_label_map
 from training.errors import CorpusError, RunError
-from training.evaluation import Evaluation, table
+from training.evaluation import TaggedSentence, score_tagged, table, tag_corpus
 from training.examples import OR, all_labels
 from training.pretrained import StorageChoice, pack
-from training.report import write_report
-from training.trainer import BEST, Trainer, check_names, check_no_run_in
+from training.reports.analysis import surface_forms
+from training.reports.run_report import write_report
+from training.trainer import BEST, Progress, Trainer, check_names, check_no_run_in
 
 logger = logging.getLogger(__name__)
 
-#: What a run was given, before its first step.
+#: The inputs of a run, written before its first step.
 RUN_FILE = "run.json"
 
-#: Words of a sentence that does not stand in two files by chance.
+#: Words of a sentence that is unlikely to be in two files by chance.
 _LONG = 5
 
 _LIBRARIES = ("torch", "numpy", "gensim", "nerserve")
 
 
+@dataclass(frozen=True, kw_only=True)
+class TrainingInputs:
+    """The inputs of a training run: files, folders and settings.
+
+    Attributes:
+        train: Corpora to learn from.
+        dev: Corpora whose mean F1 selects the best epoch.
+        test: Corpora that are only scored.
+        vectors: Files of word vectors, which are concatenated.
+        out: The bundle to write; the folder's name is the model's.
+        run: The run folder: state, log, report.
+        config: JSON file with model and training settings; None for the defaults.
+        labels: JSON file with a label map; None for the labels of the corpora.
+        max_words: Word vectors to keep.
+        storage: Number format of the vectors.
+        version: The model's version.
+        card: Text file that ``MODEL_CARD.md`` begins with.
+        seed: Overrides the seed of *config*.
+        resume: Continue from the state in the run folder, if there is one.
+        threads: CPU threads; None for PyTorch's default or, when resuming, the number that the run began with.
+        checkpoint_seconds: Seconds between two states.
+        arguments: The command line, for ``run.json``.
+    """
+
+    train: Sequence[Path]
+    dev: Sequence[Path]
+    test: Sequence[Path]
+    vectors: Sequence[Path]
+    out: Path
+    run: Path
+    config: Path | None
+    labels: Path | None
+    max_words: int
+    storage: StorageChoice
+    version: str
+    card: Path | None
+    seed: int | None
+    resume: bool
+    threads: int | None = None
+    checkpoint_seconds: float = CHECKPOINT_SECONDS
+    arguments: Mapping[str, Any] | None = None
+
+
 class SourceFile(NamedTuple):
-    """A file that a run was given, by the name that tells it from the others."""
+    """An input file; ``name`` is unique in its run."""
 
     name: str
     path: Path
     digest: str
 
 
-def train_bundle(
-    *,
-    train: Sequence[Path],
-    dev: Sequence[Path],
-    test: Sequence[Path],
-    vectors: Sequence[Path],
-    out: Path,
-    run: Path,
-    config: Path | None,
-    labels: Path | None,
-    max_words: int,
-    storage: StorageChoice,
-    version: str,
-    card: Path | None,
-    seed: int | None,
-    resume: bool,
-    threads: int | None = None,
-    checkpoint_seconds: float = CHECKPOINT_SECONDS,
-    arguments: Mapping[str, Any] | None = None,
-) -> dict[str, Any]:
-    """Train on *train*, keep what is best on *dev*, write it to *out*; what ``metrics.json`` says comes back.
+class _Run(NamedTuple):
+    """A run whose inputs are read and checked; corpora are by part (train, dev, test) and name, files also by part."""
 
-    *arguments* are those of the command line, for ``run.json``.
+    inputs: TrainingInputs
+    card: str
+    config: BundleConfig
+    corpora: dict[str, dict[str, list[Sentence]]]
+    files: dict[str, list[SourceFile]]
+    vectors: WordVectors
+    libraries: dict[str, str]
+    machine: dict[str, str]
+
+
+def train_bundle(inputs: TrainingInputs) -> dict[str, Any]:
+    """Train, calibrate and score a model, and write it as a bundle; returns the content of ``metrics.json``.
 
     Raises:
         TrainingError: a corpus, a vector file or the run folder cannot be used, or a signal stopped the run.
-        BundleError: *out* holds something that is no bundle.
-        ConfigError: *config* holds an unknown key or a wrong value.
+        BundleError: the output folder holds something that is no bundle.
+        ConfigError: the configuration has an unknown key or a wrong value.
     """
-    check_replaceable(out)  # now, and not after hours
-    card_text = _text(card) if card else f"# {out.name}\n"
-    label_map = read_label_map(labels) if labels else None
-    names = corpus_names([*train, *dev, *test, *vectors])
-    parts = {"train": train, "dev": dev, "test": test}
-    corpora = {part: _read(paths, names, label_map) for part, paths in parts.items()}
-    files = {part: _sources(paths, names) for part, paths in parts.items()}
-    _check_distinct(files)
-    known = all_labels(_sentences(corpora["train"]))
-    if not known:
-        raise CorpusError("--train: expected entities to learn from, got none")
-    for part in ("dev", "test"):
-        _check_scored(part, corpora, known)
-    model, training = _settings(config, known)
-    if seed is not None:
-        training = replace(training, seed=seed)
-    bundle_config = BundleConfig(name=out.name, version=version, model=model, training=training)
-    check_names(bundle_config, corpora["train"])
-    if not resume:
-        check_no_run_in(run)
-    # What can be refused cheaply is behind us: large vectors take minutes.
-    packed = pack(vectors, max_words=max_words, storage=storage)
-    files["vectors"] = _sources(vectors, names)
-    model = replace(model, word_dim=packed.dim)
-    libraries = {"python": platform.python_version(), **{name: _version(name) for name in _LIBRARIES}}
-    machine = {"cpu": _cpu(), "instructions": torch.backends.cpu.get_cpu_capability()}
-    with only_run_in(run):
-        trainer = Trainer(
-            config=replace(bundle_config, model=model),
-            vectors=packed,
-            train=corpora["train"],
-            dev=corpora["dev"],
-            run=run,
-            inputs={
-                **{f"--{part} {file.name}": file.digest for part in files if part != "test" for file in files[part]},
-                "--labels": file_digest(labels) if labels else "no file",
-                "--max-words": str(max_words),
-                "--storage": storage,
-                "words and vectors": _vectors_digest(packed),  # a file of vectors may have others beside it
-            },
-            environment={**libraries, **machine},
-            threads=threads,
-            checkpoint_seconds=checkpoint_seconds,
-        )
-        if resume:
-            trainer.resume()
-        else:
-            trainer.begin()
-        document: dict[str, Any] = {
-            "name": out.name,
-            "version": version,
-            "started": _started(run) if resume else _now(),
-            "arguments": arguments,
-            "model": asdict(model),
-            "training": asdict(training),
-            "libraries": libraries,
-            "machine": {**machine, "threads": torch.get_num_threads()},
-            "data": {
-                part: {file.name: {**_source(file), **_counts(corpora[part][file.name])} for file in files[part]}
-                for part in corpora
-            },
-            "vectors": {
-                "files": {file.name: _source(file) for file in files["vectors"]},
-                "words": len(packed),
-                "dim": packed.dim,
-            },
-        }
-        write_file(run / RUN_FILE, _json(document))
-        progress = trainer.fit()
+    check_replaceable(inputs.out)  # now, not after hours of training
+    run = _prepare(inputs)
+    with only_run_in(inputs.run):
+        return _finish(run, _fit(run))
 
-        logger.info("epoch %d is the best; scoring it on the dev and test files", progress.best_epoch)
-        best = Bundle.load(run / BEST)
-        tagger = Tagger(best)  # not calibrated yet: its scores are marginals
-        marginals = {
-            part: {name: tag_corpus(tagger, corpus, name) for name, corpus in corpora[part].items()}
-            for part in ("dev", "test")
-        }
-        calibration = fit([predictions(rows) for rows in marginals["dev"].values()], model.labels)
-        bundle = replace(best, digest="", config=replace(best.config, calibration=calibration))
-        tagged = {
-            part: {name: with_scores(rows, calibration) for name, rows in named.items()}
-            for part, named in marginals.items()
-        }
-        scores = {
-            part: {name: evaluation_of(sentences) for name, sentences in named.items()}
-            for part, named in tagged.items()
-        }
-        metrics = {
-            "dev_f1": round(progress.best_f1, 4),
-            "best_epoch": progress.best_epoch,
-            "epochs": progress.epoch,
-            **{part: {name: score.to_dict() for name, score in named.items()} for part, named in scores.items()},
-            "calibration": calibration_metrics({**marginals["dev"], **marginals["test"]}, calibration),
-            "data": {f"{file.name}{file.path.suffix}": file.digest for sources in files.values() for file in sources},
-            "libraries": libraries,
-        }
-        extras = {
-            "metrics.json": _json(metrics),
-            "MODEL_CARD.md": _card(card_text, scores["test"] or scores["dev"]).encode(),
-        }
-        try:
-            bundle.save(out, extras)
-        except OSError as error:
-            raise RunError(f"{out}: cannot be written: {error.strerror}; {run / BEST} holds the weights") from error
-        write_report(
-            run,
-            name=out.name,
-            log=progress.log,
-            dev=tagged["dev"],
-            trained_on=surface_forms(_sentences(corpora["train"])),
-            settings={key: document[key] for key in ("model", "training", "libraries", "machine")},
-        )
-    return metrics
+
+def save_bundle(bundle: Bundle, out: Path, *, metrics: Mapping[str, Any], card: str, weights: Path) -> None:
+    """Write *bundle*, *metrics* and *card* to *out*; raises RunError, which names *weights*, a copy, if it cannot."""
+    try:
+        bundle.save(out, {"metrics.json": _json(metrics), "MODEL_CARD.md": card.encode()})
+    except OSError as error:
+        raise RunError(f"{out}: cannot be written: {error.strerror}; {weights} holds the weights") from error
 
 
 def corpus_names(paths: Iterable[Path]) -> dict[Path, str]:
-    """A name for each of *paths*: the stem, behind as many folders as it takes to tell it from the others.
+    """A unique name for each of *paths*: the stem, with as many parent folders as needed.
 
     >>> corpus_names([Path("data/a/dev.conll"), Path("data/b/dev.conll"), Path("data/b/train.conll")]).values()
     dict_values(['a/dev', 'b/dev', 'train'])
     """
-    candidates = {path: [*_tails(path), str(path)] for path in paths}
+    candidates = {}
+    for path in paths:
+        parts = path.with_suffix("").parts
+        candidates[path] = [*("/".join(parts[-n:]) for n in range(1, len(parts) + 1)), str(path)]
     return {
         path: next(
             name for name in names if not any(name in others for other, others in candidates.items() if other != path)
@@ -217,9 +154,144 @@ def corpus_names(paths: Iterable[Path]) -> dict[Path, str]:
     }
 
 
-def _tails(path: Path) -> list[str]:
-    parts = path.with_suffix("").parts
-    return ["/".join(parts[-n:]) for n in range(1, len(parts) + 1)]
+def _prepare(inputs: TrainingInputs) -> _Run:
+    """Read and check all inputs; the vectors last, as large ones take minutes."""
+    card = _text(inputs.card) if inputs.card else f"# {inputs.out.name}\n"
+    label_map = read_label_map(inputs.labels) if inputs.labels else None
+    parts = {"train": inputs.train, "dev": inputs.dev, "test": inputs.test}
+    names = corpus_names([*inputs.train, *inputs.dev, *inputs.test, *inputs.vectors])
+    corpora = {part: _read(paths, names, label_map) for part, paths in parts.items()}
+    files = {part: _sources(paths, names) for part, paths in parts.items()}
+    _check_distinct(files)
+    labels = all_labels(_sentences(corpora["train"]))
+    if not labels:
+        raise CorpusError("--train: expected entities to learn from, got none")
+    for part in ("dev", "test"):
+        _check_scored(part, corpora, labels)
+    model, training = _configuration(inputs.config, labels)
+    if inputs.seed is not None:
+        training = replace(training, seed=inputs.seed)
+    config = BundleConfig(name=inputs.out.name, version=inputs.version, model=model, training=training)
+    check_names(config, corpora["train"])
+    if not inputs.resume:
+        check_no_run_in(inputs.run)
+    vectors = pack(inputs.vectors, max_words=inputs.max_words, storage=inputs.storage)
+    files["vectors"] = _sources(inputs.vectors, names)
+    config = replace(config, model=replace(model, word_dim=vectors.dim))
+    libraries = {"python": platform.python_version(), **{name: _version(name) for name in _LIBRARIES}}
+    machine = {"cpu": _cpu(), "instructions": torch.backends.cpu.get_cpu_capability()}
+    return _Run(inputs, card, config, corpora, files, vectors, libraries, machine)
+
+
+def _fit(run: _Run) -> Progress:
+    """Begin or resume the run, write ``run.json``, and train."""
+    inputs = run.inputs
+    digests = {f"--{part} {file.name}": file.digest for part in run.files if part != "test" for file in run.files[part]}
+    trainer = Trainer(
+        config=run.config,
+        vectors=run.vectors,
+        train=run.corpora["train"],
+        dev=run.corpora["dev"],
+        run=inputs.run,
+        inputs={
+            **digests,
+            "--labels": file_digest(inputs.labels) if inputs.labels else "no file",
+            "--max-words": str(inputs.max_words),
+            "--storage": inputs.storage,
+            "words and vectors": _vectors_digest(run.vectors),  # a vector file may have others beside it
+        },
+        environment={**run.libraries, **run.machine},
+        threads=inputs.threads,
+        checkpoint_seconds=inputs.checkpoint_seconds,
+    )
+    if inputs.resume:
+        trainer.resume()
+    else:
+        check_no_run_in(inputs.run)  # again, now that the folder is locked
+    write_file(inputs.run / RUN_FILE, _json(_description(run)))
+    return trainer.fit()
+
+
+def _finish(run: _Run, progress: Progress) -> dict[str, Any]:
+    """Calibrate and score the best epoch, write its bundle and the report; returns the content of ``metrics.json``."""
+    logger.info("epoch %d is the best; scoring it on the dev and test files", progress.best_epoch)
+    folder, out = run.inputs.run, run.inputs.out
+    best = Bundle.load(folder / BEST)
+    tagger = Tagger(best)  # without a calibration: its scores are marginals
+    marginals = {
+        part: {name: tag_corpus(tagger, corpus, name) for name, corpus in run.corpora[part].items()}
+        for part in ("dev", "test")
+    }
+    calibration = fit([predictions(rows) for rows in marginals["dev"].values()], run.config.model.labels)
+    tagged = {
+        part: {name: with_scores(rows, calibration) for name, rows in named.items()}
+        for part, named in marginals.items()
+    }
+    metrics = _metrics(run, progress, tagged, calibration_metrics(marginals["dev"] | marginals["test"], calibration))
+    bundle = replace(best, digest="", config=replace(best.config, calibration=calibration))
+    card = _card(run.card, tagged["test"] or tagged["dev"])
+    save_bundle(bundle, out, metrics=metrics, card=card, weights=folder / BEST)
+    write_report(
+        folder,
+        name=out.name,
+        log=progress.log,
+        dev=tagged["dev"],
+        trained_on=surface_forms(_sentences(run.corpora["train"])),
+        settings=_settings(run),
+    )
+    return metrics
+
+
+def _settings(run: _Run) -> dict[str, dict[str, Any]]:
+    """The configuration and the environment, for ``run.json`` and the report."""
+    return {
+        "model": asdict(run.config.model),
+        "training": asdict(run.config.training),
+        "libraries": run.libraries,
+        "machine": {**run.machine, "threads": torch.get_num_threads()},
+    }
+
+
+def _description(run: _Run) -> dict[str, Any]:
+    """The content of ``run.json``."""
+    sources = {
+        part: {file.name: {"path": str(file.path), "digest": file.digest} for file in files}
+        for part, files in run.files.items()
+    }
+    return {
+        "name": run.config.name,
+        "version": run.config.version,
+        "started": _started(run.inputs),
+        "arguments": run.inputs.arguments,
+        **_settings(run),
+        "data": {
+            part: {name: {**sources[part][name], **_counts(corpus)} for name, corpus in corpora.items()}
+            for part, corpora in run.corpora.items()
+        },
+        "vectors": {"files": sources["vectors"], "words": len(run.vectors), "dim": run.vectors.dim},
+    }
+
+
+def _metrics(
+    run: _Run,
+    progress: Progress,
+    tagged: Mapping[str, Mapping[str, Sequence[TaggedSentence]]],
+    calibration: Mapping[str, Any],
+) -> dict[str, Any]:
+    """The content of ``metrics.json``."""
+    scores = {
+        part: {name: score_tagged(rows).to_dict() for name, rows in named.items()} for part, named in tagged.items()
+    }
+    files = [file for sources in run.files.values() for file in sources]
+    return {
+        "dev_f1": round(progress.best_f1, 4),
+        "best_epoch": progress.best_epoch,
+        "epochs": progress.epoch,
+        **scores,
+        "calibration": calibration,
+        "data": {f"{file.name}{file.path.suffix}": file.digest for file in files},
+        "libraries": run.libraries,
+    }
 
 
 def _read(paths: Sequence[Path], names: Mapping[Path, str], labels: LabelMap | None) -> dict[str, list[Sentence]]:
@@ -235,7 +307,7 @@ def _sources(paths: Sequence[Path], names: Mapping[Path, str]) -> list[SourceFil
 
 
 def _check_distinct(files: Mapping[str, Sequence[SourceFile]]) -> None:
-    """Refuse a file that is in two parts: what a model was trained on says nothing of how good it is."""
+    """Raise CorpusError if a file is in two parts: scores on training data mean nothing."""
     seen: dict[str, tuple[str, Path]] = {}
     for part, sources in files.items():
         for file in sources:
@@ -245,7 +317,7 @@ def _check_distinct(files: Mapping[str, Sequence[SourceFile]]) -> None:
 
 
 def _check_scored(part: str, corpora: Mapping[str, Mapping[str, Sequence[Sentence]]], known: Sequence[str]) -> None:
-    """Refuse corpora of *part*, dev or test, that scores would say nothing of; point out what they do not say.
+    """Raise CorpusError if a corpus of *part*, dev or test, cannot be scored; warn of what its scores leave out.
 
     *known* are the labels of the training files.
     """
@@ -264,13 +336,13 @@ def _check_scored(part: str, corpora: Mapping[str, Mapping[str, Sequence[Sentenc
         if never := [label for label in known if label not in annotated]:
             logger.warning(
                 "%s: %s not annotated; the scores leave out what is found of them, nerserve evaluate counts errors",
-                name,
-                ", ".join(never),
+                *(name, ", ".join(never)),
             )
         long = [sentence.words for sentence in sentences if len(sentence.words) >= _LONG]
         if repeated := sum(words in trained_on for words in long):
             logger.warning(
-                "%s: %d of %d sentences of %d words or more also stand in training", name, repeated, len(long), _LONG
+                "%s: %d of %d sentences of %d words or more also stand in training",
+                *(name, repeated, len(long), _LONG),
             )
 
 
@@ -278,8 +350,8 @@ def _sentences(corpora: Mapping[str, Sequence[Sentence]]) -> list[Sentence]:
     return [sentence for sentences in corpora.values() for sentence in sentences]
 
 
-def _settings(path: Path | None, labels: Sequence[str]) -> tuple[ModelConfig, TrainingConfig]:
-    """The configuration in *path* over the defaults, for *labels*; ``word_dim`` is still the default's."""
+def _configuration(path: Path | None, labels: Sequence[str]) -> tuple[ModelConfig, TrainingConfig]:
+    """The settings in *path* over the defaults, for *labels*; ``word_dim`` is a placeholder."""
     try:
         defaults = asdict(ModelConfig(labels=tuple(labels)))
     except ConfigError as error:
@@ -307,16 +379,12 @@ def _text(path: Path) -> str:
         raise RunError(f"{path}: expected a UTF-8 text file: {error}") from error
 
 
-def _now() -> str:
+def _started(inputs: TrainingInputs) -> str:
+    """When a resumed run began, by its ``run.json``; now, if it is new."""
+    if inputs.resume:
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+            return str(json.loads((inputs.run / RUN_FILE).read_bytes())["started"])
     return datetime.now(UTC).isoformat(timespec="seconds")
-
-
-def _started(run: Path) -> str:
-    """When the run in the folder *run* was begun, which is now where it was not."""
-    try:
-        return str(json.loads((run / RUN_FILE).read_bytes())["started"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return _now()
 
 
 def _version(library: str) -> str:
@@ -327,17 +395,13 @@ def _version(library: str) -> str:
 
 
 def _cpu() -> str:
-    """The CPU's name; its architecture where the system does not tell the name."""
+    """The CPU's name, or its architecture if the system does not give the name."""
     try:
         lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines()
     except OSError:
         lines = []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return names[0] if names else platform.machine()
-
-
-def _source(file: SourceFile) -> dict[str, str]:
-    return {"path": str(file.path), "digest": file.digest}
 
 
 def _vectors_digest(vectors: WordVectors) -> str:
@@ -364,6 +428,7 @@ def _json(document: object) -> bytes:
     return (json.dumps(document, indent=2, ensure_ascii=False, default=str) + "\n").encode()  # a path as text
 
 
-def _card(text: str, scores: Mapping[str, Evaluation]) -> str:
-    tables = "\n\n".join(f"### {name}\n\n```text\n{table(score)}\n```" for name, score in scores.items())
+def _card(text: str, tagged: Mapping[str, Sequence[TaggedSentence]]) -> str:
+    """*text* and the scores of each corpus."""
+    tables = "\n\n".join(f"### {name}\n\n```text\n{table(score_tagged(rows))}\n```" for name, rows in tagged.items())
     return f"{text.rstrip()}\n\n## Scores of these weights\n\n{tables}\n"

@@ -1,11 +1,10 @@
-"""One configuration trained with several seeds: how good it is on average, and the seed that is best on dev as bundle.
+"""Training with several seeds: mean and standard deviation of the scores, and the bundle of the seed best on dev.
 
-One seed's score is luck in part (Reimers and Gurevych 2017, "Reporting Score Distributions Makes a Difference").
+One seed's score is partly luck (Reimers and Gurevych 2017, "Reporting Score Distributions Makes a Difference").
 """
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -14,18 +13,19 @@ from typing import Any
 
 from handler.bundle import Bundle, check_replaceable
 from training.errors import RunError
+from training.run import save_bundle
 
 logger = logging.getLogger(__name__)
 
-#: Trains with a seed, in a run folder, and writes the bundle to a folder; what ``metrics.json`` says comes back.
+#: Trains with a seed in a run folder, writes the bundle to a folder, and returns the content of ``metrics.json``.
 TrainOne = Callable[[int, Path, Path], dict[str, Any]]
 
 
 def train_seeds(seeds: Sequence[int], *, train_one: TrainOne, out: Path, run: Path) -> dict[str, Any]:
-    """Train with each of *seeds* in ``RUN/seed-N``, the best on dev to *out*; its metrics, with the means, come back.
+    """Train with each of *seeds* in ``RUN/seed-N``, and write the one best on dev to *out*; returns its metrics.
 
     Raises:
-        RunError: a seed stands twice, or a file cannot be written.
+        RunError: a seed is given twice, or a file cannot be written.
         TrainingError, NERError: see *train_one*.
     """
     check_replaceable(out)
@@ -41,37 +41,26 @@ def train_seeds(seeds: Sequence[int], *, train_one: TrainOne, out: Path, run: Pa
     document = {**metrics[shipped], "seeds": {"shipped": shipped, **summary}}
     best = folders[shipped] / out.name
     card = (best / "MODEL_CARD.md").read_text("utf-8").rstrip()
-    extras = {
-        "metrics.json": (json.dumps(document, indent=2, ensure_ascii=False) + "\n").encode(),
-        "MODEL_CARD.md": f"{card}\n\n{_section(shipped, summary)}".encode(),
-    }
-    try:
-        Bundle.load(best).save(out, extras)
-    except OSError as error:
-        raise RunError(f"{out}: cannot be written: {error.strerror}; {best} holds the weights") from error
+    card = f"{card}\n\n{_section(shipped, summary)}"
+    save_bundle(Bundle.load(best), out, metrics=document, card=card, weights=best)
     return document
 
 
 def summarise(metrics: Mapping[int, Mapping[str, Any]]) -> dict[str, Any]:
-    """Mean and standard deviation of every F1 in *metrics*, which are those of one seed each."""
-    first, *_ = metrics.values()
-    parts = {
-        part: {
-            name: {
-                "micro": _spread([run[part][name]["micro"]["f1"] for run in metrics.values()]),
-                "macro": _spread([run[part][name]["macro"]["f1"] for run in metrics.values()]),
-                "labels": {
-                    label: _spread(
-                        [run[part][name]["labels"].get(label, {"f1": 0.0})["f1"] for run in metrics.values()]
-                    )
-                    for label in scores["labels"]
-                },
+    """Mean and standard deviation of every F1 over *metrics*, which are by seed."""
+    runs = list(metrics.values())
+    summary: dict[str, Any] = {"seeds": list(metrics), "dev_f1": _spread([run["dev_f1"] for run in runs])}
+    for part in ("dev", "test"):
+        summary[part] = {}
+        for name, first in runs[0][part].items():
+            scores = [run[part][name] for run in runs]
+            labels = {
+                label: _spread([score["labels"].get(label, {"f1": 0.0})["f1"] for score in scores])
+                for label in first["labels"]
             }
-            for name, scores in first[part].items()
-        }
-        for part in ("dev", "test")
-    }
-    return {"seeds": list(metrics), "dev_f1": _spread([run["dev_f1"] for run in metrics.values()]), **parts}
+            averages = {key: _spread([score[key]["f1"] for score in scores]) for key in ("micro", "macro")}
+            summary[part][name] = {**averages, "labels": labels}
+    return summary
 
 
 def _spread(scores: Sequence[float]) -> dict[str, float]:
@@ -84,7 +73,7 @@ def _spread(scores: Sequence[float]) -> dict[str, float]:
 
 
 def _section(shipped: int, summary: Mapping[str, Any]) -> str:
-    """What the model card says of the seeds."""
+    """The section of the model card on the seeds."""
     scores = summary["test"] or summary["dev"]
     seeds = ", ".join(map(str, summary["seeds"]))
     rows = "\n".join(

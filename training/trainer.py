@@ -1,9 +1,8 @@
-"""The training loop: mini-batches by length, early stopping on dev, resumable at any batch, its best epoch a bundle.
+"""The training loop: Adam with linear decay, an average of the weights, early stopping on dev, resumable at any batch.
 
-A run folder holds ``state.pt``, from which a run goes on, and what follows
-from it: ``log.jsonl`` (one line an epoch) and ``best/``, the bundle of the best
-epoch so far.  Both are written behind the state and again on resuming, so it
-does not matter between which two files a run is killed.
+A run folder holds ``state.pt``, the checkpoint, and two outputs that are derived from it: ``log.jsonl`` (one line per
+epoch) and ``best/``, the bundle of the best epoch so far.  Both are written after the checkpoint and again on resuming,
+so that a run may be killed between any two writes.
 """
 
 from __future__ import annotations
@@ -39,7 +38,7 @@ from training.checkpoint import CHECKPOINT_SECONDS, first_difference, read_state
 from training.corpora import Sentence, label_set
 from training.errors import RunError, StoppedError
 from training.evaluation import Evaluation, score_spans, tag_as_served
-from training.examples import Annotator, Example, targets
+from training.examples import Annotator, BatchSampler, Example, targets
 from training.interrupts import stop_requests
 from training.progress import Display, duration
 
@@ -49,28 +48,25 @@ BEST = "best"
 LOG_FILE = "log.jsonl"
 _STATE_FILE = "state.pt"
 
-#: Tokens of a middling sentence: ``batch_size`` sentences of this length fill a mini-batch.
-_TYPICAL_LENGTH = 22
-
-#: Dev sentences that are tagged between two looks at the clock.
+#: Dev sentences that are tagged between two checks for a due checkpoint or a signal.
 _DEV_SLICE = 256
 
 
 @dataclass
 class Progress:
-    """How far a run has come.
+    """The progress of a run.
 
     Attributes:
-        epoch: Whole epochs done, evaluation included.
-        batch: Mini-batches done of the epoch behind those.
-        loss: Sum over the tokens of these mini-batches.
-        num_tokens: How many tokens that were.
+        epoch: Epochs completed, evaluation included.
+        batch: Mini-batches completed in the current epoch.
+        loss: Sum of the loss over their tokens.
+        num_tokens: Number of their tokens.
         train_seconds: Time they took.
-        dev_seconds: Time the epoch's evaluation has taken so far.
-        found: Spans found in the first sentences of each dev corpus, in an evaluation under way.
-        best_f1: The best dev F1 (0 to 1) of a whole epoch.
-        best_epoch: Its epoch, counted from 1.
-        log: An entry for each whole epoch.
+        dev_seconds: Time of the current epoch's evaluation so far.
+        found: In an unfinished evaluation, the spans found in the first sentences of each dev corpus.
+        best_f1: The best dev F1 (0 to 1) of a completed epoch.
+        best_epoch: Its number, counted from 1.
+        log: An entry for each completed epoch.
     """
 
     epoch: int = 0
@@ -85,14 +81,14 @@ class Progress:
     log: list[dict[str, Any]] = field(default_factory=list)
 
     def start_epoch(self) -> None:
-        """Forget the epoch that has ended."""
+        """Reset what counts within an epoch."""
         self.batch, self.loss, self.num_tokens, self.train_seconds, self.dev_seconds = 0, 0.0, 0, 0.0, 0.0
         self.found = {}
 
 
 @dataclass
 class _Session:
-    """One call of :meth:`Trainer.fit`; *saved_at* is when the state was last written."""
+    """One call of :meth:`Trainer.fit`; ``saved_at`` is the time of the last checkpoint."""
 
     display: Display
     asked_to_stop: Callable[[], int | None]
@@ -100,22 +96,19 @@ class _Session:
 
 
 class Trainer:
-    """Fits one model to *train*, keeps the epoch that is best on *dev*.
+    """Trains a model on *train* and keeps the epoch that is best on *dev*.
 
-    *train* and *dev* are corpora by name.  The F1 that decides is the mean of
-    the dev corpora's micro-F1, so that a large one does not outvote the others.
+    *train* and *dev* are corpora by name.  The best epoch has the highest mean of the dev corpora's micro-F1, so that a
+    large corpus does not outweigh the others.
 
-    A run that is interrupted, or killed, and resumed takes the same steps as
-    one that is not: order and dropout of an epoch follow from the seed and the
-    epoch, and a state within it holds the random generator.
+    A run that is interrupted or killed, and resumed, ends with bit-identical weights: the order and the dropout of an
+    epoch depend on the seed and the epoch alone, and a checkpoint within an epoch holds the random generator's state.
 
-    *inputs* says by name what else the run was given, such as the digests of
-    its files: a state with other ones is not resumed.  *environment* says what
-    it runs on and with: another one is warned of.  *threads* are the CPU's, by
-    default those of the state or PyTorch's own number; with another number sums
-    are rounded otherwise, and the weights would be other ones.
+    *inputs* are the other inputs of the run by name, such as digests of its files; a checkpoint with different ones is
+    refused.  A different *environment* (libraries, CPU) is only warned of.  *threads* are CPU threads, by default those
+    of the checkpoint, else PyTorch's default; another number would round sums differently.
 
-    *run* is a folder that exists.
+    *run* is an existing folder.
     """
 
     def __init__(
@@ -135,7 +128,7 @@ class Trainer:
         check_names(config, train)
         self._dev = dev
         self._run = run
-        self._inputs = {**inputs, **_plain(config)}
+        self._inputs = {**inputs, **_flat_settings(config)}
         self._environment = environment
         self._threads = threads
         self._checkpoint_seconds = checkpoint_seconds
@@ -158,28 +151,17 @@ class Trainer:
             for sentence in sentences
             if sentence.words
         ]
-        self._rows: dict[str, list[int]] = {}
-        for row, example in enumerate(self._examples):
-            self._rows.setdefault(example.corpus, []).append(row)
+        self._sampler = BatchSampler(self._examples, self._settings.corpus_shares, self._settings.batch_size)
         self._optimizer = torch.optim.Adam(self._model.parameters(), lr=self._settings.learning_rate, fused=True)
-        self._steps_per_epoch = len(self._batches(random.Random(0)))
+        self._steps_per_epoch = len(self._sampler.batches(random.Random(0)))
         self._progress = Progress()
         self._has_begun = False
 
-    def begin(self) -> None:
-        """Start from the beginning.
-
-        Raises:
-            RunError: the run folder holds another run, which would be lost.
-        """
-        check_no_run_in(self._run)
-        self._has_begun = True
-
     def resume(self) -> Progress:
-        """Go on from the state in the run folder, from the beginning when there is none; where that is comes back.
+        """Continue from the checkpoint in the run folder, or start if there is none; returns its progress.
 
         Raises:
-            RunError: the state is that of another run; the message names a difference.
+            RunError: the checkpoint is of another run; the message names a difference.
         """
         self._has_begun = True
         path = self._run / _STATE_FILE
@@ -211,18 +193,18 @@ class Trainer:
         return progress
 
     def fit(self) -> Progress:
-        """Train until the epochs or the patience are used up; the best epoch's bundle is in ``best/``.
-
-        Begins where neither :meth:`begin` nor :meth:`resume` was called.
+        """Train until ``max_epochs`` or early stopping; the best epoch's bundle is in ``best/``.
 
         Raises:
-            RunError: the run folder holds another run or cannot be written to, or the loss is no number any more.
-            StoppedError: SIGINT or SIGTERM came, and the state is written.
+            RunError: the loss is not finite, the run folder cannot be written to, or it holds another run.
+            StoppedError: SIGINT or SIGTERM was received, and a checkpoint is written.
         """
         settings, progress = self._settings, self._progress
         if not self._has_begun:
-            self.begin()
-        with self._session() as session:
+            check_no_run_in(self._run)
+            self._has_begun = True
+        with _deterministic_kernels(), self._display() as display, stop_requests() as asked_to_stop:
+            session = _Session(display, asked_to_stop, time.monotonic())
             while progress.epoch < settings.max_epochs and not self._is_out_of_patience():
                 self._train_epoch(session)
                 self._end_epoch(self._evaluate(session), session)
@@ -231,17 +213,17 @@ class Trainer:
         return progress
 
     def _is_out_of_patience(self) -> bool:
-        """True when dev F1 has not risen for long; before the first entity is found there is nothing to fall behind."""
+        """Whether dev F1 has not risen for ``patience`` epochs; False until the first entity is found."""
         progress = self._progress
         return progress.best_f1 > 0 and progress.epoch - progress.best_epoch >= self._settings.patience
 
     def _train_epoch(self, session: _Session) -> None:
-        """The mini-batches of the current epoch that are not done yet."""
+        """Train on the remaining mini-batches of the current epoch."""
         progress, seed = self._progress, self._settings.seed
         if progress.batch == 0:
             torch.manual_seed(seed * 100_003 + progress.epoch)
         self._model.train()
-        for rows in self._batches(random.Random(f"{seed} {progress.epoch}"))[progress.batch :]:
+        for rows in self._sampler.batches(random.Random(f"{seed} {progress.epoch}"))[progress.batch :]:
             started = time.monotonic()
             examples = [self._examples[row] for row in rows]
             loss = self._loss(examples)
@@ -256,65 +238,29 @@ class Trainer:
             self._pause(session, "epoch", num_tokens)
 
     def _loss(self, examples: Sequence[Example]) -> Tensor:
-        """The loss of one mini-batch, a mean over its tokens; all that it draws comes from torch's generator."""
+        """The mean loss per token of a mini-batch; torch's generator is the only source of randomness."""
         if shares := self._settings.perturbations:
-            chance = random.Random(int(torch.randint(2**62, ())))
-            examples = [self._annotator.perturbed(example, shares, chance) for example in examples]
+            draw = random.Random(int(torch.randint(2**62, ())))
+            examples = [self._annotator.perturbed(example, shares, draw) for example in examples]
         batch = self._encoder.batch([example.sentence.words for example in examples])
         return self._model.loss(batch, targets(examples, self._model.linear.out_features))
 
     def _step(self, loss: Tensor) -> None:
+        """One optimizer step, with a learning rate that falls linearly to zero, and an update of the average."""
+        step = self._progress.epoch * self._steps_per_epoch + self._progress.batch
+        left = 1 - min(1, step / (self._settings.max_epochs * self._steps_per_epoch))
         for group in self._optimizer.param_groups:
-            group["lr"] = self._learning_rate()
+            group["lr"] = self._settings.learning_rate * left
         self._optimizer.zero_grad(set_to_none=True)
         torch.autograd.backward(loss)
         nn.utils.clip_grad_norm_(self._model.parameters(), self._settings.clip_norm)
         self._optimizer.step()
-        step = self._num_steps()
         decay = min(self._settings.ema_decay, (1 + step) / (10 + step))  # the first steps are soon forgotten
         with torch.no_grad():
             torch._foreach_lerp_(list(self._average.values()), list(self._model.parameters()), 1 - decay)
 
-    def _num_steps(self) -> int:
-        return self._progress.epoch * self._steps_per_epoch + self._progress.batch
-
-    def _learning_rate(self) -> float:
-        """The rate of the next step; it falls linearly to zero over all epochs."""
-        left = 1 - min(1, self._num_steps() / (self._settings.max_epochs * self._steps_per_epoch))
-        return self._settings.learning_rate * left
-
-    def _batches(self, shuffle: random.Random) -> list[list[int]]:
-        """Indices of the examples of each mini-batch in random order, each of about one length.
-
-        Sentences of one length need no padding, which the fused LSTM kernel
-        rewards; short sentences come in larger batches.
-        """
-        budget = self._settings.batch_size * _TYPICAL_LENGTH
-        lengths = [len(example.tags) for example in self._examples]
-        rows = self._drawn(shuffle)
-        rows.sort(key=lambda row: lengths[row])  # stable: random within one length
-        groups: list[list[int]] = []
-        for row in rows:
-            length = lengths[row]
-            fits = groups and len(groups[-1]) * length < budget and length <= lengths[groups[-1][0]] + 1
-            if not fits:
-                groups.append([])
-            groups[-1].append(row)
-        shuffle.shuffle(groups)
-        return groups
-
-    def _drawn(self, shuffle: random.Random) -> list[int]:
-        """Indices of the examples of an epoch in random order, of each corpus as many as its share says."""
-        drawn: list[int] = []
-        for corpus, rows in self._rows.items():
-            share = self._settings.corpus_shares.get(corpus, 1)
-            whole = int(share)
-            drawn += rows * whole + shuffle.sample(rows, round((share - whole) * len(rows)))
-        shuffle.shuffle(drawn)
-        return drawn
-
     def _evaluate(self, session: _Session) -> dict[str, Evaluation]:
-        """Scores of the averaged weights on each dev corpus, on the labels that it annotates."""
+        """Scores of the averaged weights on each dev corpus, for the labels that it annotates."""
         found, tagger = self._progress.found, Tagger(self._bundle_with(self._average))
         for name, sentences in self._dev.items():
             done = found.setdefault(name, [])
@@ -336,23 +282,24 @@ class Trainer:
         }
 
     def _end_epoch(self, evaluations: Mapping[str, Evaluation], session: _Session) -> None:
-        """Judge the epoch, write the state behind it, and then what follows from the state."""
+        """Compare the epoch with the best one, and write the checkpoint and then its outputs."""
         progress = self._progress
         f1 = sum(evaluation.micro.f1 for evaluation in evaluations.values()) / len(evaluations)
         is_best = f1 > progress.best_f1
+        dev = {
+            name: {
+                "f1": round(evaluation.micro.f1, 5),
+                "labels": {label: round(score.f1, 5) for label, score in evaluation.labels.items()},
+            }
+            for name, evaluation in evaluations.items()
+        }
         entry: dict[str, Any] = {
             "epoch": progress.epoch + 1,
             "loss": round(progress.loss / progress.num_tokens, 5),
             "learning_rate": self._optimizer.param_groups[0]["lr"],
             "tokens_per_s": round(progress.num_tokens / progress.train_seconds),
             "dev_f1": round(f1, 5),
-            "dev": {
-                name: {
-                    "f1": round(evaluation.micro.f1, 5),
-                    "labels": {label: round(score.f1, 5) for label, score in evaluation.labels.items()},
-                }
-                for name, evaluation in evaluations.items()
-            },
+            "dev": dev,
             "seconds": round(progress.train_seconds + progress.dev_seconds, 1),
         }
         progress.epoch += 1
@@ -372,7 +319,7 @@ class Trainer:
         )
 
     def _pause(self, session: _Session, stage: str, num_tokens: int) -> None:
-        """Between two pieces of work: show how far the run is, write the state when it is due, stop when asked to."""
+        """Update the display, write a checkpoint if it is due, and stop if a signal was received."""
         progress = self._progress
         session.display.advance(
             num_tokens,
@@ -387,33 +334,17 @@ class Trainer:
         if signal_number:
             raise StoppedError(signal_number)
 
-    @contextlib.contextmanager
-    def _session(self) -> Iterator[_Session]:
-        """What :meth:`fit` needs around its epochs: a display, signals that wait, and kernels that sum in one order."""
-        per_epoch = sum(len(self._examples[row].tags) for row in self._drawn(random.Random(0))) + sum(
-            len(sentence.words) for sentences in self._dev.values() for sentence in sentences
-        )
+    def _display(self) -> Display:
         progress = self._progress
+        train_tokens = sum(len(self._examples[row].tags) for row in self._sampler.rows(random.Random(0)))
+        dev_tokens = sum(len(sentence.words) for sentences in self._dev.values() for sentence in sentences)
         tagged = sum(
             len(sentence.words) for name, spans in progress.found.items() for sentence in self._dev[name][: len(spans)]
         )
-        was_deterministic = torch.are_deterministic_algorithms_enabled()
-        was_filled = deterministic.fill_uninitialized_memory  # type: ignore[attr-defined]
-        torch.use_deterministic_algorithms(True)
-        # Nothing here reads memory that it has not written, which would be filled with NaN.
-        deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
-        try:
-            with (
-                Display(
-                    total=per_epoch * self._settings.max_epochs,
-                    done=per_epoch * progress.epoch + progress.num_tokens + tagged,
-                ) as display,
-                stop_requests() as asked_to_stop,
-            ):
-                yield _Session(display, asked_to_stop, time.monotonic())
-        finally:
-            torch.use_deterministic_algorithms(was_deterministic)
-            deterministic.fill_uninitialized_memory = was_filled  # type: ignore[attr-defined]
+        per_epoch = train_tokens + dev_tokens
+        return Display(
+            total=per_epoch * self._settings.max_epochs, done=per_epoch * progress.epoch + progress.num_tokens + tagged
+        )
 
     def _bundle_with(self, weights: Mapping[str, Tensor]) -> Bundle:
         model: BiLSTMCRF = copy.deepcopy(self._model)
@@ -442,18 +373,14 @@ class Trainer:
     def _write_best(self) -> None:
         folder = self._run / BEST
         try:
-            shutil.rmtree(folder, ignore_errors=True)  # it may be half of one; the weights are in the state
+            shutil.rmtree(folder, ignore_errors=True)  # it may be incomplete; the weights are in the state
             self._bundle_with(self._best).save(folder)
         except OSError as error:
             raise RunError(f"{folder}: cannot be written: {error.strerror}") from error
 
 
 def check_names(config: BundleConfig, train: Collection[str]) -> None:
-    """Refuse settings of corpora that are not in *train*, by name, or of labels that the model has not.
-
-    Raises:
-        ConfigError: names the setting and what it names.
-    """
+    """Raise ConfigError if a setting names a corpus that is not in *train*, or a label that the model does not have."""
     for key in ("corpus_shares", "unannotated"):
         if unknown := sorted(getattr(config.training, key).keys() - set(train)):
             raise ConfigError(f"training.{key}: expected names among {', '.join(train)}, got {unknown[0]}")
@@ -461,16 +388,27 @@ def check_names(config: BundleConfig, train: Collection[str]) -> None:
 
 
 def check_no_run_in(folder: Path) -> None:
-    """Refuse a run folder that holds a run, which would be lost.
-
-    Raises:
-        RunError: it does.
-    """
+    """Raise RunError if *folder* holds a run, which would be overwritten."""
     if (folder / _STATE_FILE).exists():
         raise RunError(f"{folder}: holds a run already; --resume goes on with it, --run DIR makes another")
 
 
-def _plain(config: BundleConfig) -> dict[str, str]:
+@contextlib.contextmanager
+def _deterministic_kernels() -> Iterator[None]:
+    """Run the block with torch's deterministic algorithms."""
+    was_deterministic = torch.are_deterministic_algorithms_enabled()
+    was_filled = deterministic.fill_uninitialized_memory  # type: ignore[attr-defined]
+    torch.use_deterministic_algorithms(True)
+    # Filling uninitialised memory with NaN costs time; nothing here reads any.
+    deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(was_deterministic)
+        deterministic.fill_uninitialized_memory = was_filled  # type: ignore[attr-defined]
+
+
+def _flat_settings(config: BundleConfig) -> dict[str, str]:
     """Every setting of *config* by its dotted name."""
     document = json.loads(config.to_json())
     sections = {key: document.pop(key) for key in ("model", "training")}

@@ -1,8 +1,7 @@
-"""Files of word vectors, read by gensim; what is wrong with one is found first and said by file and line.
+"""Files of word vectors, checked by us and read by gensim; an error names the file and the line.
 
-gensim guesses on where a file is damaged: it reads no further than a header
-says, drops a word that stands twice, spreads one number over a whole row, and
-waits for ever for the end of a word in a fastText model that was cut off.
+gensim does not report damaged files: it stops at the number of words in the header, drops duplicate words, broadcasts
+a single number over a row, and never returns from a truncated fastText model.
 """
 
 from __future__ import annotations
@@ -28,18 +27,18 @@ from training.errors import VectorFileError
 
 logger = logging.getLogger(__name__)
 
-#: The number that a fastText model begins with: fasttext.cc, FASTTEXT_FILEFORMAT_MAGIC_INT32.
+#: The first number of a fastText model: fasttext.cc, FASTTEXT_FILEFORMAT_MAGIC_INT32.
 FASTTEXT_MAGIC = 793712314
 
 _PICKLE = b"\x80"  # the first byte since protocol 2
 _HEAD = 4096
 _FLOAT = 4
 _NO_TEXT = frozenset(range(9)) | frozenset(range(14, 32))
-_ERRORS = "surrogateescape"  # keeps words apart that differ in bytes which are no UTF-8
+_ERRORS = "surrogateescape"  # keeps words distinct that differ in bytes which are no UTF-8
 
 
 class Vectors(NamedTuple):
-    """Words, most frequent first, their vectors (N, D), and what makes those of unseen words (float32)."""
+    """Words, most frequent first, their vectors (N, D) float32, and the subwords for unseen words."""
 
     words: list[str]
     table: npt.NDArray[np.float32]
@@ -47,13 +46,11 @@ class Vectors(NamedTuple):
 
 
 def read_vectors(path: Path) -> Vectors:
-    """The vectors in *path*, whose content says what it is.
+    """The vectors in *path*; the format is detected.
 
-    GloVe text; word2vec text or binary; a fastText model; what gensim has
-    saved (KeyedVectors or a whole model: it is unpickled, so it must be your
-    own); or, by its suffix, an ``.npz`` with an array ``vectors`` (N, D) beside
-    a ``.words.txt`` with a word a line.  Text and word2vec binary may be
-    compressed (``.gz``, ``.bz2``).
+    GloVe text; word2vec text or binary; a fastText model; a file of gensim's (KeyedVectors or a whole model; it is
+    unpickled, so it must be trusted); or, by its suffix, an ``.npz`` with an array ``vectors`` (N, D) beside a
+    ``.words.txt`` with a word per line.  Text and word2vec binary may be compressed (``.gz``, ``.bz2``).
 
     Raises:
         VectorFileError: says what was expected and what came.
@@ -114,7 +111,7 @@ def _read_text(path: Path, header: tuple[int, int] | None) -> Vectors:
 
 def _read_word2vec_binary(path: Path, header_bytes: int, num_words: int, width: int) -> Vectors:
     num_bytes = sum(len(chunk) for chunk in _chunks(path)) - header_bytes
-    least = num_words * (1 + width * _FLOAT)  # of each word, at least the space behind it
+    least = num_words * (1 + width * _FLOAT)  # of each word, at least the space after it
     if num_bytes < least:
         raise VectorFileError(
             f"{path}: line 1: expected {num_words} words and vectors of width {width},"
@@ -124,7 +121,7 @@ def _read_word2vec_binary(path: Path, header_bytes: int, num_words: int, width: 
     if len(keyed.key_to_index) != num_words:
         raise VectorFileError(f"{path}: expected {num_words} distinct words, got {len(keyed.key_to_index)}")
     least += sum(len(word.encode("utf-8", _ERRORS)) for word in keyed.key_to_index)
-    if not least <= num_bytes <= least + num_words:  # there may be a newline behind each vector
+    if not least <= num_bytes <= least + num_words:  # there may be a newline after each vector
         raise VectorFileError(
             f"{path}: line 1: expected the header to count all words, got {num_words}"
             f" and {num_bytes - least} bytes more"
@@ -148,7 +145,7 @@ def _read_fasttext(path: Path) -> Vectors:
 
 
 def _read_saved(path: Path) -> Vectors:
-    """What gensim has saved: KeyedVectors, or a model, of which the KeyedVectors are taken."""
+    """KeyedVectors saved by gensim, or those of a saved model."""
     from gensim.models import KeyedVectors
     from gensim.utils import SaveLoad
 
@@ -191,7 +188,7 @@ def _check_rows(path: Path, vectors: Vectors) -> None:
 
 
 def _check_lines(path: Path, header: tuple[int, int] | None) -> None:
-    """Do nothing when each line is a word and its numbers, as many as the header or the first line says."""
+    """Raise VectorFileError unless each line is a distinct word and as many numbers as the header or the first line."""
     width = header[1] if header else None
     rows: dict[bytes, int] = {}
     number = 0
@@ -212,10 +209,9 @@ def _check_lines(path: Path, header: tuple[int, int] | None) -> None:
 
 
 def _check_fasttext(path: Path) -> None:
-    """Do nothing when *path* is a whole fastText model of words, not quantised.
+    """Raise VectorFileError unless *path* is a complete, unquantised fastText model of words.
 
-    The layout is that of ``FastText::saveModel``: arguments, dictionary, input
-    matrix, output matrix; the last is not needed.
+    The layout is that of ``FastText::saveModel``: arguments, dictionary, input matrix, output matrix (not needed).
     """
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
         place = "arguments"
@@ -263,7 +259,7 @@ def _check_fasttext(path: Path) -> None:
 
 
 def _chunks(path: Path, size: int = 1 << 20) -> Iterator[bytes]:
-    """The content of *path*, unpacked if its suffix says that it is packed."""
+    """The content of *path*, decompressed by its suffix."""
     from gensim import utils
 
     with utils.open(str(path), "rb") as file:
@@ -272,7 +268,7 @@ def _chunks(path: Path, size: int = 1 << 20) -> Iterator[bytes]:
 
 
 def _lines(path: Path, header: tuple[int, int] | None) -> Iterator[tuple[int, list[bytes]]]:
-    """Number and fields of each line of a text file behind its header, as gensim parts them."""
+    """Number and fields of each line of a text file after its header, as gensim splits them."""
     from gensim import utils
 
     with utils.open(str(path), "rb") as file:
@@ -282,7 +278,7 @@ def _lines(path: Path, header: tuple[int, int] | None) -> Iterator[tuple[int, li
 
 
 def _header(line: bytes) -> tuple[int, int] | None:
-    """Number of words and width, when *line* is word2vec's header."""
+    """Number of words and width, if *line* is word2vec's header, else None."""
     fields = line.split()
     return (int(fields[0]), int(fields[1])) if len(fields) == 2 and all(map(bytes.isdigit, fields)) else None
 

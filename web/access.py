@@ -1,4 +1,4 @@
-"""What every request gets, whoever answers it: an id, headers, a line in the log, and a place in the numbers."""
+"""WSGI middleware around everything else: request ids, response headers, the access log, and request metrics."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 HEADERS: Final = (
-    # Nothing is allowed but our own style sheet, script and pictures, and sending the form to us.
+    # Only the site's own style sheet, script and images, and sending the form to the site.
     (
         "Content-Security-Policy",
         "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; "
@@ -30,16 +30,14 @@ HEADERS: Final = (
     ("Permissions-Policy", "camera=(), geolocation=(), microphone=(), payment=(), usb=()"),
 )
 
-_NO_STORE: Final = ("Cache-Control", "no-store")  # a result belongs to whoever asked, an error to the moment
-
 _MAX_PATH: Final = 200
 
 
 class AccessLog:
-    """A WSGI application around another one.
+    """Adds an id and headers to each response of a WSGI application, logs it and counts it.
 
-    The line in the log has no query and no text: method, path, status, bytes, seconds, model, how many texts,
-    characters and attempts, and the code of the error.
+    A log line has no query and no text: method, path, status, bytes, seconds, model, numbers of texts, characters and
+    attempts, and the error's code.
     """
 
     def __init__(self, app: WSGIApplication, metrics: Metrics) -> None:
@@ -50,62 +48,58 @@ class AccessLog:
         """Answer the request in *environ*."""
         record = RequestRecord(request_id_of(environ.get("HTTP_X_REQUEST_ID")))
         environ[ENVIRON_KEY] = record
-        answer = _Answer(environ, record, self._metrics)
+        body = _CountedBody(environ, record, self._metrics)
 
         def start(status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Any:
-            answer.status = int(status[:3])
-            record.endpoint = record.endpoint or _endpoint_of(environ)
+            body.status = int(status[:3])
+            request: Request | None = environ.get("werkzeug.request")  # none where no view answers
+            if request is not None and not record.endpoint:
+                record.endpoint = request.endpoint or ""
             own = [*headers, *HEADERS, ("X-Request-Id", record.request_id)]
-            if not any(name == "Cache-Control" for name, _ in headers):  # files of ours may be kept
-                own.append(_NO_STORE)
+            if not any(name == "Cache-Control" for name, _ in headers):  # all but static files
+                own.append(("Cache-Control", "no-store"))
             return start_response(status, own, exc_info)
 
         try:
-            answer.body = self._app(environ, start)
+            body.pieces = self._app(environ, start)
         except BaseException:
-            answer.close()
+            body.close()
             raise
-        return answer
+        return body
 
 
-def _endpoint_of(environ: WSGIEnvironment) -> str:
-    """The view that answers, as werkzeug's request knows it; empty if there is none."""
-    request: Request | None = environ.get("werkzeug.request")
-    return "" if request is None else request.endpoint or ""
-
-
-class _Answer:
-    """The body of an answer on its way out."""
+class _CountedBody:
+    """The body of a response; logs and counts the request once, when it is sent or closed."""
 
     def __init__(self, environ: WSGIEnvironment, record: RequestRecord, metrics: Metrics) -> None:
         self.status = 500
-        self.body: Iterable[bytes] = ()
+        self.pieces: Iterable[bytes] = ()
         self._environ = environ
         self._record = record
         self._metrics = metrics
         self._num_bytes = 0
         self._began_s = time.monotonic()
-        self._is_over = False
+        self._is_logged = False
         self._is_complete = False
 
     def __iter__(self) -> Iterator[bytes]:
-        for piece in self.body:
+        for piece in self.pieces:
             self._num_bytes += len(piece)
             yield piece
         self._is_complete = True
         self._end()
 
     def close(self) -> None:
-        """Close the body; whatever happened, the request is over now."""
-        close = getattr(self.body, "close", None)
+        """Close the application's body, then end the request."""
+        close = getattr(self.pieces, "close", None)
         if close is not None:
             close()
         self._end()
 
     def _end(self) -> None:
-        if self._is_over:
+        if self._is_logged:
             return
-        self._is_over = True
+        self._is_logged = True
         record, environ = self._record, self._environ
         if not self._is_complete and not record.code and environ["REQUEST_METHOD"] != "HEAD":
             record.code = "client_disconnected"
@@ -127,4 +121,4 @@ class _Answer:
             attempts=record.num_attempts,
             error=record.code,
         )
-        logger.handle(line)  # info() would look for its caller and check each name, which takes as long as the rest
+        logger.handle(line)  # info() would find its caller and check each name, which doubles the time

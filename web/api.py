@@ -1,4 +1,4 @@
-"""The JSON API: one text, several, or a stream of them in, the model's entities out, in the contract's form."""
+"""``POST /api/predict``: one text, several texts, or an NDJSON stream to entities, as the contract has it."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ from typing import Any, Final
 from flask import Blueprint, request
 from flask.typing import ResponseReturnValue
 
-from web import strict_json
+from contract import options
+from contract.bodies import check_media_type, check_string, check_strings
+from contract.errors import MalformedRequestError, RequestError
+from contract.limits import check_num_texts
+from contract.options import Options, in_unit
+from contract.strict_json import kind, parse_json
 from web.body import check_encoding, media_type, read_text
-from web.errors import MalformedRequestError, RequestTooLargeError, TextTooLongError, UnsupportedMediaTypeError
-from web.offsets import in_unit
-from web.options import NAMES, Options, from_query
 from web.record import RequestRecord, record_of
-from web.reference.contract import MAX_TEXTS
 from web.service import Service
 from web.stream.response import stream_response
 from web.upstream.client import Caller
@@ -28,15 +29,15 @@ NDJSON: Final = "application/x-ndjson"
 
 _MEDIA_TYPES: Final = ("application/json", "text/plain", NDJSON)
 _EXPECTED: Final = (
-    'Expected a JSON object with "text" (a string) or "texts" (a list of strings), perhaps with "model", "labels", '
-    '"threshold" and "offsets"'
+    'Expected a JSON object with "text" (a string) or "texts" (a list of strings), '
+    f'perhaps with "model", {options.QUOTED_NAMES}'
 )
-_IN_QUERY: Final = 'Expected "model", "labels", "threshold" and "offsets" in the query, each at most once'
+_IN_QUERY: Final = f'Expected "model", {options.QUOTED_NAMES} in the query, each at most once'
 
 
 @dataclass(frozen=True)
-class _Wish:
-    """What is wanted, apart from the texts."""
+class _Parameters:
+    """Model, options and deadline of a request."""
 
     model: str
     options: Options
@@ -45,7 +46,7 @@ class _Wish:
 
 @blueprint.post("/predict")
 def predict() -> ResponseReturnValue:
-    """The entities of ``text``, of each of ``texts``, or of each line of a stream; every text is tagged as it was sent.
+    """The entities of ``text``, of each of ``texts``, or of each line of a stream; texts are never changed.
 
     The body is JSON, plain text, or NDJSON. ``model`` and the options may stand in the query; in JSON a key of the
     body counts more. In ``texts`` what is no string, or is over the limit, is an error in its own row.
@@ -53,39 +54,37 @@ def predict() -> ResponseReturnValue:
     service = Service.current()
     environ = request.environ
     mimetype = media_type(environ)
-    if mimetype not in _MEDIA_TYPES:
-        raise UnsupportedMediaTypeError(f"Expected one of the Content-Types {', '.join(_MEDIA_TYPES)}.")
+    check_media_type(mimetype, _MEDIA_TYPES)
     check_encoding(environ)
     query = _read_query() if environ.get("QUERY_STRING") else {}
     record = record_of(environ)
     caller = Caller(record.request_id, _timeout_s(environ.get("HTTP_X_REQUEST_TIMEOUT")), None, record)
     if mimetype == NDJSON:
-        wish = _wish(service, query, caller, record)
-        return stream_response(service, wish.model, wish.options, wish.caller)
+        parameters = _parameters(service, query, caller, record)
+        return stream_response(service, parameters.model, parameters.options, parameters.caller)
     text = read_text(service)
     body: dict[str, Any] = {"text": text} if mimetype == "text/plain" else _parse(text)
-    wish = _wish(service, {**query, **body}, caller, record)
+    parameters = _parameters(service, {**query, **body}, caller, record)
     if "texts" in body:
-        return _tag_texts(service, wish, body["texts"], record).to_json()
-    return _tag_text(service, wish, body["text"], record).to_json()
+        return _tag_texts(service, parameters, body["texts"], record).to_json()
+    return _tag_text(service, parameters, body["text"], record).to_json()
 
 
-def _tag_text(service: Service, wish: _Wish, text: str, record: RequestRecord) -> TextReply:
+def _tag_text(service: Service, parameters: _Parameters, text: str, record: RequestRecord) -> TextReply:
     record.add_texts(1, len(text))
-    service.check_length(text)
-    reply = service.client.tag_text(wish.model, text, wish.options, wish.caller)
-    return reply._replace(entities=in_unit(reply.entities, text, wish.options.offsets))
+    service.limits.check_text(text)
+    reply = service.client.tag_text(parameters.model, text, parameters.options, parameters.caller)
+    return reply._replace(entities=in_unit(reply.entities, text, parameters.options.offsets))
 
 
-def _tag_texts(service: Service, wish: _Wish, texts: list[object], record: RequestRecord) -> TextsReply:
-    """What the model says of those of *texts* that are right, and what is wrong with the others, in their order."""
+def _tag_texts(service: Service, parameters: _Parameters, texts: list[object], record: RequestRecord) -> TextsReply:
+    """One result for each of *texts*, in order: entities, or the error of that text alone."""
     record.add_texts(len(texts), sum(len(text) for text in texts if isinstance(text, str)))
-    if len(texts) > MAX_TEXTS:
-        raise RequestTooLargeError(f"The request has {len(texts):,} texts, the limit is {MAX_TEXTS}.")
+    check_num_texts(len(texts))
     errors = {i: error for i, text in enumerate(texts) if (error := _row_error(service, text)) is not None}
     right = [text for i, text in enumerate(texts) if isinstance(text, str) and i not in errors]
-    service.check_texts(right)
-    reply = service.client.tag_texts(wish.model, right, wish.options, wish.caller)
+    service.limits.check_texts(right)
+    reply = service.client.tag_texts(parameters.model, right, parameters.options, parameters.caller)
     tagged = iter(zip(right, reply.results, strict=True))
     results: list[Any] = []
     for i in range(len(texts)):
@@ -93,40 +92,40 @@ def _tag_texts(service: Service, wish: _Wish, texts: list[object], record: Reque
             results.append(errors[i])
         else:
             text, result = next(tagged)
-            results.append(result if isinstance(result, RowError) else in_unit(result, text, wish.options.offsets))
+            results.append(
+                result if isinstance(result, RowError) else in_unit(result, text, parameters.options.offsets)
+            )
     return reply._replace(results=results)
 
 
 def _row_error(service: Service, text: object) -> RowError | None:
-    if not isinstance(text, str):
-        return RowError(MalformedRequestError.code, f"Expected a string, got {strict_json.kind(text)}.")
     try:
-        service.check_length(text)
-    except TextTooLongError as error:
+        service.limits.check_text(check_string(text))
+    except RequestError as error:
         return RowError(error.code, str(error))
     return None
 
 
-def _wish(service: Service, body: Mapping[str, Any], caller: Caller, record: RequestRecord) -> _Wish:
+def _parameters(service: Service, body: Mapping[str, Any], caller: Caller, record: RequestRecord) -> _Parameters:
     """The model and the options among the keys of *body*; raises UnknownModelError or InvalidOptionError."""
     model = service.model_named(body.get("model"))
     record.model = model
-    return _Wish(model, Options.from_json(body), caller)
+    return _Parameters(model, Options.from_json(body), caller)
 
 
 def _read_query() -> dict[str, Any]:
     """Model and options from the query, as a JSON object would have them."""
     names = set(request.args)
-    if names - NAMES - {"model"}:
+    if names - {"model", *options.NAMES}:
         raise MalformedRequestError(f"{_IN_QUERY}, got another name.")
     if any(len(request.args.getlist(name)) > 1 for name in names):
         raise MalformedRequestError(f"{_IN_QUERY}, got one twice.")
     model = {"model": request.args["model"]} if "model" in names else {}
-    return {**model, **from_query(request.args)}
+    return {**model, **options.from_query(request.args)}
 
 
 def _timeout_s(sent: str | None) -> float | None:
-    """What the client wants to wait at most, by what it *sent*."""
+    """Seconds in the header X-Request-Timeout, None without one; raises MalformedRequestError."""
     if sent is None:
         return None
     try:
@@ -139,21 +138,17 @@ def _timeout_s(sent: str | None) -> float | None:
 
 
 def _parse(text: str) -> dict[str, Any]:
-    """Read JSON and check it; raises MalformedRequestError, which names keys and types but no value."""
-    body = strict_json.load(text, _EXPECTED)
+    """The JSON object in *text*, its keys and types checked; raises MalformedRequestError, which quotes no value."""
+    body = parse_json(text, _EXPECTED)
     if not isinstance(body, dict):
-        raise MalformedRequestError(f"{_EXPECTED}, got {strict_json.kind(body)}.")
-    if body.keys() - NAMES - {"text", "texts", "model"}:
+        raise MalformedRequestError(f"{_EXPECTED}, got {kind(body)}.")
+    if body.keys() - {"text", "texts", "model", *options.NAMES}:
         raise MalformedRequestError(f"{_EXPECTED}, got another key.")
     if ("text" in body) == ("texts" in body):
         raise MalformedRequestError(f"{_EXPECTED}, got {'both' if 'text' in body else 'neither'}.")
-    for key in body.keys() & {"text", "model"}:
-        _check_string(key, body[key])
-    if "texts" in body and not isinstance(body["texts"], list):
-        raise MalformedRequestError(f'Expected a list of strings for "texts", got {strict_json.kind(body["texts"])}.')
+    for key in ("text", "model"):
+        if key in body:
+            check_string(body[key], key)
+    if "texts" in body:
+        check_strings(body["texts"], "texts")
     return body
-
-
-def _check_string(key: str, value: object) -> None:
-    if not isinstance(value, str):
-        raise MalformedRequestError(f'Expected a string for "{key}", got {strict_json.kind(value)}.')

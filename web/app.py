@@ -1,4 +1,4 @@
-"""The site as a WSGI application: settings, views, and what a failure looks like."""
+"""The site as a WSGI application: settings, blueprints, error handlers."""
 
 from __future__ import annotations
 
@@ -12,10 +12,18 @@ from flask.json.provider import DefaultJSONProvider
 from flask.typing import ResponseReturnValue
 from werkzeug.exceptions import HTTPException
 
+from contract.errors import (
+    InternalError,
+    MalformedRequestError,
+    MethodNotAllowedError,
+    NotFoundError,
+    RequestTooLargeError,
+    ServingError,
+    UnsupportedMediaTypeError,
+)
 from web import api, health, pages
 from web.access import AccessLog
 from web.config import WebConfig
-from web.errors import WebError
 from web.record import record_of
 from web.reference import docs
 from web.render import displayable, percent
@@ -23,13 +31,17 @@ from web.service import Service
 from web.shedding import Shedding
 
 _CODES: Final = {
-    400: "malformed_request",
-    404: "not_found",
-    405: "method_not_allowed",
-    413: "request_too_large",
-    415: "unsupported_media_type",
-    500: "internal_error",
+    error.status: error.code
+    for error in (
+        MalformedRequestError,
+        NotFoundError,
+        MethodNotAllowedError,
+        RequestTooLargeError,
+        UnsupportedMediaTypeError,
+        InternalError,
+    )
 }
+"""Codes of what Flask and Werkzeug refuse by themselves."""
 
 _TITLES: Final = {
     400: ("Bad request", "Your browser sent something we do not understand."),
@@ -42,10 +54,10 @@ _YEAR_S: Final = 365 * 24 * 3600
 
 
 def create_app(config: WebConfig | None = None) -> Flask:
-    """The application for *config*, by default for the environment; raises ConfigError for a wrong setting."""
+    """The application for *config*, by default for the environment; raises SettingError for a wrong setting."""
     config = WebConfig.from_env() if config is None else config
     app = Flask(__name__)
-    app.config["MAX_CONTENT_LENGTH"] = config.max_body_bytes
+    app.config["MAX_CONTENT_LENGTH"] = config.limits.request_bytes
     app.config["MAX_FORM_MEMORY_SIZE"] = config.max_form_bytes
     app.config["SEND_FILE_MAX_AGE_DEFAULT"] = _YEAR_S  # asset() gives a changed file another address
     app.json = _ContractJSON(app)
@@ -55,7 +67,7 @@ def create_app(config: WebConfig | None = None) -> Flask:
     app.wsgi_app = AccessLog(shedding, service.metrics)  # type: ignore[method-assign]  # Flask's own way
     for module in (pages, api, health, docs):
         app.register_blueprint(module.blueprint)
-    app.register_error_handler(WebError, _answer_web_error)
+    app.register_error_handler(ServingError, _answer_web_error)
     app.register_error_handler(HTTPException, _answer_http_error)
     app.add_template_filter(displayable)
     app.add_template_filter(percent)
@@ -68,15 +80,15 @@ class _ContractJSON(DefaultJSONProvider):
     """JSON with keys in the order of the contract; ASCII, so that lone surrogates leave as they came."""
 
     sort_keys = False
-    _encode = staticmethod(json.JSONEncoder(separators=(",", ":")).encode)  # json.dumps would make one for each answer
+    _encode = staticmethod(json.JSONEncoder(separators=(",", ":")).encode)  # json.dumps makes an encoder each time
 
     def response(self, *args: Any, **kwargs: Any) -> Response:
-        """What goes out for an object, which holds nothing but what JSON knows."""
+        """The response for an object of plain JSON types."""
         return Response(f"{self._encode(self._prepare_response_obj(args, kwargs))}\n", content_type="application/json")
 
 
-def _answer_web_error(error: WebError) -> ResponseReturnValue:
-    """The views of the pages answer these themselves, so this is one of the API."""
+def _answer_web_error(error: ServingError) -> ResponseReturnValue:
+    """JSON for an error of the API; the views of the pages handle their own."""
     record_of(request.environ).code = error.code
     response = jsonify(error.to_json())
     if error.retry_after_s is not None:

@@ -1,4 +1,4 @@
-"""How the body of a request is read: at most so much of it, in UTF-8, within a time."""
+"""Reads request bodies: bounded in bytes and in time, decoded as UTF-8."""
 
 from __future__ import annotations
 
@@ -11,59 +11,52 @@ from gunicorn.http.errors import ParseException
 from werkzeug.exceptions import ClientDisconnected, RequestEntityTooLarge
 from werkzeug.http import parse_options_header
 
-from web.errors import MalformedRequestError, RequestError, RequestTimeoutError, UnsupportedMediaTypeError
+from contract.bodies import check_coding, decode
+from contract.errors import MalformedRequestError, RequestError, RequestTimeoutError
 from web.service import Service
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
 
-_CHARSETS: Final = {"utf-8", "utf8", "us-ascii", "ascii"}
-
 _LENGTH: Final = re.compile(r"[0-9]{1,15}")
 
 BROKEN: Final = (ClientDisconnected, OSError, ParseException)
-"""What reading a body raises when it is not whole: those of werkzeug, of the socket and of gunicorn's chunks."""
+"""Raised while an incomplete body is read, by werkzeug, by the socket and by gunicorn's reader of chunks."""
 
 
 def media_type(environ: WSGIEnvironment) -> str:
-    """The Content-Type of the request in *environ* without its parameters, empty if there is none."""
+    """The media type in the request's Content-Type, without parameters; empty if there is none."""
     return _content_type(environ.get("CONTENT_TYPE", ""))[0]
 
 
 def check_encoding(environ: WSGIEnvironment) -> None:
-    """Raise UnsupportedMediaTypeError unless the body in *environ* is sent as it is, in UTF-8 where it is text."""
-    if environ.get("HTTP_CONTENT_ENCODING", "identity").strip().lower() not in {"", "identity"}:
-        raise UnsupportedMediaTypeError("Expected no Content-Encoding but identity.")
-    if _content_type(environ.get("CONTENT_TYPE", ""))[1] not in _CHARSETS:
-        raise UnsupportedMediaTypeError("Expected the charset utf-8.")
+    """Raise UnsupportedMediaTypeError unless the body is uncompressed and its charset is UTF-8."""
+    check_coding(environ.get("HTTP_CONTENT_ENCODING", ""), _content_type(environ.get("CONTENT_TYPE", ""))[1])
 
 
-@lru_cache(maxsize=64)  # programs send the same few again and again
+@lru_cache(maxsize=64)  # clients send few different values
 def _content_type(value: str) -> tuple[str, str]:
-    """Media type and charset of a Content-Type, both in small letters."""
+    """Media type and charset of a Content-Type, in lower case."""
     mimetype, options = parse_options_header(value)
     return mimetype.lower(), options.get("charset", "utf-8").lower()
 
 
 def read_text(service: Service) -> str:
-    """The whole body of this request, decoded.
+    """The body of the current request as text.
 
     Raises RequestTooLargeError, MalformedRequestError for what is not UTF-8 and RequestTimeoutError.
     """
+    max_bytes = service.limits.request_bytes
     try:
-        body = _whole_body(request.environ, service.config.max_body_bytes)
+        return decode(_whole_body(request.environ, max_bytes))
     except RequestEntityTooLarge as error:
-        raise service.body_too_large(service.config.max_body_bytes) from error
+        raise service.body_too_large(max_bytes) from error
     except BROKEN as error:
         raise broken_body(error) from error
-    try:
-        return body.decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise MalformedRequestError(f"Expected UTF-8, got something else at byte {error.start}.") from error
 
 
 def _whole_body(environ: WSGIEnvironment, max_bytes: int) -> bytes:
-    """The body in *environ*; one of a known length is read without the layers that werkzeug has for the others."""
+    """The complete body; one with a Content-Length is read without werkzeug's stream wrappers, which cost more."""
     length = environ.get("CONTENT_LENGTH", "")
     if not _LENGTH.fullmatch(length) or "HTTP_TRANSFER_ENCODING" in environ:
         return request.get_data(cache=False)
@@ -76,7 +69,7 @@ def _whole_body(environ: WSGIEnvironment, max_bytes: int) -> bytes:
 
 
 def broken_body(error: Exception) -> RequestError:
-    """What to tell a client whose body could not be read because of *error*."""
-    if isinstance(error, TimeoutError) or isinstance(error.__context__, TimeoutError):  # werkzeug makes it another
+    """The error for a body that could not be read because of *error*: too slow, or cut off."""
+    if isinstance(error, TimeoutError) or isinstance(error.__context__, TimeoutError):  # werkzeug wraps it
         return RequestTimeoutError("The request was not complete in time.")
     return MalformedRequestError("The request is not complete.")

@@ -12,20 +12,18 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from web.errors import ConfigError
-
-LARGEST_MAX_CHARS: Final = 1_000_000
+from contract.errors import SettingError
+from contract.limits import DEFAULT_MAX_CHARS, LARGEST_MAX_CHARS, MAX_CHARS_VARIABLE, RequestLimits
+from contract.names import MODEL_NAME_RULE, is_model_name
 
 BYTES_PER_FORM_CHAR: Final = 12
 """The most one code point takes in a form: ``%F0%9F%98%80``."""
 
 FORM_ENVELOPE_BYTES: Final = 4_096
-"""What surrounds the text in a form: names, the model, or the headers of a multipart form."""
+"""Bytes around the text in a form: field names, the model, multipart headers."""
 
 SPARE_THREADS: Final = 16
-"""Threads for what waits for no model: pages, files, health, numbers, and to refuse what is too much."""
-
-_MODEL_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+"""Threads for requests that wait for no model: pages, files, health, metrics, refusals."""
 
 _VARIABLES: Final = {
     "inference_url": "NERSERVE_INFERENCE_URL",
@@ -35,7 +33,7 @@ _VARIABLES: Final = {
     "timeout_s": "NERSERVE_TIMEOUT_S",
     "ready_timeout_s": "NERSERVE_READY_TIMEOUT_S",
     "canary": "NERSERVE_CANARY",
-    "max_chars": "NERSERVE_MAX_CHARS",
+    "max_chars": MAX_CHARS_VARIABLE,
     "host": "NERSERVE_HOST",
     "port": "NERSERVE_PORT",
     "num_workers": "NERSERVE_WEB_WORKERS",
@@ -49,17 +47,17 @@ _VARIABLES: Final = {
 
 @dataclass(frozen=True)
 class WebConfig:
-    """What an operator decides about the site; a wrong value is refused here, naming its variable.
+    """The site's settings; a wrong value raises SettingError, which names its variable.
 
     Attributes:
         inference_url: TorchServe's inference API, without a trailing slash.
         inference_key_file: A file with TorchServe's inference key in one line, or None if it asks for none. It may
             appear, and change, at any time; until it is there, requests get a 503.
-        ca_file: Certificates in PEM form that vouch for an https ``inference_url``, or None for the usual authorities.
+        ca_file: Certificates in PEM form that vouch for an https ``inference_url``, None for the system's own.
         models: The allow-list of models, by the names TorchServe knows them; the first is the default.
         timeout_s: Deadline of one call to TorchServe in seconds, or None for what follows from ``max_chars``.
         ready_timeout_s: The same for the canary of ``/readyz``, which is never retried.
-        canary: A sentence that every model must find an entity in to be ready, or None: any answer will do then.
+        canary: A sentence that every model must find an entity in to be ready, or None: then any answer counts.
         max_chars: Longest text accepted, in Unicode code points.
         host: Address gunicorn binds.
         port: Port gunicorn binds.
@@ -78,7 +76,7 @@ class WebConfig:
     timeout_s: float | None = None
     ready_timeout_s: float = 2.0
     canary: str | None = None
-    max_chars: int = 100_000
+    max_chars: int = DEFAULT_MAX_CHARS
     host: str = "127.0.0.1"
     port: int = 8000
     num_workers: int = 2
@@ -96,7 +94,7 @@ class WebConfig:
             _check_certificates(self.ca_file)
         _check(len(self.models) > 0, "models", "at least one model name", self.models)
         for name in self.models:
-            _check(_MODEL_NAME.fullmatch(name) is not None, "models", "names of letters, digits and . _ -", name)
+            _check(is_model_name(name), "models", f"names of {MODEL_NAME_RULE}", name)
         _check(len(set(self.models)) == len(self.models), "models", "every name once", ",".join(self.models))
         if self.timeout_s is not None:
             _check_range("timeout_s", self.timeout_s, 0.01, 600)
@@ -123,13 +121,9 @@ class WebConfig:
         return max(10.0, self.max_chars / 10_000) if self.timeout_s is None else self.timeout_s
 
     @property
-    def max_body_bytes(self) -> int:
-        """The longest request of the API, and the longest line of NDJSON, in bytes; TorchServe's own limit, too.
-
-        >>> WebConfig(max_chars=10).max_body_bytes, WebConfig(max_chars=1_000_000).max_body_bytes
-        (1048576, 10485760)
-        """
-        return max(1_048_576, math.ceil(self.max_chars * 1_048_576 / 100_000))
+    def limits(self) -> RequestLimits:
+        """How much one text and one request may hold."""
+        return RequestLimits(self.max_chars)
 
     @property
     def max_form_bytes(self) -> int:
@@ -138,7 +132,7 @@ class WebConfig:
         >>> WebConfig().max_form_bytes
         1204096
         """
-        return max(self.max_body_bytes, BYTES_PER_FORM_CHAR * self.max_chars + FORM_ENVELOPE_BYTES)
+        return max(self.limits.request_bytes, BYTES_PER_FORM_CHAR * self.max_chars + FORM_ENVELOPE_BYTES)
 
     @property
     def num_threads(self) -> int:
@@ -163,7 +157,7 @@ class WebConfig:
     def from_env(cls, environ: Mapping[str, str] | None = None) -> WebConfig:
         """Read the ``NERSERVE_...`` variables of *environ*, by default the process's; what is not set has its default.
 
-        Raises ConfigError for a value that is there but wrong, an empty one included but for ``NERSERVE_MAX_CHARS``.
+        Raises SettingError for a value that is there but wrong, an empty one included but for ``NERSERVE_MAX_CHARS``.
 
         >>> WebConfig.from_env({"NERSERVE_MODELS": "en, de"}).models
         ('en', 'de')
@@ -175,27 +169,19 @@ class WebConfig:
 
 def _read(name: str, value: str) -> Any:
     """Turn one variable's *value* into the type of the field *name*."""
-    if name == "models":
-        return tuple(model.strip() for model in value.split(","))
-    if name == "inference_url":
-        return value.rstrip("/")
+    if name in {"models", "inference_url"}:
+        return tuple(model.strip() for model in value.split(",")) if name == "models" else value.rstrip("/")
     if name in {"inference_key_file", "ca_file"}:
         _check(bool(value), name, "the path of a file", value)
         return Path(value)
+    if name == "max_chars":
+        return RequestLimits.from_environment({MAX_CHARS_VARIABLE: value}).max_chars
     kinds = {field.name: str(field.type) for field in fields(WebConfig)}
     if kinds[name] == "int":
-        return _number(name, value, _max_chars if name == "max_chars" else int, "a whole number")
+        return _number(name, value, int, "a whole number")
     if kinds[name].startswith("float"):
         return _number(name, value, float, "a number of seconds")
     return value
-
-
-def _max_chars(value: str) -> int:
-    """The longest text, read as ``nerserve up`` and the workers read it: blank is as good as not set."""
-    digits = value.strip() or str(WebConfig.max_chars)
-    if not re.fullmatch(r"[0-9]{1,7}", digits):
-        raise ValueError("expected up to seven digits")
-    return int(digits)
 
 
 def _number(name: str, value: str, kind: Callable[[str], float], expected: str) -> float:
@@ -217,7 +203,7 @@ def _is_base_url(url: str) -> bool:
 
 
 def _check_certificates(path: Path) -> None:
-    """Raise ConfigError, with the reason, unless OpenSSL reads a certificate in *path*."""
+    """Raise SettingError, with the reason, unless OpenSSL reads a certificate in *path*."""
     try:
         ssl.create_default_context(cafile=path)
     except OSError as error:  # an SSLError is one, but its words are OpenSSL's
@@ -234,5 +220,5 @@ def _check(fine: bool, name: str, expected: str, value: object) -> None:
         raise _wrong(name, expected, value)
 
 
-def _wrong(name: str, expected: str, value: object) -> ConfigError:
-    return ConfigError(f"{_VARIABLES[name]}: expected {expected}, got {value!r}")
+def _wrong(name: str, expected: str, value: object) -> SettingError:
+    return SettingError(f"{_VARIABLES[name]}: expected {expected}, got {value!r}")

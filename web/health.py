@@ -1,26 +1,25 @@
-"""Whether the site serves, whether its models do, and its numbers."""
+"""Liveness, readiness and metrics."""
 
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Final
+from functools import partial
+from typing import Any
 
 from flask import Blueprint, Response
 from flask.typing import ResponseReturnValue
 from prometheus_client import CONTENT_TYPE_LATEST
 
-from web.errors import ModelReplyError, ModelUnavailableError, UpstreamError
+from contract.entities import CANARY_TEXT
+from contract.errors import ModelReplyError, ModelUnavailableError, UpstreamError
 from web.service import Service, States
 
 blueprint = Blueprint("health", __name__)
 
-#: The canary where the operator has chosen none.
-_SENTENCE: Final = "Barack Obama was born in Hawaii."
-
 
 @blueprint.get("/livez")
 def livez() -> ResponseReturnValue:
-    """200 as long as the process serves, whatever TorchServe does: a restart of the site would not cure that."""
+    """200 while the process serves, whatever the state of TorchServe, which a restart of the site would not change."""
     return {"status": "alive"}
 
 
@@ -28,15 +27,15 @@ def livez() -> ResponseReturnValue:
 def readyz() -> ResponseReturnValue:
     """200 when every model answers the canary sentence in time, else 503 with the reason for each model.
 
-    A sentence that the operator has chosen must have an entity for every model; ours need not, as a model may be for
-    another language or for diseases.
+    In a sentence that the operator chose every model must find an entity; in the default one it need not, as a model
+    may be for another language or for diseases.
 
-    TorchServe's own ``/ping`` says Healthy before a model is loaded and after its workers have died, so only an
-    answer counts, and only to the first attempt. The models are asked at the same time: the slowest alone decides how
-    long it takes. Who asks while they are being asked gets the same answer, so that many who ask are no load.
+    TorchServe's own ``/ping`` says Healthy before a model is loaded and after its workers have died, so only a reply
+    counts, and only to the first attempt. The models are asked in parallel. Requests that come during a check share
+    its result, so that many of them are no load.
     """
     service = Service.current()
-    models = service.readiness.run(lambda: _states(service))
+    models = service.readiness.run(partial(_states, service))
     if all(state["ready"] for state in models.values()):
         return {"status": "ready", "models": models}
     headers = {"Retry-After": str(ModelUnavailableError.retry_after_s)}
@@ -45,22 +44,22 @@ def readyz() -> ResponseReturnValue:
 
 @blueprint.get("/metrics")
 def metrics() -> ResponseReturnValue:
-    """The site's numbers in the text format of Prometheus, summed over its processes."""
+    """The site's metrics in Prometheus' text format, summed over its processes."""
     return Response(Service.current().metrics.render(), content_type=CONTENT_TYPE_LATEST)
 
 
 def _states(service: Service) -> States:
     names = service.config.models
     with ThreadPoolExecutor(max_workers=len(names)) as pool:
-        return dict(zip(names, pool.map(lambda name: _state(service, name), names), strict=True))
+        return dict(zip(names, pool.map(partial(_state, service), names), strict=True))
 
 
 def _state(service: Service, name: str) -> dict[str, Any]:
     config = service.config
     try:
-        reply = service.client.probe(name, config.canary or _SENTENCE, timeout_s=config.ready_timeout_s)
+        reply = service.client.probe(name, config.canary or CANARY_TEXT, timeout_s=config.ready_timeout_s)
         if config.canary and not reply.entities:
             raise ModelReplyError("The model found no entity in the canary sentence.")
     except UpstreamError as error:
-        return {"ready": False, "error": {"code": error.code, "message": str(error)}}
+        return {"ready": False, **error.to_json()}
     return {"ready": True, "version": reply.model.version, "digest": reply.model.digest}

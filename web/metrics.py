@@ -1,12 +1,11 @@
-"""The site's numbers for Prometheus, summed over the processes of gunicorn.
+"""The site's metrics for Prometheus, summed over the processes of gunicorn.
 
-``prometheus_client`` keeps the numbers of each process in memory-mapped files below ``PROMETHEUS_MULTIPROC_DIR``, which
+``prometheus_client`` keeps the metrics of each process in memory-mapped files below ``PROMETHEUS_MULTIPROC_DIR``, which
 ``gunicorn_conf`` makes before the first worker starts; without that variable (one process, as in a test) they are kept
 in memory. A file begins with 64 KiB and doubles when it is full; a process has one for counters, one for histograms and
-one for each kind of gauge below, and those of a process that died stay until the site ends, as its sums still count.
+one for each kind of gauge, and those of a process that died stay until the site ends, as its sums still count.
 
-Nothing here comes from a text, and no client can invent a label value: what is not known beforehand is counted as
-``other``.
+No metric is made from a text, and no client can add label values: an unknown value is counted as ``other``.
 """
 
 from __future__ import annotations
@@ -14,25 +13,23 @@ from __future__ import annotations
 import os
 from collections import Counter as Tally
 from collections.abc import Iterable
+from functools import partial
 from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
 
-from web.upstream.reply import ModelInfo
+from contract.entities import ModelInfo
+from contract.errors import documented
 
 SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 25.0, 50.0, 100.0)
 """Upper ends of the histograms' buckets."""
 
-CODES: Final = frozenset(
-    "malformed_request empty_text unknown_model not_found method_not_allowed text_too_long request_too_large "
-    "request_timeout unsupported_media_type invalid_option too_many_requests bad_model_reply model_unavailable "
-    "overloaded model_timeout deadline_exceeded internal_error http_error client_disconnected".split()
-)
+CODES: Final = frozenset({error.code for error in documented("site")} | {"http_error", "client_disconnected"})
 """Error codes that are counted under their own name."""
 
 MAX_LABELS: Final = 64
-"""How many entity labels a process counts under their own names."""
+"""Entity labels that a process counts under their own names."""
 
 MULTIPROC_DIR: Final = "PROMETHEUS_MULTIPROC_DIR"
 
@@ -46,46 +43,35 @@ class Metrics:
         self._registry = CollectorRegistry()
         self._labels: set[str] = set()
         self._models: dict[str, ModelInfo] = {}
-        self._request_s = self._histogram(
+        counter = partial(Counter, namespace="nerserve", registry=self._registry)
+        gauge = partial(Gauge, namespace="nerserve", registry=self._registry)
+        histogram = partial(Histogram, namespace="nerserve", registry=self._registry, buckets=SECONDS)
+        self._request_s = histogram(
             "request_seconds", "Requests by endpoint and class of status.", ["endpoint", "status"]
         )
-        self._attempt_s = self._histogram(
-            "upstream_attempt_seconds", "Attempts to ask TorchServe.", ["model", "result"]
-        )
-        self._queue_s = self._histogram("queue_wait_seconds", "Waiting for a turn to ask TorchServe.", ["kind"])
-        self._retries = self._counter("upstream_retries", "Attempts after a request's first.", ["model"])
-        self._rejected = self._counter("rejected", "Requests refused because there are too many.", ["reason"])
-        self._texts = self._counter("texts", "Texts that were tagged.", ["model"])
-        self._chars = self._counter("characters", "Code points of texts that were tagged.", ["model"])
-        self._entities = self._counter("entities", "Entities that were found.", ["model", "label"])
-        self._errors = self._counter("errors", "Requests, and lines of streams, that got an error.", ["code"])
-        self._lines = self._counter("stream_lines", "Lines of NDJSON streams.", ["result"])
-        self.in_flight = self._gauge("upstream_in_flight", "Requests TorchServe works on.", [], "livesum")
-        self.queued = self._gauge("queued", "Requests that wait for their turn to ask TorchServe.", [], "livesum")
-        self.streams = self._gauge("streams", "NDJSON streams being served.", [], "livesum")
-        self._breaker = self._gauge("breaker_state", "0 closed, 1 half open, 2 open.", ["model"], "livemax")
-        self._info = self._gauge(
-            "model_info", "1 for the version that answered last.", ["model", "version", "digest"], "livemostrecent"
-        )
-
-    def _histogram(self, name: str, text: str, labels: list[str]) -> Histogram:
-        return Histogram(name, text, labels, namespace="nerserve", buckets=SECONDS, registry=self._registry)
-
-    def _counter(self, name: str, text: str, labels: list[str]) -> Counter:
-        return Counter(name, text, labels, namespace="nerserve", registry=self._registry)
-
-    def _gauge(self, name: str, text: str, labels: list[str], mode: str) -> Gauge:
-        return Gauge(
-            name,
-            text,
-            labels,
-            namespace="nerserve",
-            multiprocess_mode=mode,  # type: ignore[arg-type]  # one of a Literal's
-            registry=self._registry,
+        self._attempt_s = histogram("upstream_attempt_seconds", "Attempts to ask TorchServe.", ["model", "result"])
+        self._queue_s = histogram("queue_wait_seconds", "Waiting for a turn to ask TorchServe.", ["kind"])
+        self._retries = counter("upstream_retries", "Attempts after a request's first.", ["model"])
+        self._rejected = counter("rejected", "Requests refused because there are too many.", ["reason"])
+        self._texts = counter("texts", "Texts that were tagged.", ["model"])
+        self._chars = counter("characters", "Code points of texts that were tagged.", ["model"])
+        self._entities = counter("entities", "Entities that were found.", ["model", "label"])
+        self._errors = counter("errors", "Requests, and lines of streams, that got an error.", ["code"])
+        self._lines = counter("stream_lines", "Lines of NDJSON streams.", ["result"])
+        live = partial(gauge, multiprocess_mode="livesum")
+        self.in_flight = live("upstream_in_flight", "Requests TorchServe works on.")
+        self.queued = live("queued", "Requests that wait for their turn to ask TorchServe.")
+        self.streams = live("streams", "NDJSON streams being served.")
+        self._breaker = gauge("breaker_state", "0 closed, 1 half open, 2 open.", ["model"], multiprocess_mode="livemax")
+        self._info = gauge(
+            "model_info",
+            "1 for the version that answered last.",
+            ["model", "version", "digest"],
+            multiprocess_mode="livemostrecent",
         )
 
     def render(self) -> bytes:
-        """The numbers of all processes in the text format of Prometheus."""
+        """The metrics of all processes in Prometheus' text format."""
         if MULTIPROC_DIR not in os.environ:
             return generate_latest(self._registry)
         registry = CollectorRegistry()
@@ -93,23 +79,23 @@ class Metrics:
         return generate_latest(registry)
 
     def count_request(self, endpoint: str, status: int, seconds: float, code: str) -> None:
-        """Count a request that was answered; *code* is that of its error, or empty."""
+        """Count a request; *code* is its error's, empty if it has none."""
         self._request_s.labels(endpoint, f"{status // 100}xx").observe(seconds)
         if code:
             self.count_error(code)
 
     def count_error(self, code: str) -> None:
-        """Count an error that a client got."""
+        """Count an error response, or an error line of a stream."""
         self._errors.labels(code if code in CODES else "other").inc()
 
     def count_attempt(self, model: str, result: str, seconds: float, *, is_retry: bool) -> None:
-        """Count an attempt to ask *model*; *result* is ``ok`` or the code of what failed."""
+        """Count an attempt to ask *model*; *result* is ``ok`` or the error's code."""
         self._attempt_s.labels(model, result if result == "ok" or result in CODES else "other").observe(seconds)
         if is_retry:
             self._retries.labels(model).inc()
 
     def count_wait(self, kind: str, seconds: float) -> None:
-        """Count a turn that came; *kind* is ``request`` or ``stream``."""
+        """Count the wait for a turn; *kind* is ``request`` or ``stream``."""
         self._queue_s.labels(kind).observe(seconds)
 
     def count_rejection(self, reason: str) -> None:
@@ -121,7 +107,7 @@ class Metrics:
         self._lines.labels(result).inc()
 
     def count_answer(self, model: str, info: ModelInfo, num_chars: Iterable[int], labels: Iterable[str]) -> None:
-        """Count texts that were tagged: *num_chars* of each, *labels* of all entities."""
+        """Count tagged texts: *num_chars* of each, *labels* of all their entities."""
         lengths = list(num_chars)
         self._texts.labels(model).inc(len(lengths))
         self._chars.labels(model).inc(sum(lengths))
@@ -138,11 +124,11 @@ class Metrics:
             self._info.labels(model, *_printable(info)).set(1)
 
     def set_breaker(self, model: str, state: str) -> None:
-        """Note the state of a model's circuit breaker, one of ``BREAKER_STATES``."""
+        """Set the state of a model's circuit breaker, one of ``BREAKER_STATES``."""
         self._breaker.labels(model).set(BREAKER_STATES[state])
 
 
 def _printable(info: ModelInfo) -> tuple[str, str]:
-    """Version and digest as label values, cut off where a model says too much."""
+    """Version and digest as label values of at most 100 characters."""
     version, digest = (value.encode("utf-8", "replace").decode()[:100] for value in (info.version, info.digest))
     return version, digest

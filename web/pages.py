@@ -13,20 +13,20 @@ from flask import Blueprint, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 from werkzeug.exceptions import RequestEntityTooLarge
 
-from web.body import BROKEN, broken_body, check_encoding
-from web.errors import (
+from contract.errors import (
     EmptyTextError,
     RequestError,
-    RequestRejectedError,
     RequestTooLargeError,
+    ServingError,
     TextTooLongError,
     UpstreamError,
-    WebError,
 )
+from web.body import BROKEN, broken_body, check_encoding
 from web.record import record_of
 from web.render import hues, segments
 from web.service import Service
 from web.upstream.client import Caller
+from web.upstream.errors import RequestRejectedError
 from web.upstream.reply import TextReply
 
 blueprint = Blueprint("pages", __name__)
@@ -37,13 +37,13 @@ EXAMPLE: Final = (
 )
 
 MAX_MARKS: Final = 10_000
-"""Entities that are marked in the text of a result: more make a page that neither we nor a browser handle well."""
+"""Entities marked in the text of a result, at most; more take seconds to render, here and in the browser."""
 
 MAX_ROWS: Final = 1_000
-"""Entities in the table of a result: nobody reads more."""
+"""Rows in the table of a result, at most."""
 
 _TEXT_ERRORS: Final = (EmptyTextError, TextTooLongError, RequestTooLargeError, RequestRejectedError)
-"""What another text would mend."""
+"""Errors that the form's text causes."""
 
 _EXPLANATIONS: Final = {
     "bad_model_reply": "The model gave an answer that makes no sense. This is our fault, not that of your text.",
@@ -62,7 +62,7 @@ def form() -> ResponseReturnValue:
 
 @blueprint.get("/predict")
 def predict_again() -> ResponseReturnValue:
-    """Whoever opens the result's address anew gets the form."""
+    """Redirects to the form: the address of a result holds no text."""
     return redirect(url_for("pages.form"), 303)
 
 
@@ -78,8 +78,8 @@ def predict() -> ResponseReturnValue:
         record.model = model
         record.add_texts(1, len(text))
         if not text.strip():
-            raise EmptyTextError("There is no text yet. Please enter one.")
-        service.check_length(text)
+            raise EmptyTextError(EmptyTextError.example)
+        service.limits.check_text(text)
         reply = service.client.tag_text(model, text, caller=Caller(record.request_id, record=record))
     except (RequestError, UpstreamError) as error:
         record.code = error.code
@@ -88,8 +88,8 @@ def predict() -> ResponseReturnValue:
     return _page(text=text, model=model, result=_result(text, reply))
 
 
-def explain(error: WebError) -> str:
-    """*error* in words for a visitor; what the model itself says about a text is passed on."""
+def explain(error: ServingError) -> str:
+    """*error* in words for a visitor; the model's own message about a text is passed on."""
     if isinstance(error, RequestRejectedError):
         return str(error)
     return _EXPLANATIONS.get(error.code, str(error))
@@ -128,7 +128,7 @@ def _result(text: str, reply: TextReply) -> dict[str, Any]:
 
 
 def _page(
-    *, text: str, model: str | None = None, error: WebError | None = None, result: dict[str, Any] | None = None
+    *, text: str, model: str | None = None, error: ServingError | None = None, result: dict[str, Any] | None = None
 ) -> str:
     config = Service.current().config
     return render_template(

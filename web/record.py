@@ -1,4 +1,4 @@
-"""What is known of a request when it is over: for its line in the log, and for the numbers."""
+"""What the access log and the metrics need to know of a request when it ends."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,128}")
 
 @dataclass
 class RequestRecord:
-    """One request so far; the threads that work for it share it.
+    """One request; shared by the threads that work for it.
 
     Attributes:
-        request_id: The client's, or one of ours.
-        endpoint: The view that answers, empty if there is none.
-        model: The model that was asked, empty if none was.
-        num_texts: Texts that were sent.
-        num_chars: Code points of them.
-        num_attempts: How often TorchServe was asked.
-        code: The code of the error that was answered, empty if none was.
+        request_id: The client's, or a new one.
+        endpoint: Name of the view that answers, empty if there is none.
+        model: The model that was asked, empty if there was none.
+        num_texts: Texts in the request.
+        num_chars: Code points in them.
+        num_attempts: Attempts to ask TorchServe.
+        code: The error's code, empty if there was none.
     """
 
     request_id: str
@@ -37,7 +37,7 @@ class RequestRecord:
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
     def add_texts(self, num_texts: int, num_chars: int) -> None:
-        """Count texts that a client has sent."""
+        """Count texts of the client."""
         with self._lock:
             self.num_texts += num_texts
             self.num_chars += num_chars
@@ -49,7 +49,7 @@ class RequestRecord:
 
 
 def request_id_of(sent: str | None) -> str:
-    """*sent* if it is a good request id, else a new one: 32 hexadecimal digits.
+    """*sent* if it is a valid request id, else a new one of 32 hexadecimal digits.
 
     >>> request_id_of("order-17.a"), len(request_id_of("two words"))
     ('order-17.a', 32)

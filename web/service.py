@@ -1,39 +1,40 @@
-"""What all views share: the settings, the way to the models and the rules for a model's name and a text's length."""
+"""What all views share: settings, limits, the client of the models, and the allow-list."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias, cast
 
 from flask import Flask, current_app
 
+from contract.errors import RequestTooLargeError, UnknownModelError
+from contract.limits import RequestLimits
 from web.config import WebConfig
-from web.errors import RequestTooLargeError, TextTooLongError, UnknownModelError
 from web.metrics import Metrics
 from web.single_flight import SingleFlight
 from web.upstream.admission import Admission
 from web.upstream.client import ModelClient
-from web.upstream.keys import KeyFile
+from web.upstream.keys import KeyReader
+from web.upstream.torchserve import InferenceAPI
 
 States: TypeAlias = dict[str, dict[str, Any]]
-"""For each model whether it is ready, and its version or what is wrong."""
+"""For each model whether it is ready, and its version or its error."""
 
 _EXTENSION: Final = "nerserve"
 
 
 @dataclass(frozen=True)
 class Service:
-    """One site, made once and shared by all threads.
+    """The parts of one site, made once and shared by all threads.
 
     Attributes:
-        config: Its settings.
-        client: Its way to the models.
-        admission: Who may ask them now.
-        metrics: Its numbers.
-        streams: How many more NDJSON streams may be served.
-        readiness: The way to what the models say of themselves just now.
+        config: Settings.
+        client: Client of the models.
+        admission: Concurrency limit in front of TorchServe.
+        metrics: Metrics for Prometheus.
+        streams: NDJSON streams that may still begin.
+        readiness: Runs one readiness check at a time.
     """
 
     config: WebConfig
@@ -45,23 +46,25 @@ class Service:
 
     @classmethod
     def new(cls, config: WebConfig) -> Service:
-        """A service with a client of its own."""
+        """A service with new parts."""
         metrics = Metrics()
         admission = Admission(
             max_in_flight=config.max_in_flight, max_queue=config.max_queue, queue_s=config.queue_s, metrics=metrics
         )
-        client = ModelClient(
-            inference_url=config.inference_url,
-            timeout_s=config.deadline_s,
-            admission=admission,
-            num_attempts=config.max_in_flight,
-            num_calls=config.max_in_flight + config.max_queue,
-            metrics=metrics,
-            max_request_bytes=config.max_body_bytes,
-            key_file=None if config.inference_key_file is None else KeyFile(config.inference_key_file),
+        api = InferenceAPI(
+            config.inference_url,
+            num_connections=config.max_in_flight,
+            max_request_bytes=config.limits.request_bytes,
+            key_reader=None if config.inference_key_file is None else KeyReader(config.inference_key_file),
             ca_file=config.ca_file,
         )
+        client = ModelClient(api, admission, metrics, timeout_s=config.deadline_s)
         return cls(config, client, admission, metrics, threading.Semaphore(config.max_streams), SingleFlight())
+
+    @property
+    def limits(self) -> RequestLimits:
+        """How much one text and one request may hold."""
+        return self.config.limits
 
     def install(self, app: Flask) -> None:
         """Make this the service of *app*."""
@@ -80,21 +83,6 @@ class Service:
             raise UnknownModelError(f"There is no such model here. The models are: {', '.join(self.config.models)}.")
         return name
 
-    def check_length(self, text: str) -> None:
-        """Raise TextTooLongError for more than ``max_chars`` code points, so that TorchServe is not bothered."""
-        if len(text) > self.config.max_chars:
-            raise TextTooLongError(
-                f"The text is too long: it has {len(text):,} characters, the limit is {self.config.max_chars:,}."
-            )
-
-    def check_texts(self, texts: Iterable[str]) -> None:
-        """Raise RequestTooLargeError for texts with more than ``max_chars`` code points in all."""
-        num_chars = sum(map(len, texts))
-        if num_chars > self.config.max_chars:
-            raise RequestTooLargeError(
-                f"The texts have {num_chars:,} characters in all, the limit is {self.config.max_chars:,}."
-            )
-
     def body_too_large(self, limit_bytes: int) -> RequestTooLargeError:
-        """The error for a body of more than *limit_bytes*, which was not even read."""
+        """The error of a body of more than *limit_bytes*, which is not read."""
         return RequestTooLargeError(f"The request is too large: the limit is {limit_bytes:,} bytes.")

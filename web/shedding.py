@@ -1,4 +1,4 @@
-"""Refusing what is too much before anything of it is read or understood: an overload must not live on its refusals."""
+"""Answers 429 before a request is read, so that refusing is cheap."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import re
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Final
 
+from contract.errors import TooManyRequestsError
 from web.body import media_type
-from web.errors import TooManyRequestsError
 from web.record import record_of
 from web.upstream.admission import Admission
 
@@ -20,16 +20,16 @@ _ENDPOINT: Final = "api.predict"
 _MEDIA_TYPES: Final = frozenset({"application/json", "text/plain"})
 
 _SHORT: Final = re.compile(r"[0-9]{1,4}|[12][0-9]{4}")
-"""A Content-Length below 30,000: gunicorn reads and drops so much by itself; after more it would hang up."""
+"""A Content-Length below 30,000: gunicorn reads and drops that much; after more it would close the connection."""
 
 
 class Shedding:
-    """A WSGI application around the site, which answers texts for the API while no more may wait."""
+    """WSGI middleware that refuses texts for the API while the queue is full."""
 
     def __init__(self, app: WSGIApplication, admission: Admission) -> None:
         self._app = app
         self._admission = admission
-        error = admission.refusal()
+        error = TooManyRequestsError(TooManyRequestsError.example)
         self._body = json.dumps(error.to_json(), separators=(",", ":")).encode("ascii") + b"\n"
         self._headers = [
             ("Content-Type", "application/json"),

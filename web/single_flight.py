@@ -1,4 +1,4 @@
-"""One computation for all who ask for it at the same time."""
+"""One computation shared by all callers that ask for it at the same time."""
 
 from __future__ import annotations
 
@@ -11,23 +11,21 @@ R = TypeVar("R")
 
 
 class SingleFlight(Generic[R]):
-    """Runs a function for the first who asks; those who ask before it is done get the same result."""
+    """Runs a function for the first caller; those that come before it returns share its result."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._flight: Future[R] | None = None
 
     def run(self, compute: Callable[[], R]) -> R:
-        """What *compute* returns, here or in the thread that asked first; its exceptions reach everybody."""
+        """What *compute* returns or raises, in this thread or in the one that came first."""
         with self._lock:
-            flight = self._flight
-            is_mine = flight is None
-            if flight is None:
-                flight = self._flight = Future()
-        if is_mine:
+            is_first = self._flight is None
+            flight = self._flight = self._flight or Future()
+        if is_first:
             try:
                 flight.set_result(compute())
-            except BaseException as error:  # noqa: BLE001  (whoever waits must hear of it, and result() raises it here)
+            except BaseException as error:  # noqa: BLE001  (for the others, too: result() raises it)
                 flight.set_exception(error)
             finally:
                 with self._lock:

@@ -1,4 +1,4 @@
-"""Emissions to entities: the spans on the best path of each sentence, and how probable each of them is."""
+"""Emissions to entities: the spans on the best path of each sentence, and the marginal probability of each span."""
 
 from __future__ import annotations
 
@@ -9,18 +9,15 @@ import numpy as np
 import numpy.typing as npt
 
 from handler.labels import Scheme, Span, span_tags, split_tag
-from handler.network.chain import Chain, Indices, PathMarginals, Scores, viterbi_decode
-from handler.network.packing import Packing
+from handler.network.chain import Chain, ForwardBackward, Scores, viterbi_decode
+from handler.network.packing import Indices, Packing
 
-#: The least probability of a path that is taken for the best one without looking at others; rounding is far below.
-_SURE: Final = 0.5 + 1e-6
+#: A path with a probability above one half is the best one; the margin is far above rounding errors.
+_MIN_SURE_PROBABILITY: Final = 0.5 + 1e-6
 
 
 class Decoded(NamedTuple):
-    """M entities of B sentences: of each its sentence's index, its span and the probability of exactly that.
-
-    They are in order, sentence by sentence.
-    """
+    """M entities, sentence by sentence in text order: index of the sentence, span over its tokens, marginal."""
 
     sentences: list[int]
     spans: list[Span]
@@ -28,9 +25,10 @@ class Decoded(NamedTuple):
 
 
 class SpanDecoder:
-    """Reads entities off emissions by the CRF of *chain*, whose tag ids stand for *tags* of *scheme*.
+    """Reads entities off emissions with the CRF scores of *chain*, whose tag ids stand for *tags* of *scheme*.
 
-    The chain forbids what the scheme does: every best path is well-formed.
+    The chain forbids what the scheme forbids: every best path is well-formed.
+    Shapes used below: B sentences, N tokens in all, K tags, M entities.
     """
 
     def __init__(self, chain: Chain, tags: Sequence[str], scheme: Scheme) -> None:
@@ -38,98 +36,95 @@ class SpanDecoder:
         self._scheme = scheme
         self._tag_ids = {tag: i for i, tag in enumerate(tags)}
         prefixes, self._labels = zip(*map(split_tag, tags), strict=True)
-        self._begins = np.array([prefix in {"B", "S"} for prefix in prefixes])
-        self._ends = np.array([prefix in {"E", "S"} for prefix in prefixes])
-        self._continues = np.array([prefix == "I" for prefix in prefixes])
-        self._outside = self._tag_ids["O"]
+        self._begins = np.isin(prefixes, ["B", "S"])
+        self._ends = np.isin(prefixes, ["E", "S"])
+        self._continues = np.isin(prefixes, ["I"])
 
     def decode(self, emissions: Scores, packing: Packing) -> Decoded:
-        """The entities on the best paths: (N, K)."""
-        paths = PathMarginals(self._chain, emissions, packing)
-        lengths = packing.given
-        tags = self._best_tags(emissions, packing, paths)
+        """The entities on the best paths: (N, K) by position of *packing*."""
+        forward_backward = ForwardBackward(self._chain, emissions, packing)
+        tags = self._best_tags(emissions, packing, forward_backward)
         (firsts,) = np.nonzero(self._begins[tags])
         if not len(firsts):
             return Decoded([], [], [])
-        bounds = np.cumsum(lengths)
-        (lasts,) = np.nonzero(self._is_last(tags, bounds))
-        sentences = np.searchsorted(bounds, firsts, side="right")
-        starts = firsts - (bounds - lengths)[sentences]
+        stops = np.cumsum(packing.lengths)  # of the sentences
+        (lasts,) = np.nonzero(self._is_last(tags, stops))
+        sentences = np.searchsorted(stops, firsts, side="right")
+        starts = firsts - (stops - packing.lengths)[sentences]
         sizes = lasts + 1 - firsts
         labels = [self._labels[tag] for tag in tags[firsts].tolist()]
         spans = list(map(Span, starts.tolist(), (starts + sizes).tolist(), labels))
         tokens = _ranges(firsts, sizes)
-        marginals = self._marginals(paths, tokens, tags[tokens], sizes, lasts + 1 < bounds[sentences])
+        has_next = lasts + 1 < stops[sentences]
+        marginals = self._span_marginals(forward_backward, tokens, tags[tokens], sizes, has_next)
         return Decoded(sentences.tolist(), spans, marginals.tolist())
 
     def marginals(
         self, emissions: Scores, packing: Packing, sentences: Sequence[int], spans: Sequence[Span]
     ) -> list[float]:
-        """Probability that sentence ``sentences[n]`` holds exactly the entity ``spans[n]``: (N, K) -> M numbers.
+        """Probability that sentence ``sentences[m]`` holds exactly the entity ``spans[m]``: (N, K) -> M numbers.
 
         Raises:
             ValueError: a span is empty or leaves its sentence.
         """
-        lengths = packing.given
+        lengths = packing.lengths
         for sentence, span in zip(sentences, spans, strict=True):
             if not 0 <= span.start < span.end <= lengths[sentence]:
                 raise ValueError(f"expected a span within {lengths[sentence]} tokens, got [{span.start}, {span.end})")
         tags = [
             self._tag_ids[tag] for span in spans for tag in span_tags(span.label, span.end - span.start, self._scheme)
         ]
-        of_span = np.array(sentences, np.int64)
+        indices = np.array(sentences, np.int64)
         starts, ends = (np.array([span[i] for span in spans], np.int64) for i in (0, 1))
-        firsts = (np.cumsum(lengths) - lengths)[of_span] + starts
-        paths = PathMarginals(self._chain, emissions, packing)
-        numbers: list[float] = self._marginals(
-            paths, _ranges(firsts, ends - starts), np.array(tags, np.int64), ends - starts, ends < lengths[of_span]
+        tokens = _ranges((np.cumsum(lengths) - lengths)[indices] + starts, ends - starts)
+        forward_backward = ForwardBackward(self._chain, emissions, packing)
+        marginals: list[float] = self._span_marginals(
+            forward_backward, tokens, np.array(tags, np.int64), ends - starts, ends < lengths[indices]
         ).tolist()
-        return numbers
+        return marginals
 
-    def _best_tags(self, emissions: Scores, packing: Packing, paths: PathMarginals) -> Indices:
+    def _best_tags(self, emissions: Scores, packing: Packing, forward_backward: ForwardBackward) -> Indices:
         """The best path of every sentence, one after another in the order given: (N, K) -> (N,).
 
-        The path through the likeliest tag of each token is the best one wherever its probability is above one half,
-        as all others share the rest.  That is so in most sentences; Viterbi runs for the others.
+        A path with a probability above one half is the best one, as all others share the rest.  For most sentences
+        the tags of the largest marginals are such a path; Viterbi runs for the others alone.
         """
-        tags = paths.likeliest_tags()
-        is_unsure = paths.of(np.arange(len(tags)), tags, packing.given) < _SURE
+        tags = forward_backward.max_marginal_tags()
+        is_unsure = forward_backward.marginals(np.arange(len(tags)), tags, packing.lengths) < _MIN_SURE_PROBABILITY
         if is_unsure.any():
-            part, places = packing.of_ranks(np.flatnonzero(is_unsure[packing.order]))
-            tags[packing.tokens[places]] = viterbi_decode(self._chain, emissions[places], part)
+            part, positions = packing.select(np.flatnonzero(is_unsure[packing.sorted_indices]))
+            tags[packing.tokens[positions]] = viterbi_decode(self._chain, emissions[positions], part)
         return tags
 
-    def _is_last(self, tags: Indices, bounds: Indices) -> npt.NDArray[np.bool_]:
-        """True where an entity ends; in BIO that shows only in the next token."""
-        is_last: npt.NDArray[np.bool_]
-        if self._scheme == "IOBES":
-            is_last = self._ends[tags]
-            return is_last
-        following = np.append(tags[1:], self._outside)
-        following[bounds - 1] = self._outside
-        is_last = (self._begins[tags] | self._continues[tags]) & ~self._continues[following]
+    def _is_last(self, tags: Indices, stops: Indices) -> npt.NDArray[np.bool_]:
+        """True where an entity ends: (N,), (B,) -> (N,); in BIO only the next token shows it."""
+        is_last: npt.NDArray[np.bool_] = self._ends[tags]
+        if self._scheme == "BIO":
+            goes_on = np.append(self._continues[tags[1:]], False)
+            goes_on[stops - 1] = False
+            is_last = (self._begins[tags] | self._continues[tags]) & ~goes_on
         return is_last
 
-    def _marginals(
+    def _span_marginals(
         self,
-        paths: PathMarginals,
+        forward_backward: ForwardBackward,
         tokens: Indices,
         tags: Indices,
         sizes: Indices,
-        goes_on: npt.NDArray[np.bool_],
+        has_next: npt.NDArray[np.bool_],
     ) -> Scores:
-        """Of M entities: their *tokens* and *tags* in one row, their sizes, and whether a token follows each."""
-        marginals = paths.of(tokens, tags, sizes)
-        if self._scheme == "BIO" and goes_on.any():  # a path B I* may go on: take away the part that does
-            behind = np.cumsum(sizes)
-            kept = np.repeat(goes_on, sizes + 1)
-            longer = np.insert(tokens, behind, tokens[behind - 1] + 1)[kept]
-            inside = np.insert(tags, behind, tags[behind - sizes] + 1)[kept]  # I follows B in the tag set
-            marginals[goes_on] -= paths.of(longer, inside, sizes[goes_on] + 1)
+        """Marginals (M,) of entities of *sizes* (M,) *tokens*, with their *tags*; *has_next*: a token follows (M,)."""
+        marginals = forward_backward.marginals(tokens, tags, sizes)
+        if self._scheme == "BIO" and has_next.any():  # B I* may be part of a longer entity: subtract the paths that are
+            stops = np.cumsum(sizes)
+            kept = np.repeat(has_next, sizes + 1)
+            longer = np.insert(tokens, stops, tokens[stops - 1] + 1)[kept]
+            inside = np.insert(tags, stops, tags[stops - sizes] + 1)[kept]  # I follows B in the tag set
+            marginals[has_next] -= forward_backward.marginals(longer, inside, sizes[has_next] + 1)
         return marginals
 
 
 def _ranges(firsts: Indices, sizes: Indices) -> Indices:
-    """The numbers from each of *firsts* on, as many as its size says, in one row."""
+    """``sizes[m]`` numbers from ``firsts[m]`` on, for each *m* in turn: (M,), (M,) -> (sizes.sum(),)."""
     numbers: Indices = np.arange(sizes.sum()) + np.repeat(firsts - (np.cumsum(sizes) - sizes), sizes)
     return numbers

@@ -1,4 +1,4 @@
-"""Words to the arrays the network reads: vector row, case class and character ids."""
+"""Words to the arrays that the network reads: word vector, case class and character ids."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from handler.vectors import WordVectors
 
 CASES = ("lower", "upper", "capital", "title", "mixed", "digits", "alphanumeric", "other")
 
-#: Character ids that are no characters.
+#: Special character ids; those of the vocabulary follow.
 PADDING, UNKNOWN, BEGIN, END = range(4)
 _NUM_SPECIAL = 4
 
-#: In the place of a word: one that the network knows nothing of.  No token is empty.
+#: Stands for an erased word, of which the network knows nothing; no token is empty.
 ERASED = ""
 
-#: Unseen words whose vectors are remembered: five megabytes at a width of 300.
-_INFERRED_WORDS = 1 << 12
+#: Unseen words whose inferred vectors are cached: 5 MB at a width of 300.
+_CACHED_INFERRED_WORDS = 1 << 12
 
-#: Characters of the longest word that is remembered: words from outside must not fill the memory.
-REMEMBERED_CHARS = 64
+#: Longer words are not cached, so that requests cannot fill the memory.
+MAX_CACHED_CHARS = 64
 
 _PLAIN = str.maketrans(
     {"‘": "'", "’": "'", "‛": "'", "“": '"', "”": '"', "„": '"', "‐": "-", "‑": "-", "–": "-", "—": "-"}
@@ -35,7 +35,7 @@ _PLAIN = str.maketrans(
 
 
 class WordFeatures(NamedTuple):
-    """What the network knows of a word by itself: ``row`` of its vector (-1: none), ``case`` and ``chars`` ids."""
+    """Features of one word: the ``row`` of its vector (-1: none), its ``case`` class and its ``chars``' ids."""
 
     row: int
     case: int
@@ -43,14 +43,14 @@ class WordFeatures(NamedTuple):
 
 
 class Words(NamedTuple):
-    """W words by themselves; D is the vectors' width.
+    """Features of W words; D is the width of the vectors.
 
     Attributes:
-        rows: Of their own vectors, -1 for words that have none: (W,).
-        vectors: The words' vectors, those of unseen words from their subwords, zeros without any: (W, D).
-        known: True for words that have a vector: (W,).
-        cases: The words' case classes: W numbers.
-        chars: The words' character ids: W rows, none empty.
+        rows: Row of each word's own pretrained vector, -1 for unseen words: (W,).
+        vectors: Word vectors; of unseen words from their subwords, or else zeros: (W, D).
+        known: True for words with a vector, their own or from subwords: (W,).
+        cases: Case classes: W numbers.
+        chars: Character ids: W rows, none empty.
     """
 
     rows: npt.NDArray[np.int64]
@@ -61,7 +61,7 @@ class Words(NamedTuple):
 
 
 def normalize(word: str) -> str:
-    r"""*Word* as the features see it: composed (NFC), without invisible characters, with plain quotes and hyphens.
+    r"""*word* composed (NFC), without invisible characters, with plain quotes and hyphens.
 
     >>> normalize("O\u2019Neil\u200b"), normalize("e\u0301")
     ("O'Neil", 'é')
@@ -96,12 +96,13 @@ def case_of(word: str) -> int:
 
 
 class FeatureEncoder:
-    """Turns sentences of words into a :class:`Batch`; remembers the latest words.
+    """Turns words into arrays, with a cache of ``cache_words`` words.
 
-    ``max_word_chars`` bounds the characters of a word that are looked at: of a
-    longer one the first and the last halves of that.  A word is looked up as it
-    stands behind its plain forms; where the vectors have subwords, before them,
-    and these take it as it stands, so that it gets the vector that gensim gives it.
+    Of a word longer than ``max_word_chars``, the first and the last half of
+    that many characters are read.  A word is looked up in its normalised
+    forms first, then as given.  Vectors with subwords are looked up as given
+    first and inferred as given, so that a word gets the vector that gensim
+    gives it.
     """
 
     def __init__(
@@ -111,15 +112,15 @@ class FeatureEncoder:
         self._char_ids = {char: i for i, char in enumerate(chars, _NUM_SPECIAL)}
         self._max_word_chars = max_word_chars
         self._cached_features = lru_cache(cache_words)(self._word_features)
-        self._cached_infer = lru_cache(min(cache_words, _INFERRED_WORDS))(vectors.infer)
+        self._cached_infer = lru_cache(min(cache_words, _CACHED_INFERRED_WORDS))(vectors.infer)
 
     @staticmethod
     def num_chars(chars: Sequence[str]) -> int:
-        """How many character ids a vocabulary of *chars* has, the special ones included."""
+        """Number of character ids for the vocabulary *chars*, the special ones included."""
         return len(chars) + _NUM_SPECIAL
 
     def batch(self, sentences: Sequence[Sequence[str]], dtype: torch.dtype = torch.float32) -> Batch:
-        """Arrays of *sentences*, none of them empty; vectors are of *dtype*."""
+        """The padded arrays of B non-empty *sentences*; vectors are of *dtype*."""
         ids: dict[str, int] = {}
         num_tokens = max(map(len, sentences))
         words = np.zeros((len(sentences), num_tokens), np.int64)
@@ -141,9 +142,9 @@ class FeatureEncoder:
         )
 
     def words(self, words: Sequence[str]) -> Words:
-        """What is known of *words*, at least one, each looked at by itself."""
-        row_numbers, cases, chars = zip(*map(self.word_features, words), strict=True)
-        rows = np.array(row_numbers, np.int64)
+        """Features of W *words*, at least one."""
+        found, cases, chars = zip(*map(self.word_features, words), strict=True)
+        rows = np.array(found, np.int64)
         vectors, known = self._vectors.take(rows), rows >= 0
         if self._vectors.subwords:
             for i, word in enumerate(words):
@@ -152,31 +153,28 @@ class FeatureEncoder:
         return Words(rows, vectors, known, list(cases), list(chars))
 
     def word_features(self, word: str) -> WordFeatures:
-        """The features of *word*, remembered unless it is so long that remembering would cost more."""
-        return self._cached_features(word) if len(word) <= REMEMBERED_CHARS else self._word_features(word)
+        """Features of *word*, cached up to ``MAX_CACHED_CHARS`` characters."""
+        return self._cached_features(word) if len(word) <= MAX_CACHED_CHARS else self._word_features(word)
 
     def infer(self, word: str) -> npt.NDArray[np.float32] | None:
-        """The vector of an unseen *word* from its subwords, remembered likewise."""
-        return self._cached_infer(word) if len(word) <= REMEMBERED_CHARS else self._vectors.infer(word)
+        """Vector (D,) of an unseen *word* from its subwords, or None, cached up to ``MAX_CACHED_CHARS`` characters."""
+        return self._cached_infer(word) if len(word) <= MAX_CACHED_CHARS else self._vectors.infer(word)
 
     def _word_features(self, word: str) -> WordFeatures:
         if word == ERASED:
             return WordFeatures(-1, CASES.index("other"), (BEGIN, UNKNOWN, END))
-        # A word of 64k characters is looked at through its two ends, too, where that costs less.
-        half = self._max_word_chars // 2
-        whole = word
-        if len(word) > 8 * self._max_word_chars:
-            whole = word[: 4 * self._max_word_chars] + word[-4 * self._max_word_chars :]
-        plain = normalize(whole)
-        seen = plain if len(plain) <= self._max_word_chars else plain[:half] + plain[-half:]
-        ids = (self._char_ids.get(char, UNKNOWN) for char in seen)
+        most, half = self._max_word_chars, self._max_word_chars // 2
+        # Of a very long word only the ends are normalised, which costs time per character.
+        plain = normalize(word if len(word) <= 8 * most else word[: 4 * most] + word[-4 * most :])
+        read = plain if len(plain) <= most else plain[:half] + plain[-half:]
+        ids = (self._char_ids.get(char, UNKNOWN) for char in read)
         exact = self._vectors.find(word) if word != plain else -1
         row = exact if self._vectors.subwords and exact >= 0 else self._vectors.look_up(plain)
         return WordFeatures(row if row >= 0 else exact, case_of(plain), (BEGIN, *ids, END))
 
 
 def char_vocabulary(words: Iterable[tuple[str, int]], min_count: int) -> list[str]:
-    """The characters that *words* (word, count) hold at least *min_count* times, sorted; no lone surrogates."""
+    """Characters that occur at least *min_count* times in *words* (word, count), sorted, without lone surrogates."""
     counts: dict[str, int] = {}
     for word, count in words:
         for char in normalize(word):

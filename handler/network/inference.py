@@ -1,23 +1,29 @@
-"""The network of a trained model as serving runs it: words in, emissions out, fast and the same in any company.
+"""The trained network as it is served: words -> emissions, fast, and the same whatever else is in the batch.
 
-What :meth:`handler.network.model.BiLSTMCRF.emissions` computes, with what does not
-change between requests computed once:
+Computes what :meth:`handler.network.model.BiLSTMCRF.emissions` does.  Sentences of N tokens in all, W distinct words
+that are not cached yet; D features a word, H units a direction (rounded up to ``_LANES``), K tags::
 
-- Everything in front of the recurrent steps depends on a word alone: its
-  vector, characters and case, through the LSTM's input weights.  The result is
-  remembered for the latest words.  The character CNN is looked up in one table
-  for each place of its kernel, where the embedding is multiplied in already.
-- Sentences are packed (:mod:`handler.network.packing`) and both directions of the
-  BiLSTM run side by side, one matrix product a step, without padding.
+    words (W) -> features (W, D) -> gate inputs (2, W, 4H) -> cache (2, CACHED_WORDS, 4H)   once for each word
+    tokens (N) -> packed gate inputs (2, N, 4H) -> hidden (2, N, H) -> emissions (N, K) -> spans
+                  from the cache                   R rows a step:      float64             handler.network.decoding
+                                                   (2, R, H) @ (2, H, 4H)
+
+- Everything before the recurrence depends on a word alone, and is cached.  The
+  character CNN is a table for each place of its kernel, with the embedding
+  multiplied in.
+- Sentences are packed (:mod:`handler.network.packing`): no padding is computed.
+  Both directions of the BiLSTM run side by side, a matrix product a step.
 - sigmoid(x) = (1 + tanh(x / 2)) / 2, with the halves in the weights: one
   function for all four gates.
 
-A sentence must get the same emissions, to the bit, alone and in any batch.
-Matrix products choose their order of summation by the number of rows, so all
-that are in float32 have a number of rows from a short list, for which that was
-tried at load (:func:`row_step`).  Where a machine has no such list everything
-runs in float64, whose differences the rounding of scores hides
-(docs/decisions/0016).
+Hidden states are bit-identical alone or in a batch.  Matrix libraries choose
+their order of summation by the number of rows, so every float32 product has a
+number of rows from a short list that is tried at load (:func:`row_step`).
+Emissions agree to 1e-14: the linear layer and the CRF take any number of rows,
+in float64.  Replies are byte-identical, as scores are rounded to six decimals;
+only a score that close to a rounding boundary, about one in 10**8, could differ
+in its last digit.  On a machine without such a list everything is float64, and
+hidden states agree like emissions (docs/decisions/0016).
 """
 
 from __future__ import annotations
@@ -27,62 +33,65 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from itertools import chain, groupby
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from handler.network.features import REMEMBERED_CHARS, FeatureEncoder, Words
+from handler.network.features import MAX_CACHED_CHARS, FeatureEncoder, Words
 from handler.network.model import BiLSTMCRF
-from handler.network.packing import Packing, Places
+from handler.network.packing import Indices, Packing
 
 #: Rows of the largest matrix product, and so sentences in one pass.
 MAX_ROWS: Final = 48
 
-#: Tokens in one pass, which bounds its memory; a longer sentence is seen through windows of half as many.
+#: Tokens in one pass, which bounds its memory; a longer sentence is run in windows of half as many.
 MAX_TOKENS: Final = 2048
 
-#: Words whose input to the BiLSTM is remembered, at least as many as a pass can hold; twice as many gave 2 % of speed.
-REMEMBERED_WORDS: Final = MAX_TOKENS
+#: Words whose gate inputs are cached; a pass needs at most ``MAX_TOKENS``, and twice as many gained 2 % of speed.
+CACHED_WORDS: Final = MAX_TOKENS
 
-_STEPS: Final = (2, 6, 8, 12, 16, 24)
+_ROW_STEPS: Final = (2, 6, 8, 12, 16, 24)
 
-#: Width of the recurrent state is a multiple of it, so that vector instructions never meet a rest.
+#: The width of the hidden state is a multiple of this, so that vector instructions never have a remainder.
 _LANES: Final = 32
+
+#: Doubled hidden state and cell state: (2, R, H) each.
+_State: TypeAlias = tuple[Tensor, Tensor]
 
 
 class Emitted(NamedTuple):
-    """What the network says of B sentences of N tokens in all, K tags.
+    """The network's output for B sentences of N tokens in all.
 
     Attributes:
-        emissions: Of each place of the packing: (N, K).
-        is_unseen: True on each token without a pretrained vector of its own, through all sentences in order: (N,).
+        emissions: By position of the packing: (N, K).
+        is_unseen: True for tokens without a pretrained vector of their own, in the order given: (N,).
     """
 
     emissions: npt.NDArray[np.float64]
     is_unseen: npt.NDArray[np.bool_]
 
 
-class NotWantedError(Exception):
-    """Nobody waits for this sentence any more."""
+class CancelledError(Exception):
+    """The request was cancelled: its deadline passed."""
 
 
 def row_step(weights: Sequence[Tensor]) -> int | None:
-    """The smallest step *s* such that products of *s*, 2 *s*, ... ``MAX_ROWS`` rows give equal rows; None without one.
+    """The smallest step *s* for which products of *s*, 2 *s*, ... ``MAX_ROWS`` rows have equal rows; None without one.
 
-    *weights* are (2, inputs, outputs) each, as they are multiplied with.  Every such number of rows is tried, on
-    numbers drawn with a fixed seed: what a library does depends on shapes, not on values.
+    *weights* are the right sides, (2, inputs, outputs) each.  Every number of rows is tried with random values from a
+    fixed seed: the order of summation depends on shapes, not on values.
     """
-    return next((step for step in _STEPS if all(_has_equal_rows(weight, step) for weight in weights)), None)
+    return next((step for step in _ROW_STEPS if all(_has_equal_rows(weight, step) for weight in weights)), None)
 
 
 def _has_equal_rows(weight: Tensor, step: int) -> bool:
     generator = torch.Generator().manual_seed(0)
     rows, added = (
         torch.randn(2, MAX_ROWS, width, generator=generator).to(weight.dtype) for width in weight.shape[1:]
-    )  # what is added matters: some kernels begin with it, others end with it
+    )  # some kernels begin with what is added, others end with it
     whole = torch.baddbmm(added, rows, weight)
     return all(
         torch.equal(torch.baddbmm(added[:, -count:], rows[:, -count:], weight), whole[:, -count:])
@@ -92,7 +101,7 @@ def _has_equal_rows(weight: Tensor, step: int) -> bool:
 
 @contextlib.contextmanager
 def _one_thread() -> Iterator[None]:
-    """PyTorch with one thread: products this small gain nothing by more, and what they add up to depends on it."""
+    """PyTorch with one thread: more gain nothing for products this small, and change their order of summation."""
     num_threads = torch.get_num_threads()
     if num_threads == 1:
         yield
@@ -105,98 +114,99 @@ def _one_thread() -> Iterator[None]:
 
 
 class Network:
-    """The network of *model* behind the features of *encoder*; threads may share it, and take turns."""
+    """Emissions of the trained *model*, with features from *encoder*; threads that share it take turns."""
 
     def __init__(self, model: BiLSTMCRF, encoder: FeatureEncoder) -> None:
         self._encoder = encoder
         self._lock = threading.Lock()
         with torch.inference_mode(), _one_thread():
-            weights = _Weights.of(model, torch.float32)
-            step = row_step([weights.inputs, weights.recurrent])
+            weights = _FoldedWeights(model, torch.float32)
+            step = row_step([weights.weight_ih, weights.weight_hh])
             if step is None:
-                step, weights = 1, _Weights.of(model, torch.float64)
-            self._step, self._weights = step, weights
-            width = weights.recurrent.size(2)
-            self._projected = torch.empty(2, REMEMBERED_WORDS, width, dtype=weights.inputs.dtype)
-        self._is_unseen = np.zeros(REMEMBERED_WORDS, np.bool_)
-        self._slots: OrderedDict[str, int] = OrderedDict()
-        self._free = list(range(REMEMBERED_WORDS))
+                step, weights = 1, _FoldedWeights(model, torch.float64)
+            self._row_step, self._weights = step, weights
+            self._gate_inputs = weights.weight_hh.new_empty(2, CACHED_WORDS, weights.weight_hh.size(2))
+        self._is_unseen = np.zeros(CACHED_WORDS, np.bool_)
+        self._slots: OrderedDict[str, int] = OrderedDict()  # least recently used first
+        self._free = list(range(CACHED_WORDS))
 
     def emit(
-        self, sentences: Sequence[Sequence[str]], packing: Packing, is_wanted: Callable[[], bool] = lambda: True
+        self, sentences: Sequence[Sequence[str]], packing: Packing, is_cancelled: Callable[[], bool] = lambda: False
     ) -> Emitted:
-        """Emissions of *sentences*, whose *packing* has at most ``MAX_TOKENS`` tokens or one sentence.
+        """Emissions of B non-empty *sentences*, ``MAX_TOKENS`` tokens at most or a single sentence, by *packing*.
 
         Raises:
-            NotWantedError: *is_wanted*, asked before each window of a longer sentence, said no.
+            CancelledError: *is_cancelled*, asked before each window of a longer sentence, was true.
         """
         words = list(chain.from_iterable(sentences))
         with self._lock, torch.inference_mode(), _one_thread():
-            if len(words) <= MAX_TOKENS:
-                slots = self._slots_of(words)
-                forward = slots[packing.tokens]
-                hidden, _ = self._run(forward, forward[packing.mirror], packing.counts, None)
-                ahead, behind = self._weights.emissions(hidden).numpy()
-                return Emitted(ahead + behind[packing.mirror], self._is_unseen[slots])
-            return self._emit_long(words, is_wanted)
+            if len(words) > MAX_TOKENS:
+                return self._emit_long(words, is_cancelled)
+            slots = self._slots_of(words)
+            forward = slots[packing.tokens]
+            hidden, _ = self._run_lstm(forward, forward[packing.mirror], packing.batch_sizes, None)
+            of_forward, of_backward = self._weights.emissions(hidden).numpy()
+            return Emitted(of_forward + of_backward[packing.mirror], self._is_unseen[slots])
 
-    def _emit_long(self, words: Sequence[str], is_wanted: Callable[[], bool]) -> Emitted:
-        """The same of one sentence that no pass can hold, through windows that follow each other from both ends."""
+    def _emit_long(self, words: Sequence[str], is_cancelled: Callable[[], bool]) -> Emitted:
+        """The same for one long sentence, in windows that each direction runs through from its own end."""
         num_tokens, width = len(words), MAX_TOKENS // 2
         emissions = torch.zeros(num_tokens, self._weights.num_tags, dtype=torch.float64)
         is_unseen = np.empty(num_tokens, np.bool_)
         state = None
         for first in range(0, num_tokens, width):
-            if not is_wanted():
-                raise NotWantedError
+            if is_cancelled():
+                raise CancelledError
             last = min(first + width, num_tokens)
             ahead, behind = slice(first, last), slice(num_tokens - last, num_tokens - first)
             slots = self._slots_of([*words[ahead], *words[behind][::-1]])
             is_unseen[ahead] = self._is_unseen[slots[: last - first]]
             forward, backward = slots.reshape(2, -1)
-            hidden, state = self._run(forward, backward, [1] * (last - first), state)
-            of_ahead, of_behind = self._weights.emissions(hidden)
-            emissions[ahead] += of_ahead
-            emissions[behind] += of_behind.flip(0)
+            hidden, state = self._run_lstm(forward, backward, [1] * (last - first), state)
+            of_forward, of_backward = self._weights.emissions(hidden)
+            emissions[ahead] += of_forward
+            emissions[behind] += of_backward.flip(0)
         return Emitted(emissions.numpy(), is_unseen)
 
-    def _run(
-        self, forward: Places, backward: Places, counts: Sequence[int], state: _State | None
+    def _run_lstm(
+        self, forward: Indices, backward: Indices, batch_sizes: Sequence[int], state: _State | None
     ) -> tuple[Tensor, _State]:
-        """Twice the output of both directions: slots (N,) and (N,), rows of each step -> (2, N, H) and the state.
+        """Doubled hidden states (2, N, H) and the last state, from the cache slots (N,) of each direction's tokens.
 
-        The state has at least as many rows as the next step; those that are too many hold what nobody reads.
+        A step has padding rows up to a multiple of the row step; the next one overwrites them, and nothing reads them.
         """
-        weights, step = self._weights.recurrent, self._step
-        most = _padded(counts[0], step)
-        spare = np.repeat(forward[:1], most)  # what rows too many read behind the last place
-        inputs = weights.new_empty(2, len(forward) + most, weights.size(2))
-        for direction, places in enumerate((forward, backward)):
-            slots = torch.from_numpy(np.concatenate([places, spare]))
-            torch.index_select(self._projected[direction], 0, slots, out=inputs[direction])
-        outputs = weights.new_empty(2, len(forward) + most, weights.size(1))
-        nothing = weights.new_zeros(2, most, weights.size(1))
-        hidden, cell = state or (nothing, nothing.clone())
-        at = 0
-        for count, run in groupby(counts):
-            num_steps, rows = len(list(run)), _padded(count, step)
+        weight_hh = self._weights.weight_hh
+        num_tokens, max_rows = len(forward), _round_up(batch_sizes[0], self._row_step)
+        padding = np.repeat(forward[:1], max_rows)  # for the padding rows of the last steps
+        gate_inputs = weight_hh.new_empty(2, num_tokens + max_rows, weight_hh.size(2))
+        for direction, slots in enumerate((forward, backward)):
+            padded = torch.from_numpy(np.concatenate([slots, padding]))
+            torch.index_select(self._gate_inputs[direction], 0, padded, out=gate_inputs[direction])
+        hiddens = weight_hh.new_empty(2, num_tokens + max_rows, weight_hh.size(1))
+        zeros = weight_hh.new_zeros(2, max_rows, weight_hh.size(1))
+        hidden, cell = state or (zeros, zeros.clone())
+        first = 0
+        for size, run in groupby(batch_sizes):
+            num_steps, rows = len(list(run)), _round_up(size, self._row_step)
             hidden, cell = hidden[:, :rows], cell[:, :rows].contiguous()
-            gates, seen = weights.new_empty(2, rows, weights.size(2)), torch.empty_like(cell)
-            entering, keeping, leaving, candidate = gates.chunk(4, 2)
-            for put_in, put_out in zip(
-                _windows(inputs, at, count, rows, num_steps), _windows(outputs, at, count, rows, num_steps), strict=True
+            gates, tanh_cell = weight_hh.new_empty(2, rows, weight_hh.size(2)), torch.empty_like(cell)
+            i, f, o, g = gates.chunk(4, 2)
+            for step_inputs, step_hidden in zip(
+                _steps(gate_inputs, first, size, rows, num_steps),
+                _steps(hiddens, first, size, rows, num_steps),
+                strict=True,
             ):
-                torch.baddbmm(put_in, hidden, weights, out=gates).tanh_()
-                cell.addcmul_(keeping, cell)
-                candidate.addcmul_(entering, candidate)
-                torch.lerp(cell, candidate, 0.5, out=cell)
-                torch.tanh(cell, out=seen)
-                hidden = torch.addcmul(seen, leaving, seen, out=put_out)
-            at += num_steps * count
-        return outputs[:, : len(forward)], (hidden, cell)
+                torch.baddbmm(step_inputs, hidden, weight_hh, out=gates).tanh_()
+                cell.addcmul_(f, cell)  # c (1 + tanh(f / 2)) = 2 sigmoid(f) c
+                g.addcmul_(i, g)  # 2 sigmoid(i) tanh(g)
+                torch.lerp(cell, g, 0.5, out=cell)  # sigmoid(f) c + sigmoid(i) tanh(g)
+                torch.tanh(cell, out=tanh_cell)
+                hidden = torch.addcmul(tanh_cell, o, tanh_cell, out=step_hidden)  # 2 sigmoid(o) tanh(c)
+            first += num_steps * size
+        return hiddens[:, :num_tokens], (hidden, cell)
 
-    def _slots_of(self, words: Sequence[str]) -> Places:
-        """Where the input of each of *words* stands, at most ``MAX_TOKENS`` distinct ones; computed where it is new."""
+    def _slots_of(self, words: Sequence[str]) -> Indices:
+        """Cache slots (N,) of N *words*, at most ``MAX_TOKENS`` distinct ones; computes those that are missing."""
         slots = self._slots
         missing = []
         for word in dict.fromkeys(words):
@@ -208,143 +218,106 @@ class Network:
             self._add(missing)
         found = np.fromiter(map(slots.__getitem__, words), np.int64, len(words))
         for word in missing:
-            if len(word) > REMEMBERED_CHARS:  # words from outside must not fill the memory
+            if len(word) > MAX_CACHED_CHARS:
                 self._free.append(slots.pop(word))
         return found
 
     def _add(self, words: list[str]) -> None:
+        """Compute and cache the gate inputs of *words*, in the place of the least recently used ones."""
         while len(self._free) < len(words):
             self._free.append(self._slots.popitem(last=False)[1])
         taken = [self._free.pop() for _ in words]
-        at = torch.tensor(taken)
-        for i in range(0, len(words), MAX_ROWS):
-            some = words[i : i + MAX_ROWS]
+        for first in range(0, len(words), MAX_ROWS):
+            some, slots = words[first : first + MAX_ROWS], taken[first : first + MAX_ROWS]
             features = self._encoder.words(some)
-            projected = self._weights.project(features, _padded(len(some), self._step))
-            self._projected.index_copy_(1, at[i : i + MAX_ROWS], projected[:, : len(some)])
-            self._is_unseen[taken[i : i + MAX_ROWS]] = features.rows < 0
+            gate_inputs = self._weights.gate_inputs(features, _round_up(len(some), self._row_step))
+            self._gate_inputs.index_copy_(1, torch.tensor(slots), gate_inputs[:, : len(some)])
+            self._is_unseen[slots] = features.rows < 0
         self._slots.update(zip(words, taken, strict=True))
 
 
-#: Hidden state, twice what the LSTM's is, and cell state: (2, rows, H) each.
-_State = tuple[Tensor, Tensor]
+class _FoldedWeights:
+    """The weights of *model* for arithmetic in *dtype*, with constant factors multiplied in.
 
-
-class _Weights(NamedTuple):
-    """The weights of a trained network, folded.  F filters, D inputs, H the width of a direction, K tags.
-
-    The gates stand in the order input, forget, output, candidate; H is filled up with units that stay 0.
-
-    Attributes:
-        unknown: The vector of unknown words: (word_dim,).
-        chars: The part of each place of the kernel in a filter, for each character: (kernel, num_chars, F).
-        char_bias: (F,).
-        cases: (num_cases, case_dim).
-        inputs: (2, D, 4 H).
-        bias: (2, 1, 4 H).
-        recurrent: (2, H, 4 H), of twice the hidden state.
-        outputs: (2, H, K), likewise.
-        output_bias: With the forward direction, and none with the backward one: (2, 1, K).
+    F filters, D features of a word, H units a direction, K tags.  H is filled up with units that stay 0, and the gates
+    are in the order i, f, o, g.  The linear layer is float64 always.
     """
 
-    unknown: npt.NDArray[np.floating[Any]]
-    chars: npt.NDArray[np.floating[Any]]
-    char_bias: npt.NDArray[np.floating[Any]]
-    cases: npt.NDArray[np.floating[Any]]
-    inputs: Tensor
-    bias: Tensor
-    recurrent: Tensor
-    outputs: Tensor
-    output_bias: Tensor
-
-    @classmethod
-    def of(cls, model: BiLSTMCRF, dtype: torch.dtype) -> _Weights:
-        """Those of *model*, for arithmetic in *dtype*; what is behind the BiLSTM is float64 always."""
+    def __init__(self, model: BiLSTMCRF, dtype: torch.dtype) -> None:
         cnn, lstm, linear = model.char_cnn, model.lstm, model.linear
+        width = _round_up(lstm.hidden_size, _LANES)
+        new_units = (0, 0, 0, width - lstm.hidden_size)
         embedded = cnn.embedding.weight.double().clone()
-        embedded[0] = 0  # padding, as beyond the end of a word
-        chars = torch.stack([embedded @ place.T for place in cnn.convolution.weight.double().unbind(2)])
-        width = -(-lstm.hidden_size // _LANES) * _LANES
-        inputs, bias, recurrent = [], [], []
+        embedded[0] = 0  # padding, as beyond the ends of a word
+        responses = torch.stack([embedded @ place.T for place in cnn.convolution.weight.double().unbind(2)])
+        weights_ih, biases, weights_hh = [], [], []
         for suffix in ("", "_reverse"):
-            of_input, of_hidden, bias_1, bias_2 = (
+            weight_ih, weight_hh, bias_ih, bias_hh = (
                 getattr(lstm, f"{name}_l0{suffix}").double()
                 for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
             )
-            inputs.append(_gates(of_input, width).T)
-            bias.append(_gates((bias_1 + bias_2).unsqueeze(1), width).T)
-            recurrent.append(nn.functional.pad(_gates(of_hidden, width).T / 2, (0, 0, 0, width - lstm.hidden_size)))
-        outputs = [
-            nn.functional.pad(half.T / 2, (0, 0, 0, width - lstm.hidden_size))
-            for half in linear.weight.double().chunk(2, 1)
-        ]
-        return cls(
-            unknown=model.unknown.detach().to(dtype).numpy(),
-            chars=chars.to(dtype).numpy(),
-            char_bias=cnn.convolution.bias.detach().to(dtype).numpy(),  # type: ignore[union-attr]
-            cases=model.case_embedding.weight.detach().to(dtype).numpy(),
-            inputs=torch.stack(inputs).to(dtype),
-            bias=torch.stack(bias).to(dtype),
-            recurrent=torch.stack(recurrent).to(dtype),
-            outputs=torch.stack(outputs),
-            output_bias=torch.stack([linear.bias, torch.zeros_like(linear.bias)]).double().unsqueeze(1),
-        )
+            weights_ih.append(_fold_gates(weight_ih, width).T)
+            biases.append(_fold_gates((bias_ih + bias_hh).unsqueeze(1), width).T)
+            weights_hh.append(nn.functional.pad(_fold_gates(weight_hh, width).T / 2, new_units))  # hidden is doubled
+        halves = [nn.functional.pad(half.T / 2, new_units) for half in linear.weight.double().chunk(2, 1)]
 
-    @property
-    def num_tags(self) -> int:
-        """K."""
-        return self.outputs.size(2)
+        self.unknown: npt.NDArray[Any] = model.unknown.detach().to(dtype).numpy()  # (word_dim,)
+        self.responses: npt.NDArray[Any] = responses.to(dtype).numpy()  # of the filters: (kernel, num_chars, F)
+        self.char_bias: npt.NDArray[Any] = cnn.convolution.bias.detach().to(dtype).numpy()  # type: ignore[union-attr]
+        self.cases: npt.NDArray[Any] = model.case_embedding.weight.detach().to(dtype).numpy()  # (num_cases, case_dim)
+        self.weight_ih = torch.stack(weights_ih).to(dtype)  # (2, D, 4H)
+        self.bias = torch.stack(biases).to(dtype)  # (2, 1, 4H)
+        self.weight_hh = torch.stack(weights_hh).to(dtype)  # (2, H, 4H)
+        self.linear = torch.stack(halves)  # (2, H, K)
+        self.linear_bias = torch.stack([linear.bias, torch.zeros_like(linear.bias)]).double().unsqueeze(1)  # (2, 1, K)
+        self.num_tags = linear.out_features
 
-    def project(self, words: Words, num_rows: int) -> Tensor:
-        """What *words* put into the gates: W words -> (2, num_rows, 4 H), of which the first W rows count."""
-        features = self.inputs.new_zeros(num_rows, self.inputs.size(1))
+    def gate_inputs(self, words: Words, num_rows: int) -> Tensor:
+        """Gate inputs of W *words*: (2, num_rows, 4H), of which the first W rows count."""
+        features = self.weight_ih.new_zeros(num_rows, self.weight_ih.size(1))
         num_words, word_dim = words.vectors.shape
         columns = features.numpy()[:num_words]
         columns[:, :word_dim] = words.vectors
         columns[~words.known, :word_dim] = self.unknown
-        columns[:, word_dim : -self.cases.shape[1]] = self._filtered(words.chars)
+        columns[:, word_dim : -self.cases.shape[1]] = self._char_features(words.chars)
         columns[:, -self.cases.shape[1] :] = self.cases[words.cases]
-        return torch.baddbmm(self.bias, features.expand(2, -1, -1), self.inputs)
+        return torch.baddbmm(self.bias, features.expand(2, -1, -1), self.weight_ih)
 
-    def _filtered(self, words: Sequence[tuple[int, ...]]) -> npt.NDArray[np.floating[Any]]:
-        """What the character CNN makes of the character ids of W *words*: (W, F)."""
-        margin = len(self.chars) // 2 * (0,)  # what the kernel sees beyond the ends of a word
+    def _char_features(self, words: Sequence[tuple[int, ...]]) -> npt.NDArray[Any]:
+        """Output of the character CNN for the character ids of W *words*: (W, F)."""
+        margin = len(self.responses) // 2 * (0,)  # what the kernel reads beyond the ends of a word
         row = np.array([*margin, *chain.from_iterable((*word, *margin) for word in words)])
         num_places = len(row) - 2 * len(margin)
-        responses = self.chars[0].take(row[:num_places], 0)
-        for place in range(1, len(self.chars)):
-            responses += self.chars[place].take(row[place : place + num_places], 0)
+        responses = self.responses[0].take(row[:num_places], 0)
+        for place in range(1, len(self.responses)):
+            responses += self.responses[place].take(row[place : place + num_places], 0)
         lengths = np.array([len(word) for word in words])
         firsts = np.cumsum(lengths + len(margin)) - (lengths + len(margin))
-        columns = np.minimum(
-            np.arange(lengths.max()), lengths[:, None] - 1
-        )  # words are filled up with their last place
+        columns = np.minimum(np.arange(lengths.max()), lengths[:, None] - 1)  # shorter words repeat their last place
         largest = responses.take(firsts[:, None] + columns, 0).max(1)
-        filtered: npt.NDArray[np.floating[Any]] = np.maximum(largest + self.char_bias, 0)
-        return filtered
+        features: npt.NDArray[Any] = np.maximum(largest + self.char_bias, 0)
+        return features
 
     def emissions(self, hidden: Tensor) -> Tensor:
-        """The parts of both directions in the emissions: (2, N, H) -> (2, N, K) in float64."""
-        return torch.baddbmm(self.output_bias, hidden.double(), self.outputs)
+        """Each direction's part of the emissions: doubled hidden states (2, N, H) -> (2, N, K) in float64."""
+        return torch.baddbmm(self.linear_bias, hidden.double(), self.linear)
 
 
-def _gates(weight: Tensor, width: int) -> Tensor:
-    """PyTorch's gates (input, forget, candidate, output) in our order, *width* each: (4 H, *) -> (4 H', *)."""
-    entering, keeping, candidate, leaving = weight.chunk(4)
-    rest = (0, 0, 0, width - len(entering))
-    return torch.cat([nn.functional.pad(one, rest) for one in (entering / 2, keeping / 2, leaving / 2, candidate)])
+def _fold_gates(weight: Tensor, width: int) -> Tensor:
+    """PyTorch's gates i, f, g, o as i / 2, f / 2, o / 2, g of *width* units each: (4 hidden_size, *) -> (4H, *)."""
+    i, f, g, o = weight.chunk(4)
+    new_units = (0, 0, 0, width - len(i))
+    return torch.cat([nn.functional.pad(gate, new_units) for gate in (i / 2, f / 2, o / 2, g)])
 
 
-def _windows(places: Tensor, first: int, count: int, rows: int, num_steps: int) -> Sequence[Tensor]:
-    """Of (2, N, *): *rows* places from *first* on, and *count* further on for each next step; ``num_steps`` of them.
-
-    Where there are more rows than *count*, the last ones of a step are overwritten by the next.
-    """
-    direction, place, lane = places.stride()
-    size = (num_steps, 2, rows, places.size(2))
-    steps = places.as_strided(size, (count * place, direction, place, lane), first * place)
-    return steps.unbind(0)
+def _steps(packed: Tensor, first: int, size: int, rows: int, num_steps: int) -> Sequence[Tensor]:
+    """Views (2, *rows*, *) of *num_steps* steps of *packed* (2, N, *) from position *first* on, *size* apart."""
+    direction, position, unit = packed.stride()
+    views = packed.as_strided(
+        (num_steps, 2, rows, packed.size(2)), (size * position, direction, position, unit), first * position
+    )
+    return views.unbind(0)
 
 
-def _padded(count: int, step: int) -> int:
+def _round_up(count: int, step: int) -> int:
     return -(-count // step) * step

@@ -1,7 +1,8 @@
-"""The network: character CNN + word vectors + case features -> BiLSTM -> linear -> CRF.
+"""The network as it is trained: word vectors, character CNN and case features -> BiLSTM -> linear -> CRF.
 
-The shape is that of Ma and Hovy (2016, "End-to-end Sequence Labeling via
-Bi-directional LSTM-CNNs-CRF") with the case feature of Chiu and Nichols (2016).
+The architecture of Ma and Hovy (2016, "End-to-end Sequence Labeling via
+Bi-directional LSTM-CNNs-CRF") with the case feature of Chiu and Nichols (2016,
+"Named Entity Recognition with Bidirectional LSTM-CNNs").
 """
 
 from __future__ import annotations
@@ -16,17 +17,17 @@ from handler.network.crf import LinearChainCRF
 
 
 class Batch(NamedTuple):
-    """Sentences as arrays; all that depends on a word alone is given once for each distinct word.
+    """Sentences as arrays; the features of a word are there once for each distinct word.
 
     Shapes: B sentences, T tokens, W distinct words, C characters, D vector width.
 
     Attributes:
-        words: Which of the W words stands where: (B, T) ids; 0 on padding.
+        words: Index of each token's word, 0 on padding: (B, T).
         mask: True on real tokens, which come first in every row: (B, T).
-        vectors: The words' pretrained vectors, zeros for unknown words: (W, D).
-        known: True for words that have a pretrained vector: (W,).
-        cases: The words' case classes: (W,).
-        chars: The words' character ids, 0 on padding: (W, C).
+        vectors: Word vectors, zeros for unknown words: (W, D).
+        known: True for words that have a vector: (W,).
+        cases: Case classes: (W,).
+        chars: Character ids, 0 on padding: (W, C).
     """
 
     words: Tensor
@@ -48,13 +49,13 @@ class CharCNN(nn.Module):
     def forward(self, chars: Tensor) -> Tensor:
         """Features of each word: (W, C) -> (W, num_filters)."""
         padding = (chars == 0).unsqueeze(1)  # (W, 1, C)
-        embedded = self.embedding(chars).transpose(1, 2).masked_fill(padding, 0)  # as beyond the end of a word
+        embedded = self.embedding(chars).transpose(1, 2).masked_fill(padding, 0)  # as the convolution pads
         pooled: Tensor = self.convolution(embedded).masked_fill(padding, -torch.inf).amax(dim=2)
         return pooled.relu()
 
 
 class BiLSTMCRF(nn.Module):
-    """Emissions from words and their context; tags from the CRF on top.
+    """Emissions from words in context, and the CRF on top.
 
     Takes plain sizes; only ``Bundle.new`` turns a configuration into them.
     ``hidden_dim`` is the width of the BiLSTM output, both directions together.
@@ -88,23 +89,19 @@ class BiLSTMCRF(nn.Module):
 
     def emissions(self, batch: Batch) -> Tensor:
         """Tag scores of every token, before the CRF: (B, T, K)."""
-        emissions: Tensor = self.linear(self.dropout(self._contexts(self._tokens(batch), batch.mask)))
-        return emissions
-
-    def _tokens(self, batch: Batch) -> Tensor:
-        """What the BiLSTM sees of every token: (B, T, *)."""
         known = batch.known
         if self.training and self.word_dropout:
             known = known & (torch.rand(known.shape, device=known.device) >= self.word_dropout)
         vectors = torch.where(known.unsqueeze(1), batch.vectors, self.unknown)
         features = torch.cat([vectors, self.char_cnn(batch.chars), self.case_embedding(batch.cases)], dim=1)  # (W, *)
-        tokens: Tensor = self.dropout(nn.functional.embedding(batch.words, features))
-        return tokens
+        tokens = self.dropout(nn.functional.embedding(batch.words, features))  # (B, T, *)
+        emissions: Tensor = self.linear(self.dropout(self._contexts(tokens, batch.mask)))
+        return emissions
 
     def loss(self, batch: Batch, tags: Tensor) -> Tensor:
-        """Negative log-likelihood of *tags*, a mean over the tokens: a scalar.
+        """Negative log-likelihood of *tags*, divided by the number of tokens: a scalar.
 
-        *tags* are ids (B, T), or (B, T, K) bool: every tag that a token may have.
+        *tags* are ids (B, T), or bool (B, T, K): True for every tag that the token may have.
         """
         emissions = self.emissions(batch)
         log_likelihood = self.crf.subset_log_likelihood if tags.dtype == torch.bool else self.crf.log_likelihood
@@ -113,23 +110,23 @@ class BiLSTMCRF(nn.Module):
     def _contexts(self, tokens: Tensor, mask: Tensor) -> Tensor:
         """BiLSTM output, zeros on padding: (B, T, *), (B, T) -> (B, T, hidden_dim).
 
-        Packing costs training twice the time of one pass of the fused kernel a direction.  For the backward one, rows
-        are turned around within their lengths, so that neither sees padding before a token.
+        One fused kernel for each direction takes half the time of ``pack_padded_sequence``.  Rows are reversed within
+        their lengths for the backward direction, so that it reads no padding before a token.
         """
-        if mask.all():  # nothing to hide from the backward direction: the fused kernel is exact
+        if mask.all():
             contexts: Tensor = self.lstm(tokens)[0]
             return contexts
-        lengths, at = mask.sum(1, keepdim=True), torch.arange(mask.size(1), device=mask.device)
-        mirrored = torch.where(mask, lengths - 1 - at, at).unsqueeze(2)  # (B, T, 1)
-        forward = self._one_way(tokens, "")
-        backward = self._one_way(tokens.gather(1, mirrored.expand_as(tokens)), "_reverse")
-        both = torch.cat([forward, backward.gather(1, mirrored.expand_as(backward))], dim=2)
+        lengths, steps = mask.sum(1, keepdim=True), torch.arange(mask.size(1), device=mask.device)
+        mirror = torch.where(mask, lengths - 1 - steps, steps).unsqueeze(2)  # (B, T, 1)
+        forward = self._run_lstm(tokens, "")
+        backward = self._run_lstm(tokens.gather(1, mirror.expand_as(tokens)), "_reverse")
+        both = torch.cat([forward, backward.gather(1, mirror.expand_as(backward))], dim=2)
         return both.masked_fill(~mask.unsqueeze(2), 0)
 
-    def _one_way(self, tokens: Tensor, direction: str) -> Tensor:
-        """Output of one direction of the BiLSTM, from the first token on: (B, T, *) -> (B, T, hidden_dim / 2)."""
+    def _run_lstm(self, tokens: Tensor, suffix: str) -> Tensor:
+        """Hidden states of the direction with parameters named *suffix*: (B, T, *) -> (B, T, hidden_dim / 2)."""
         names = ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0")
-        weights = [getattr(self.lstm, f"{name}{direction}") for name in names]
+        weights = [getattr(self.lstm, f"{name}{suffix}") for name in names]
         zeros = tokens.new_zeros(1, len(tokens), self.lstm.hidden_size)
         output, _, _ = torch.lstm(tokens, (zeros, zeros), weights, True, 1, 0.0, self.training, False, True)
         return output

@@ -1,4 +1,4 @@
-"""Sentences of unequal lengths laid out step by step, so that no padding is computed."""
+"""Sentences of unequal lengths packed step by step, so that no padding is computed."""
 
 from __future__ import annotations
 
@@ -8,70 +8,60 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-Places = npt.NDArray[np.int64]
+Indices = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
 class Packing:
-    """Where each token of B sentences, N tokens in all, stands in a row of N places.
+    """The order in which N tokens of B sentences are computed, as in PyTorch's ``PackedSequence``.
 
-    The sentences are ranked, the longest first.  Step *t* is the token *t* of
-    each sentence that has one, in rank order: as in PyTorch's packed sequences.
+    Step *t* holds token *t* of every sentence that has one, the longest
+    sentence first; the steps follow each other in N positions.
 
     Attributes:
-        given: Tokens of each sentence, in the order given: (B,).
-        order: The index of the sentence of each rank: (B,).
-        lengths: Its number of tokens, at least 1: (B,).
-        counts: Sentences that have a token in each step: T numbers, falling.
-        firsts: The place where each step begins, and N: (T + 1,).
-        tokens: Which token, counted through all sentences in the order given, stands at each place: (N,).
-        places: Where each of these tokens stands: (N,).
-        mirror: The place of the token as far from the end of its sentence as this one is from its beginning: (N,).
+        lengths: Tokens of each sentence, in the order given: (B,).
+        sorted_indices: The sentences by falling length: (B,).
+        sorted_lengths: ``lengths[sorted_indices]``: (B,).
+        batch_sizes: Sentences in each step: T numbers, falling.
+        offsets: First position of each step, and N: (T + 1,).
+        tokens: Token at each position, counted through all sentences in the order given: (N,).
+        positions: Position of each token, the inverse of ``tokens``: (N,).
+        mirror: Position of the token as far from its sentence's end as this one is from the start: (N,).
     """
 
-    given: Places
-    order: Places
-    lengths: Places
-    counts: Sequence[int]
-    firsts: Places
-    tokens: Places
-    places: Places
-    mirror: Places
+    lengths: Indices
+    sorted_indices: Indices
+    sorted_lengths: Indices
+    batch_sizes: Sequence[int]
+    offsets: Indices
+    tokens: Indices
+    positions: Indices
+    mirror: Indices
 
     @classmethod
-    def of(cls, lengths: Sequence[int] | Places) -> Packing:
-        """The packing of sentences with so many tokens each, none without."""
-        given = np.asarray(lengths, np.int64)
-        order = np.argsort(-given, kind="stable")
-        ranked = given[order]
-        counts, firsts, step, rank = _steps(ranked)
-        tokens = (np.cumsum(given) - given)[order][rank] + step
-        places = np.empty_like(tokens)
-        places[tokens] = np.arange(len(tokens))
-        return cls(
-            given=given,
-            order=order,
-            lengths=ranked,
-            counts=counts.tolist(),
-            firsts=firsts,
-            tokens=tokens,
-            places=places,
-            mirror=firsts[ranked[rank] - 1 - step] + rank,
-        )
+    def of(cls, lengths: Sequence[int] | Indices) -> Packing:
+        """The packing of sentences with *lengths* tokens, at least 1 each: (B,)."""
+        lengths = np.asarray(lengths, np.int64)
+        sorted_indices = np.argsort(-lengths, kind="stable")
+        sorted_lengths = lengths[sorted_indices]
+        batch_sizes, offsets, step, rank = _steps(sorted_lengths)
+        tokens = (np.cumsum(lengths) - lengths)[sorted_indices][rank] + step
+        positions = np.empty_like(tokens)
+        positions[tokens] = np.arange(len(tokens))
+        mirror = offsets[sorted_lengths[rank] - 1 - step] + rank
+        return cls(lengths, sorted_indices, sorted_lengths, batch_sizes.tolist(), offsets, tokens, positions, mirror)
 
-    def of_ranks(self, ranks: Places) -> tuple[Packing, Places]:
-        """The packing of the sentences of rising *ranks* alone, and where its places are in this one: (N',)."""
-        lengths = self.lengths[ranks]
-        packing = Packing.of(lengths)
+    def select(self, ranks: Indices) -> tuple[Packing, Indices]:
+        """The packing of ``sorted_indices[ranks]`` alone, *ranks* rising, and the position here of each of its own."""
+        lengths = self.sorted_lengths[ranks]
         _, _, step, rank = _steps(lengths)
-        return packing, self.firsts[step] + ranks[rank]
+        return Packing.of(lengths), self.offsets[step] + ranks[rank]
 
 
-def _steps(lengths: Places) -> tuple[Places, Places, Places, Places]:
-    """Of falling *lengths*: sentences in each step, where each step begins, and of each place the step and the rank."""
-    num_tokens = int(lengths.sum())
-    counts = np.cumsum(np.bincount(lengths)[::-1])[::-1][1:]
-    firsts = np.zeros(len(counts) + 1, np.int64)
-    np.cumsum(counts, out=firsts[1:])
-    step = np.repeat(np.arange(len(counts)), counts)
-    return counts, firsts, step, np.arange(num_tokens) - firsts[step]
+def _steps(sorted_lengths: Indices) -> tuple[Indices, Indices, Indices, Indices]:
+    """Batch sizes (T,) and offsets (T + 1,) of sentences of falling length; step and rank at each position: (N,)."""
+    batch_sizes = np.cumsum(np.bincount(sorted_lengths)[::-1])[::-1][1:]
+    offsets = np.zeros(len(batch_sizes) + 1, np.int64)
+    np.cumsum(batch_sizes, out=offsets[1:])
+    step = np.repeat(np.arange(len(batch_sizes)), batch_sizes)
+    return batch_sizes, offsets, step, np.arange(len(step)) - offsets[step]

@@ -14,9 +14,9 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from handler.errors import InvalidOptionError, MalformedRequestError, RequestError
-from handler.options import OPTION_KEYS
-from handler.strict_json import quoted, to_json
+from contract import options
+from contract.errors import InvalidOptionError, MalformedRequestError, RequestError
+from contract.strict_json import kind, quoted, to_json
 
 #: The name of the one tensor in a reply.
 OUTPUT = "entities"
@@ -49,35 +49,35 @@ def read_tensor(document: Mapping[str, object]) -> Tensor:
     """
     unknown = document.keys() - {"id", "parameters", "inputs", "outputs"}
     if unknown:
-        raise MalformedRequestError("expected the keys id, parameters, inputs and outputs, got another one")
+        raise MalformedRequestError('Expected the keys "id", "parameters", "inputs" and "outputs", got another one.')
     number = document.get("id")
     if number is not None and not isinstance(number, str):
-        raise MalformedRequestError("id: expected a string, got something else")
+        raise MalformedRequestError(f'Expected a string for "id", got {kind(number)}.')
     _check_outputs(document.get("outputs", []))
     inputs = document["inputs"]
     if not isinstance(inputs, list) or len(inputs) != 1 or not isinstance(inputs[0], dict):
-        raise MalformedRequestError("inputs: expected a list of one tensor, got something else")
+        raise MalformedRequestError('Expected a list of one tensor for "inputs", got something else.')
     return Tensor(_texts(inputs[0]), _options(document.get("parameters", {})), number)
 
 
 def _texts(tensor: Mapping[str, object]) -> list[object]:
     if tensor.keys() - {"parameters"} != {"name", "shape", "datatype", "data"}:
-        raise MalformedRequestError("inputs: expected a tensor with name, shape, datatype and data, got other keys")
+        raise MalformedRequestError('Expected a tensor with "name", "shape", "datatype" and "data", got other keys.')
     if not isinstance(tensor["name"], str):
-        raise MalformedRequestError("inputs: name: expected a string, got something else")
+        raise MalformedRequestError(f'Expected a string for "name", got {kind(tensor["name"])}.')
     if tensor["datatype"] != "BYTES":
-        raise MalformedRequestError("inputs: datatype: expected BYTES, got another one")
+        raise MalformedRequestError('Expected BYTES for "datatype", got another one.')
     if tensor.get("parameters", {}) not in ({}, {"content_type": "str"}):
-        raise MalformedRequestError('inputs: parameters: expected none but "content_type": "str", got another one')
+        raise MalformedRequestError('Expected no "parameters" of a tensor but "content_type": "str", got another one.')
     shape = tensor["shape"]
     if not isinstance(shape, list) or not 1 <= len(shape) <= _MAX_DIMENSIONS or not all(map(_is_dimension, shape)):
-        raise MalformedRequestError(f"inputs: shape: expected 1 to {_MAX_DIMENSIONS} whole numbers, got something else")
+        raise MalformedRequestError(f'Expected 1 to {_MAX_DIMENSIONS} whole numbers for "shape", got something else.')
     return _elements(tensor["data"], shape)
 
 
 def _elements(data: object, shape: Sequence[int]) -> list[object]:
     """The elements of *data* in row-major order; it is flat, or as deeply nested as *shape* has dimensions."""
-    wrong = MalformedRequestError("inputs: data: expected as many elements as the shape says, got another number")
+    wrong = MalformedRequestError('Expected as many elements in "data" as "shape" says, got another number.')
     if not isinstance(data, list):
         raise wrong
     if len(data) == math.prod(shape) and not any(isinstance(item, list) for item in data):
@@ -103,17 +103,17 @@ def _check_outputs(outputs: object) -> None:
         and output.get("parameters", {}) == {}
         for output in outputs
     ):
-        raise MalformedRequestError(f"outputs: expected none but {OUTPUT}, without parameters, got another one")
+        raise MalformedRequestError(f'Expected no "outputs" but {OUTPUT}, without parameters, got another one.')
 
 
 def _options(parameters: object) -> Mapping[str, object]:
-    if not isinstance(parameters, dict) or not parameters.keys() <= OPTION_KEYS:
-        raise MalformedRequestError(f"parameters: expected some of {', '.join(sorted(OPTION_KEYS))}, got another one")
+    if not isinstance(parameters, dict) or not parameters.keys() <= set(options.NAMES):
+        raise MalformedRequestError(f'Expected some of {", ".join(options.NAMES)} for "parameters", got another one.')
     if "labels" not in parameters:
         return parameters
     labels = parameters["labels"]
     if not isinstance(labels, str):
-        raise InvalidOptionError("labels: expected labels joined by commas, got something else")
+        raise InvalidOptionError('Expected labels joined by commas for "labels", got something else.')
     return {**parameters, "labels": [label.strip() for label in labels.split(",")]}
 
 

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
-from handler.entities import Entity, TokenWeight
-from handler.errors import RequestError
-from handler.options import Options
+from contract.entities import Entity, TokenWeight
+from contract.errors import RequestError
+from contract.options import Options, converter
+from contract.strict_json import quoted, to_json
 from handler.protocol import kserve
 from handler.protocol.requests import Refusal, Request
-from handler.strict_json import quoted, to_json
 
 #: Forms whose errors are one string, as their protocols say.
 _KSERVE_FORMS = {"instances", "inputs"}
@@ -25,7 +25,7 @@ def result_of(
     """The result of one text: its *entities* in the unit of offsets asked for; with *weights*, explained by them."""
     offsets = [offset for entity in entities for offset in (entity.start, entity.end)]
     offsets += [offset for tokens in weights or () for token in tokens for offset in (token.start, token.end)]
-    place = options.places(text, offsets)
+    place = converter(text, offsets, options.offsets)
     explanations = [f',"tokens":[{_tokens(tokens, place)}]' for tokens in weights] if weights else [""] * len(entities)
     items = [
         f'{{"text":{quoted(entity.text)},"label":{quoted(entity.label)},"start":{place(entity.start)},'
@@ -37,7 +37,7 @@ def result_of(
 
 def error_of(error: RequestError) -> str:
     """The result of a text that failed, and the reply to a request that failed as a whole."""
-    return to_json({"error": {"code": error.code, "message": str(error)}})
+    return to_json(error.to_json())
 
 
 class Replies:

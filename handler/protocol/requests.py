@@ -13,18 +13,22 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
-from handler.errors import MalformedRequestError, RequestError, UnsupportedMediaTypeError
-from handler.limits import Limits, check_num_texts
-from handler.options import OPTION_KEYS, Options, read_options
+from contract import options
+from contract.bodies import check_coding, check_media_type, check_string, check_strings, decode
+from contract.errors import MalformedRequestError, RequestError, UnsupportedMediaTypeError
+from contract.limits import RequestLimits, check_num_texts
+from contract.options import Options
+from contract.strict_json import kind, parse_json
 from handler.protocol import kserve
 from handler.protocol.headers import RequestHeaders
-from handler.strict_json import parse_json
 
-_FORMS = (
-    'expected a text/plain body, {"text": "..."}, {"texts": ["...", ...]}, {"instances": [...]} or {"inputs": [...]}'
+_OBJECT = (
+    'a JSON object with "text" (a string), "texts" (a list of strings), "instances" or "inputs", '
+    f"perhaps with {options.QUOTED_NAMES}"
 )
+_EXPECTED = f"Expected {_OBJECT}"
 _FORM_TYPES = {"application/x-www-form-urlencoded", "multipart/form-data"}
-_CHARSETS = {"utf-8", "utf8", "us-ascii", "ascii"}
+_MEDIA_TYPES = ("application/json", "text/plain")
 
 #: A parameter of a Content-Type (RFC 9110, 5.6.6), its name and its value, perhaps in quotes.
 _PARAMETER = re.compile(r""";[ \t]*([\w!#$%&'*+.^`|~-]+)=("[^"]*"|[\w!#$%&'*+.^`|~-]+)""", re.ASCII)
@@ -63,7 +67,7 @@ class Refusal(NamedTuple):
 
 
 def read_request(
-    row: Mapping[str, object], headers: RequestHeaders, limits: Limits, labels: Sequence[str]
+    row: Mapping[str, object], headers: RequestHeaders, limits: RequestLimits, labels: Sequence[str]
 ) -> Request | Refusal:
     """What is asked in *row*, TorchServe's dictionary of one request's parts, of a model that knows *labels*."""
     form = "text"
@@ -77,18 +81,16 @@ def read_request(
 
 def _document(row: Mapping[str, object], headers: RequestHeaders) -> Mapping[str, object]:
     """The JSON object that was sent; for plain text, the one that says the same."""
-    if headers.content_encoding and headers.content_encoding.strip().lower() not in {"", "identity"}:
-        raise UnsupportedMediaTypeError("expected no Content-Encoding but identity, got another one")
     media_type, charset = _media_type(headers.content_type)
+    check_coding(headers.content_encoding, "utf-8")
     if media_type in _FORM_TYPES or headers.is_grpc or not row.keys() & {"body", "data"}:
         return _part(row)
-    if media_type not in {"", "text/plain", "application/json"}:
-        raise UnsupportedMediaTypeError("expected Content-Type text/plain or application/json, got another one")
-    if charset not in _CHARSETS:
-        raise UnsupportedMediaTypeError("expected charset utf-8, got another one")
+    if media_type:
+        check_media_type(media_type, _MEDIA_TYPES)
+    check_coding("", charset)
     body = _decoded(row["body"] if "body" in row else row["data"])
     if not media_type and not body:
-        raise UnsupportedMediaTypeError(f"{_FORMS}, got an empty body")
+        raise UnsupportedMediaTypeError(f"Expected a text/plain body, or {_OBJECT}, got an empty body.")
     if media_type == "application/json":
         return _object(body)
     return {"text": body} if isinstance(body, str) else _object(body)
@@ -107,67 +109,62 @@ def _part(row: Mapping[str, object]) -> Mapping[str, object]:
         return _object(_decoded(row["json"]))
     if row.keys() == {"text"}:
         return {"text": _decoded(row["text"])}
-    raise UnsupportedMediaTypeError(f"{_FORMS}, or one part named json or text; got other parts or an empty body")
+    raise UnsupportedMediaTypeError(
+        f"Expected a text/plain body, {_OBJECT}, or one part named json or text; got other parts or an empty body."
+    )
 
 
 def _decoded(body: object) -> object:
-    if not isinstance(body, (bytes, bytearray)):
-        return body
-    try:
-        return body.decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise MalformedRequestError(f"expected UTF-8, got a wrong byte at {error.start}") from error
+    return decode(body) if isinstance(body, (bytes, bytearray)) else body
 
 
 def _object(body: object) -> Mapping[str, object]:
-    document = parse_json(body) if isinstance(body, str) else body
+    document = parse_json(body, _EXPECTED) if isinstance(body, str) else body
     if not isinstance(document, dict):
-        raise MalformedRequestError(f"{_FORMS}, got JSON of another type")
+        raise MalformedRequestError(f"{_EXPECTED}, got {kind(document)}.")
     return document
 
 
 def _form_of(document: Mapping[str, object]) -> str:
     forms = [key for key in _KEYS if key in document]
-    if len(forms) != 1:
-        raise MalformedRequestError(f"{_FORMS}, got a JSON object with other keys")
+    if len(forms) > 1:
+        raise MalformedRequestError(f"{_EXPECTED}, got more than one of the first four.")
+    if not forms:
+        raise MalformedRequestError(f"{_EXPECTED}, got {'another key' if document else 'none of the first four'}.")
     return forms[0]
 
 
-def _read(form: str, document: Mapping[str, object], limits: Limits, labels: Sequence[str]) -> Request:
+def _read(form: str, document: Mapping[str, object], limits: RequestLimits, labels: Sequence[str]) -> Request:
     if form == "inputs":
         tensor = kserve.read_tensor(document)
         texts, errors = _checked(tensor.texts, limits)
-        return Request(form, texts, errors, read_options(tensor.options, labels), tensor.id)
-    if document.keys() - OPTION_KEYS != {form}:
-        raise MalformedRequestError(f"{_FORMS}, got a JSON object with other keys")
-    options = read_options({key: value for key, value in document.items() if key != form}, labels)
+        return Request(form, texts, errors, Options.from_json(tensor.options, labels), tensor.id)
+    if not document.keys() <= {form, *options.NAMES}:
+        raise MalformedRequestError(f"{_EXPECTED}, got another key.")
+    chosen = Options.from_json(document, labels)
     if form == "text":
-        return Request(form, [_checked_text(document["text"], limits)], {}, options)
-    items = document[form]
-    if not isinstance(items, list):
-        raise MalformedRequestError(f"{form}: expected a list, got something else")
+        text = check_string(document["text"], "text")
+        limits.check_text(text)
+        return Request(form, [text], {}, chosen)
+    items = check_strings(document[form], form)
     if form == "instances":
         items = [kserve.text_of_instance(item) for item in items]
     texts, errors = _checked(items, limits)
-    return Request(form, texts, errors, options)
+    return Request(form, texts, errors, chosen)
 
 
-def _checked(items: Sequence[object], limits: Limits) -> tuple[list[str], dict[int, RequestError]]:
+def _checked(items: Sequence[object], limits: RequestLimits) -> tuple[list[str], dict[int, RequestError]]:
+    """The texts among *items*, and the errors of the others by their place, where the text is empty."""
     check_num_texts(len(items))
     errors: dict[int, RequestError] = {}
     texts = []
     for i, item in enumerate(items):
         try:
-            texts.append(_checked_text(item, limits))
+            text = check_string(item)
+            limits.check_text(text)
+            texts.append(text)
         except RequestError as error:
             errors[i] = error
             texts.append("")
-    limits.check_total(sum(map(len, texts)))
+    limits.check_texts(texts)
     return texts, errors
-
-
-def _checked_text(text: object, limits: Limits) -> str:
-    if not isinstance(text, str):
-        raise MalformedRequestError("expected a text to be a string")
-    limits.check_text(text)
-    return text

@@ -2,11 +2,11 @@
 
 import pytest
 
-from handler.limits import Limits
+from contract.errors import UnsupportedMediaTypeError
+from contract.limits import RequestLimits
 from handler.protocol.headers import RequestHeaders
 from handler.protocol.requests import Refusal, Request, read_request
 from web.body import check_encoding, media_type
-from web.errors import UnsupportedMediaTypeError
 
 
 @pytest.mark.parametrize(
@@ -38,7 +38,7 @@ def test_what_is_utf8_is_taken_whatever_else_the_type_says(name, parameters):
     headers = RequestHeaders(content_type=f"{name}{parameters}")
     environ = {"CONTENT_TYPE": headers.content_type}
 
-    request = read_request({"body": b'{"text": "Oslo"}'}, headers, Limits(), ("LOC",))
+    request = read_request({"body": b'{"text": "Oslo"}'}, headers, RequestLimits(), ("LOC",))
 
     assert isinstance(request, Request)
     assert request.texts == [{"text/plain": '{"text": "Oslo"}', "application/json": "Oslo"}[name]]
@@ -63,7 +63,7 @@ def test_what_is_utf8_is_taken_whatever_else_the_type_says(name, parameters):
 def test_another_charset_is_refused_however_it_is_written(name, parameters):
     headers = RequestHeaders(content_type=f"{name}{parameters}")
 
-    refusal = read_request({"body": b'{"text": "Oslo"}'}, headers, Limits(), ("LOC",))
+    refusal = read_request({"body": b'{"text": "Oslo"}'}, headers, RequestLimits(), ("LOC",))
 
     assert isinstance(refusal, Refusal)
     assert refusal.error.code == "unsupported_media_type"

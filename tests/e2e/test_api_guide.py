@@ -65,4 +65,4 @@ def test_the_limits_in_the_guide_are_the_defaults():
     config = WebConfig()
 
     assert f"{config.max_chars:,} characters" in GUIDE
-    assert f"{config.max_body_bytes:,} bytes" in GUIDE
+    assert f"{config.request_bytes:,} bytes" in GUIDE

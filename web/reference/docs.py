@@ -1,137 +1,43 @@
-"""The documentation of the API, made from the contract: a page for people, two OpenAPI documents for programs."""
+"""The reference of the API: a page for people, and two OpenAPI documents for programs."""
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from functools import lru_cache
-from typing import Any, Final, NamedTuple
+from pathlib import Path
+from typing import Final
 
 from flask import Blueprint, Response, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 from markupsafe import Markup, escape
 
+from contract import options
+from contract.errors import Tier, documented
+from contract.limits import MAX_TEXTS
 from web.config import WebConfig
-from web.reference import contract, openapi, schemas
-from web.reference.contract import Json, Limits
+from web.reference import openapi
+from web.reference.openapi import Json
 from web.service import Service
 
 blueprint = Blueprint("docs", __name__)
 
 _METHODS: Final = ("get", "post")
-_JSON: Final = "application/json"
 
-
-class Snippet(NamedTuple):
-    """How a language asks the API, whole enough to be copied and run; ``{url}`` is the address."""
-
-    key: str
-    title: str
-    source: str
-
-
-SNIPPETS: Final = (
-    Snippet(
-        "curl",
-        "curl",
-        """\
-curl -sS --fail-with-body {url} \\
-  -H 'Content-Type: application/json' \\
-  -d '{"text": "Barack Obama was born in Hawaii."}'
-""",
-    ),
-    Snippet(
-        "python",
-        "Python, with requests",
-        """\
-import requests
-
-text = "Barack Obama was born in Hawaii."
-response = requests.post("{url}", json={"text": text}, timeout=30)
-response.raise_for_status()
-for entity in response.json()["entities"]:
-    print(entity["label"], text[entity["start"] : entity["end"]])
-""",
-    ),
-    Snippet(
-        "javascript",
-        "JavaScript, with fetch",
-        """\
-const text = "Barack Obama was born in Hawaii.";
-const response = await fetch("{url}", {
-  method: "POST",
-  headers: { "Content-Type": "application/json" },
-  body: JSON.stringify({ text, offsets: "utf16" }), // the unit in which strings count here
-  signal: AbortSignal.timeout(30_000),
-});
-const reply = await response.json();
-if (!response.ok) throw new Error(`${reply.error.code}: ${reply.error.message}`);
-for (const { label, start, end } of reply.entities) console.log(label, text.slice(start, end));
-""",
-    ),
-    Snippet(
-        "stream",
-        "A stream, with curl",
-        """\
-printf '%s\\n' '{"id": 1, "text": "Kofi Annan led the United Nations."}' '{"id": 2, "text": ""}' |
-  curl -sS --no-buffer -T - -X POST {url} -H 'Content-Type: application/x-ndjson'
-""",
-    ),
-)
-
-
-class Parameter(NamedTuple):
-    """One thing that stands beside the body."""
-
-    name: str
-    place: str
-    schema: Json
-    description: str
-
-
-class Body(NamedTuple):
-    """One form of a request or an answer; examples are (name, text)."""
-
-    media_type: str
-    schema: Json
-    examples: list[tuple[str, str]]
-
-
-class Answer(NamedTuple):
-    """What comes back with one status."""
-
-    status: str
-    description: str
-    headers: list[str]
-    bodies: list[Body]
-
-
-class Operation(NamedTuple):
-    """One address and method."""
-
-    key: str
-    method: str
-    path: str
-    summary: str
-    description: str
-    parameters: list[Parameter]
-    bodies: list[Body]
-    answers: list[Answer]
+_SNIPPETS: Final = json.loads(Path(__file__).with_name("snippets.json").read_text(encoding="utf-8"))
 
 
 @blueprint.get("/openapi.json")
 def site_document() -> ResponseReturnValue:
     """The site's own API."""
-    config = Service.current().config
-    return _document(openapi.site_document(Limits.of(config), config.models))
+    return _json("site")
 
 
 @blueprint.get("/openapi-inference.json")
 def inference_document() -> ResponseReturnValue:
     """The API of the inference port behind it."""
-    config = Service.current().config
-    return _document(openapi.inference_document(Limits.of(config), config.models))
+    return _json("inference")
 
 
 @blueprint.get("/docs")
@@ -140,44 +46,49 @@ def page() -> ResponseReturnValue:
     return _page(Service.current().config, request.host_url.rstrip("/") + url_for("api.predict"))
 
 
-@lru_cache(maxsize=4)  # who asks decides what the address is
+@lru_cache(maxsize=4)  # the address is the one that the client asked
 def _page(config: WebConfig, address: str) -> str:
-    """The page for a site with *config*, whose texts go to *address*."""
-    limits = Limits.of(config)
-    site = openapi.site_document(limits, config.models)
-    inference = openapi.inference_document(limits, config.models)
+    """The page for a site with *config*, whose snippets send their texts to *address*."""
+    site, inference = openapi.document("site", config), openapi.document("inference", config)
+    text_request = site["components"]["schemas"]["TextRequest"]["properties"]
+    text_reply = site["paths"]["/api/predict"]["post"]["responses"]["200"]["content"]["application/json"]["examples"]
     return render_template(
         "docs.html",
-        limits=limits,
+        limits=config.limits,
         models=config.models,
-        failures=contract.FAILURES,
-        broken=contract.BROKEN_HTTP_STATUSES,
-        options=schemas.options(),
-        snippets=[(one.key, one.title, one.source.replace("{url}", address)) for one in SNIPPETS],
-        reply=_pretty(contract.TEXT_REPLY),
+        failures=sorted({*documented("site"), *documented("inference")}, key=lambda one: (one.status, one.code)),
+        max_texts=MAX_TEXTS,
+        options={name: text_request[name] for name in options.NAMES},
+        snippets=[(key, title, "\n".join([*lines, ""]).replace("{url}", address)) for key, title, lines in _SNIPPETS],
+        reply=_pretty(text_reply["text"]["value"]),
         tiers=[("site", site, list(operations(site))), ("inference", inference, list(operations(inference)))],
         prose=prose,
+        samples=samples,
     )
 
 
-def operations(document: Json) -> Iterator[Operation]:
-    """The operations of an OpenAPI *document* in its order, references to responses and headers resolved."""
+def operations(document: Json) -> Iterator[Json]:
+    """The operations of *document* in its order, with method, path, all parameters, and whole responses."""
     for path, item in document["paths"].items():
         for method in _METHODS:
-            if method not in item:
-                continue
-            operation = item[method]
-            parameters = [*item.get("parameters", []), *operation.get("parameters", [])]
-            yield Operation(
-                key=operation["operationId"],
-                method=method.upper(),
-                path=path,
-                summary=operation["summary"],
-                description=operation.get("description", ""),
-                parameters=[Parameter(p["name"], p["in"], p["schema"], p["description"]) for p in parameters],
-                bodies=_bodies(operation.get("requestBody", {})),
-                answers=[_answer(document, *answer) for answer in operation["responses"].items()],
-            )
+            if method in item:
+                operation = item[method]
+                yield operation | {
+                    "method": method.upper(),
+                    "path": path,
+                    "parameters": [*item.get("parameters", []), *operation.get("parameters", [])],
+                    "responses": {
+                        status: _resolved(document, response) for status, response in operation["responses"].items()
+                    },
+                }
+
+
+def samples(content: Json) -> Iterator[tuple[str, str]]:
+    """Name, perhaps empty, and text of each example in *content*, which is one media type of a body."""
+    named = content.get("examples") or ({"": {"value": content["example"]}} if "example" in content else {})
+    for name, example in named.items():
+        value = example["value"]
+        yield name, value if isinstance(value, str) else _pretty(value)
 
 
 def prose(text: str) -> Markup:
@@ -189,45 +100,32 @@ def prose(text: str) -> Markup:
     return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(text))))  # noqa: S704  (escaped just here)
 
 
-def _document(document: Json) -> Response:
-    return Response(openapi.to_text(document), mimetype=_JSON)
+def _json(tier: Tier) -> Response:
+    return Response(_text(tier, Service.current().config), mimetype="application/json")
 
 
-def _answer(document: Json, status: str, response: Json) -> Answer:
-    if "$ref" in response:
-        response = document["components"]["responses"][response["$ref"].rpartition("/")[2]]
-    return Answer(status, response["description"], list(response.get("headers", {})), _bodies(response))
+@lru_cache(maxsize=2)
+def _text(tier: Tier, config: WebConfig) -> str:
+    return openapi.to_text(openapi.document(tier, config))
 
 
-def _bodies(holder: Mapping[str, Any]) -> list[Body]:
-    return [
-        Body(media_type, content["schema"], list(_examples(content)))
-        for media_type, content in holder.get("content", {}).items()
-    ]
+def _resolved(document: Json, response: Json) -> Json:
+    """*response*, or the one that it refers to."""
+    name = response.get("$ref", "").rpartition("/")[2]
+    return document["components"]["responses"][name] if name else response
 
 
-def _examples(content: Json) -> Iterator[tuple[str, str]]:
-    named = content.get("examples") or ({"": {"value": content["example"]}} if "example" in content else {})
-    for name, example in named.items():
-        value = example["value"]
-        yield name, value if isinstance(value, str) else _pretty(value)
-
-
-def _pretty(value: object) -> str:
+def _pretty(value: object, indent: str = "", width: int = 88) -> str:
     r"""JSON over several lines, but what fits in a line stays in one.
 
     >>> _pretty({"a": [1, 2], "b": {}})
     '{"a": [1, 2], "b": {}}'
     """
-    return _fold(value, "", 88)
-
-
-def _fold(value: object, indent: str, width: int) -> str:
     flat = json.dumps(value, ensure_ascii=False)
     if len(indent) + len(flat) <= width or not isinstance(value, dict | list) or not value:
         return flat
     inner = indent + "  "
     if isinstance(value, dict):
-        parts = [f"{json.dumps(key, ensure_ascii=False)}: {_fold(one, inner, width)}" for key, one in value.items()]
+        parts = [f"{json.dumps(key, ensure_ascii=False)}: {_pretty(one, inner)}" for key, one in value.items()]
         return "{\n" + ",\n".join(inner + part for part in parts) + f"\n{indent}}}"
-    return "[\n" + ",\n".join(inner + _fold(one, inner, width) for one in value) + f"\n{indent}]"
+    return "[\n" + ",\n".join(inner + _pretty(one, inner) for one in value) + f"\n{indent}]"

@@ -1,4 +1,4 @@
-"""Log records as JSON, an object a line: what happened, when, and to which request."""
+"""Log records as JSON, one object a line."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 FIELDS: Final = "request_id method path status bytes seconds model texts characters attempts error".split()
-"""What a record may bring along by ``extra``; everything else is dropped, so that no text gets out by accident."""
-
+"""The only attributes of ``extra`` that are written, so that no text is logged by accident."""
 
 _ENCODER: Final = json.JSONEncoder(default=str)
 
@@ -40,12 +39,11 @@ class JSONFormatter(logging.Formatter):
 
 
 def configuration() -> dict[str, Any]:
-    """What ``logging.config`` is to set up: a line a request on stdout, everything else on stderr."""
-    json_lines = {"()": "web.server.logs.JSONFormatter"}
+    """For ``logging.config.dictConfig``: the access log on stdout, everything else on stderr."""
     return {
         "version": 1,
         "disable_existing_loggers": False,
-        "formatters": {"json": json_lines},
+        "formatters": {"json": {"()": "web.server.logs.JSONFormatter"}},
         "handlers": {
             "events": {"class": "logging.StreamHandler", "formatter": "json", "stream": "ext://sys.stderr"},
             "requests": {"class": "logging.StreamHandler", "formatter": "json", "stream": "ext://sys.stdout"},

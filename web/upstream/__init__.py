@@ -1,1 +1,1 @@
-"""The way to TorchServe: client, retries, breaker, admission, keys, transport; no Flask in it."""
+"""The client of TorchServe, without Flask: calls, attempts, breaker, admission, keys, transport."""

@@ -1,9 +1,9 @@
-"""Who may ask TorchServe now: a bounded number at a time, the others in a queue that is bounded in length and in time.
+"""Concurrency limit with a bounded queue in front of TorchServe.
 
-Requests of people and programs that wait come first, in their order. NDJSON streams wait without a limit of time, hold
-at most half of the turns, and get one at the latest when they have waited for as long as a request may; so neither can
-starve the other. What waits for another attempt after a failure holds no turn but counts as waiting, so that an outage
-never takes more threads than an overload.
+Requests come before NDJSON streams, in the order of their arrival, and wait for a bounded time. Streams wait without a
+limit, hold at most half of the turns, and get one at the latest when they have waited for as long as a request may; so
+neither can starve the other. A request that waits for another attempt after a failure holds no turn but counts against
+the queue, so that an outage occupies no more threads than an overload.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
-from web.errors import TooManyRequestsError
+from contract.errors import TooManyRequestsError
 from web.metrics import Metrics
 
 _STEP_S: Final = 0.5
-"""How often a waiting stream looks whether it is still wanted."""
+"""How often a waiting stream checks whether it is cancelled."""
 
 
-class Cancelled(Exception):  # noqa: N818  (it is no error)
-    """Whoever waited is not interested any more."""
+class Cancelled(Exception):  # noqa: N818  (not an error)
+    """The stream was cancelled while it waited for a turn."""
 
 
 class _Waiter:
@@ -33,13 +33,18 @@ class _Waiter:
 
 
 class Admission:
-    """The turns of one process; shared by threads."""
+    """The turns of one process, each the right to one exchange with TorchServe; shared by threads.
+
+    Attributes:
+        max_in_flight: Turns at a time.
+        max_requests: Requests at a time, those that wait included.
+    """
 
     def __init__(self, *, max_in_flight: int, max_queue: int, queue_s: float, metrics: Metrics) -> None:
-        """*max_in_flight* turns at a time; *max_queue* requests wait, each *queue_s* seconds for its first turn."""
-        self._max_in_flight = max_in_flight
+        """Up to *max_queue* requests wait, each up to *queue_s* seconds for its first turn."""
+        self.max_in_flight = max_in_flight
+        self.max_requests = max_in_flight + max_queue
         self._max_stream_turns = max(1, max_in_flight // 2)
-        self._max_requests = max_in_flight + max_queue
         self._queue_s = queue_s
         self._metrics = metrics
         self._num_requests = 0
@@ -51,27 +56,22 @@ class Admission:
 
     @property
     def is_full(self) -> bool:
-        """Whether ``request`` would refuse another just now."""
-        return self._num_requests >= self._max_requests
-
-    @staticmethod
-    def refusal() -> TooManyRequestsError:
-        """What a request is told that comes when there are enough."""
-        return TooManyRequestsError("There are too many requests just now. Please try again in a moment.")
+        """Whether ``request`` would refuse another one now."""
+        return self._num_requests >= self.max_requests
 
     def count_refusal(self) -> None:
-        """Count a request that got it."""
+        """Count a request that was refused because the queue is full."""
         self._metrics.count_rejection("queue_full")
 
     @contextmanager
     def request(self) -> Iterator[None]:
-        """Count a request from its first attempt to its last; raises TooManyRequestsError when there are enough."""
+        """Count a request from its first attempt to its last; raises TooManyRequestsError if the queue is full."""
         with self._lock:
-            is_full = self._num_requests >= self._max_requests
+            is_full = self._num_requests >= self.max_requests
             self._num_requests += not is_full
         if is_full:
             self.count_refusal()
-            raise self.refusal()
+            raise TooManyRequestsError(TooManyRequestsError.example)
         try:
             yield
         finally:
@@ -80,53 +80,54 @@ class Admission:
 
     @contextmanager
     def turn(self, until_s: float, *, is_first: bool) -> Iterator[None]:
-        """A request's turn, which must come before *until_s*, a monotonic time.
+        """Hold a turn for one attempt of a request; it must come before *until_s*, a monotonic time.
 
-        The first must also come within the seconds of the queue. Raises TooManyRequestsError, or TimeoutError for
-        a later turn.
+        The first turn of a request must also come within ``queue_s``. Raises TooManyRequestsError for the first turn,
+        TimeoutError for a later one.
         """
         since_s = time.monotonic()
-        if not self._takes_a_free_turn():
+        with self._lock:  # streams that wait while a turn is free already hold all the turns they may have
+            is_free = self._num_turns < self.max_in_flight and not self._requests
+            self._num_turns += is_free
+        if not is_free:
             self._wait(min(until_s, since_s + self._queue_s) if is_first else until_s, is_first=is_first)
-        self._begin("request", since_s)
-        try:
+        with self._held("request", since_s):
             yield
-        finally:
-            self._end(is_stream=False)
 
     @contextmanager
     def stream_turn(self, cancelled: threading.Event) -> Iterator[None]:
-        """A stream's turn, however long it takes to come; raises Cancelled once *cancelled* is set."""
+        """Hold a turn of a stream, however long it takes to come; raises Cancelled once *cancelled* is set."""
         waiter = self._join(self._streams)
         while not waiter.turn.wait(_STEP_S):
             if cancelled.is_set() and not self._leave(self._streams, waiter):
                 raise Cancelled
             with self._lock:
-                self._grant()  # it may have waited for so long that it comes first now
-        self._begin("stream", waiter.since_s)
+                self._grant()  # it may be overdue now
+        with self._held("stream", waiter.since_s):
+            yield
+
+    @contextmanager
+    def _held(self, kind: str, since_s: float) -> Iterator[None]:
+        """Hold a turn that was waited for since the monotonic time *since_s*."""
+        self._metrics.count_wait(kind, time.monotonic() - since_s)
+        self._metrics.in_flight.inc()
         try:
             yield
         finally:
-            self._end(is_stream=True)
-
-    def _takes_a_free_turn(self) -> bool:
-        """Take a turn without waiting, as most requests do; whether there was one.
-
-        While one is free and no request waits, only streams can wait that may have no more turns.
-        """
-        with self._lock:
-            is_free = self._num_turns < self._max_in_flight and not self._requests
-            self._num_turns += is_free
-            return is_free
+            self._metrics.in_flight.dec()
+            with self._lock:
+                self._num_turns -= 1
+                self._num_stream_turns -= kind == "stream"
+                self._grant()
 
     def _wait(self, until_s: float, *, is_first: bool) -> None:
         waiter = self._join(self._requests)
-        if waiter.turn.wait(max(0.0, until_s - time.monotonic())) or self._leave(self._requests, waiter):
+        if waiter.turn.wait(until_s - time.monotonic()) or self._leave(self._requests, waiter):
             return
         if not is_first:
             raise TimeoutError("no turn in time")
         self._metrics.count_rejection("queue_timeout")
-        raise TooManyRequestsError("There are too many requests just now: this one waited for its turn in vain.")
+        raise TooManyRequestsError("There are too many requests just now: this one waited in the queue for too long.")
 
     def _join(self, queue: deque[_Waiter]) -> _Waiter:
         waiter = _Waiter()
@@ -137,7 +138,7 @@ class Admission:
         return waiter
 
     def _leave(self, queue: deque[_Waiter], waiter: _Waiter) -> bool:
-        """Give up waiting; whether the turn came in this very moment."""
+        """Leave the queue; True if the turn was granted meanwhile."""
         with self._lock:
             if waiter.turn.is_set():
                 return True
@@ -145,36 +146,18 @@ class Admission:
             self._metrics.queued.dec()
             return False
 
-    def _begin(self, kind: str, since_s: float) -> None:
-        """Count a turn that came after waiting since the monotonic time *since_s*."""
-        self._metrics.count_wait(kind, time.monotonic() - since_s)
-        self._metrics.in_flight.inc()
-
-    def _end(self, *, is_stream: bool) -> None:
-        """Give the turn back."""
-        self._metrics.in_flight.dec()
-        with self._lock:
-            self._num_turns -= 1
-            self._num_stream_turns -= is_stream
-            self._grant()
-
     def _grant(self) -> None:
-        """Give the turns that are free to those who are next; the lock is held."""
-        while self._num_turns < self._max_in_flight:
-            queue = self._next_queue()
-            if queue is None:
-                return
+        """Grant the free turns to those who are next; the lock is held."""
+        while self._num_turns < self.max_in_flight and (queue := self._next_queue()):
             self._num_turns += 1
             self._num_stream_turns += queue is self._streams
             self._metrics.queued.dec()
             queue.popleft().turn.set()
 
-    def _next_queue(self) -> deque[_Waiter] | None:
-        is_stream_possible = bool(self._streams) and self._num_stream_turns < self._max_stream_turns
-        if is_stream_possible and self._num_stream_turns == 0:
+    def _next_queue(self) -> deque[_Waiter]:
+        """The queue whose first waiter is next; an empty one if none may have a turn."""
+        if self._streams and self._num_stream_turns < self._max_stream_turns:
             is_overdue = time.monotonic() - self._streams[0].since_s >= self._queue_s
-            if is_overdue:
+            if not self._requests or (is_overdue and self._num_stream_turns == 0):
                 return self._streams
-        if self._requests:
-            return self._requests
-        return self._streams if is_stream_possible else None
+        return self._requests

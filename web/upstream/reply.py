@@ -1,4 +1,4 @@
-"""What TorchServe answers, checked against the contract before anything of it is used.
+"""TorchServe's replies, checked against the contract before anything of them is used.
 
 ```text
 one text        {"model": M, "entities": [E, ...]}
@@ -6,8 +6,8 @@ several texts   {"model": M, "results": [{"entities": [E, ...]} or {"error": X},
 M = {"name", "version", "digest"}   E = {"text", "label", "start", "end", "score"}   X = {"code", "message"}
 ```
 
-Offsets are half-open and count code points of the text exactly as it was sent; entities come in the order of the text
-and do not overlap. Keys the contract does not name are dropped, so that a newer model may add some.
+Offsets are half-open and count code points of the text exactly as it was sent; entities are in the order of the text
+and do not overlap. Keys that the contract does not name are dropped, so that a newer model may add some.
 """
 
 from __future__ import annotations
@@ -17,29 +17,12 @@ import re
 from collections.abc import Sequence
 from typing import Any, Final, NamedTuple, NoReturn
 
-from web.errors import ModelReplyError
-from web.strict_json import refuse_constant
+from contract.entities import Entity, ModelInfo
+from contract.errors import ModelReplyError
+from contract.strict_json import refuse_constant
 
 _DECODER: Final = json.JSONDecoder(parse_constant=refuse_constant)
 _CODE: Final = re.compile(r"[a-z][a-z0-9_]{0,63}")
-
-
-class ModelInfo(NamedTuple):
-    """Which model answered."""
-
-    name: str
-    version: str
-    digest: str
-
-
-class Entity(NamedTuple):
-    """One entity; ``start`` and ``end`` are code points, ``score`` is the probability of the whole span."""
-
-    text: str
-    label: str
-    start: int
-    end: int
-    score: float
 
 
 class RowError(NamedTuple):
@@ -56,18 +39,18 @@ class TextReply(NamedTuple):
     entities: list[Entity]
 
     def to_json(self) -> dict[str, Any]:
-        """The reply in the contract's own form."""
-        return {"model": self.model._asdict(), "entities": [entity._asdict() for entity in self.entities]}
+        """The reply in the contract's form."""
+        return {"model": self.model._asdict(), **_result_to_json(self.entities)}
 
 
 class TextsReply(NamedTuple):
-    """The reply for several texts, one result per text in the same order."""
+    """The reply for several texts: one result for each, in their order."""
 
     model: ModelInfo
     results: list[list[Entity] | RowError]
 
     def to_json(self) -> dict[str, Any]:
-        """The reply in the contract's own form."""
+        """The reply in the contract's form."""
         return {"model": self.model._asdict(), "results": [_result_to_json(result) for result in self.results]}
 
 
@@ -86,7 +69,7 @@ def parse_text_reply(body: bytes, text: str) -> TextReply:
 def parse_texts_reply(body: bytes, texts: Sequence[object]) -> TextsReply:
     """Read the reply for *texts*; raises ModelReplyError, naming the place, if it is off the contract.
 
-    What is no string among the texts can only have an error.
+    The result of a text that is not a string must be an error.
     """
     reply = _load(body)
     rows = _list(reply, "results", "")
@@ -102,7 +85,7 @@ def parse_rejection(body: bytes) -> RowError:
 
 
 def _load(body: bytes) -> Any:
-    """Strict JSON in UTF-8; Python's own reader would let NaN, Infinity and other encodings pass."""
+    """Strict JSON in UTF-8; ``json.loads`` would accept NaN, Infinity and other encodings."""
     try:
         return _DECODER.decode(body.decode("utf-8"))
     except (ValueError, RecursionError) as error:
@@ -115,10 +98,11 @@ def _model(reply: object) -> ModelInfo:
 
 
 def _result(row: object, text: object, place: str) -> list[Entity] | RowError:
-    if isinstance(row, dict) and ("entities" in row) == ("error" in row):
-        _off(place, "either entities or an error", "both" if "error" in row else "neither")
-    if isinstance(row, dict) and "error" in row:
-        return _error(row, place)
+    if isinstance(row, dict):
+        if ("entities" in row) == ("error" in row):
+            _off(place, "either entities or an error", "both" if "error" in row else "neither")
+        if "error" in row:
+            return _error(row, place)
     if not isinstance(text, str):
         _off(place, "an error for what is no string", "entities")
     return _entities(row, text, f"{place}.")
@@ -126,14 +110,15 @@ def _result(row: object, text: object, place: str) -> list[Entity] | RowError:
 
 def _error(reply: object, place: str) -> RowError:
     error = _get(reply, "error", place)
-    code = _string(error, "code", f"the error of {place}")
+    place = f"the error of {place}"
+    code = _string(error, "code", place)
     if _CODE.fullmatch(code) is None:
-        _off(f"the error of {place}", "a code of small letters, digits and _", "another")
-    return RowError(code, _string(error, "message", f"the error of {place}"))
+        _off(place, "a code of small letters, digits and _", "another")
+    return RowError(code, _string(error, "message", place))
 
 
 def _entities(holder: object, text: str, prefix: str) -> list[Entity]:
-    """The entities of *holder*, which is at *prefix*: empty for the reply itself, else with a dot at its end."""
+    """The entities of *holder*, whose place *prefix* ends with a dot; it is empty for the reply itself."""
     items = _list(holder, "entities", prefix)
     entities = [_entity(item, text, prefix, i) for i, item in enumerate(items)]
     for i in range(1, len(entities)):
@@ -143,7 +128,7 @@ def _entities(holder: object, text: str, prefix: str) -> list[Entity]:
 
 
 def _entity(item: object, text: str, prefix: str, i: int) -> Entity:
-    """One entity; a right one is known at a glance, what is wrong with another takes a second look."""
+    """One entity; ``_checked_entity``, which is slower, finds what is wrong with a malformed one."""
     if type(item) is dict:
         surface, label, start, end, score = map(item.get, Entity._fields)
         if (

@@ -1,21 +1,17 @@
-"""How often and how fast a lost reply is asked for again: all the numbers, and the budgets that bound them.
+"""The policy of retries: all its numbers, and the budgets that bound them (docs/decisions/0008).
 
-A prediction changes nothing, so it is safe to repeat. TorchServe drops work in flight whenever a worker goes (a crash,
-scaling down, retiring a version), and while it restarts it refuses, does not know its models, or says nothing at all.
-A request is therefore repeated for as long as its own deadline lasts. Two dangers come with that, and each has a budget
-per model and process:
+A prediction changes nothing, so it is safe to repeat. TorchServe drops work in flight whenever a worker ends (a crash,
+scaling down, retiring a version), and while it restarts it refuses, does not know its models, or does not answer. So a
+request is repeated until its deadline. That has two dangers, each with a budget per model and process:
 
-- *Refusals.* A full queue says the same as no worker at all. Repeating would turn an overload into a worse one, and
-  calls that wait for a dead model take the place of others (``admission``). So retries are paid from a budget, in the
-  way of Finagle (https://finagle.github.io/blog/2016/02/08/retry-budgets, 20 % of the requests and 10 a second;
-  see also "Handling Overload" in Google's SRE book), with exponential backoff and full jitter (AWS Architecture Blog,
-  "Exponential Backoff And Jitter"). The reserve lasts for one deadline with every call waiting, which is what a restart
-  of TorchServe takes at most. Once it is used up, failures are quick.
-- *Silence.* A request that reaches a worker in the instant of its death is never answered, but nobody can tell it from
-  one that waits in a long queue, and TorchServe goes on to compute what was abandoned. Hence an attempt is abandoned
-  only once per request, the next one gets all the time that is left, and the right to do it is scarce: one for each
-  attempt at a time, returned unless it was used, else regained with every twentieth request. Under overload (say 3 s an
-  answer, so 3 requests a second in 8 turns) that adds about a tenth; with no right left, an attempt may take its time.
+- *Refusals.* TorchServe reports a full queue and a missing worker alike, and retries make an overload worse. So they
+  are paid from a budget, in the way of Finagle (https://finagle.github.io/blog/2016/02/08/retry-budgets), with
+  exponential backoff and full jitter (AWS Architecture Blog, "Exponential Backoff And Jitter"). The reserve lasts for
+  one deadline with every call waiting, the longest that a restart of TorchServe takes; then calls fail at once.
+- *Silence.* A request that reaches a worker as it dies is never answered, which looks like a request in a long queue,
+  and TorchServe computes abandoned requests all the same. So only one attempt of a call is abandoned, the next one gets
+  all the time that is left, and the right to abandon is a token: one for each attempt at a time, returned unless it was
+  used, else regained with every twentieth request. An overload grows by about a tenth.
 """
 
 from __future__ import annotations
@@ -30,20 +26,20 @@ from typing import Final
 
 @dataclass(frozen=True)
 class RetryPolicy:
-    """The numbers; the defaults are meant for every site.
+    """The numbers of the policy; the defaults are meant for every site.
 
     Attributes:
-        first_pause_s: The longest pause before the first retry; a dead worker's neighbour answers at once.
-        longest_pause_s: To which it doubles; a model that comes back waits no longer than this for its requests.
-        retry_ratio: Retries that one request pays for.
+        first_pause_s: Upper bound of the pause before the first retry; another worker may answer at once.
+        longest_pause_s: The bound doubles up to this, the longest that a recovered model waits for its requests.
+        retry_ratio: Retries that each request adds to the budget.
         longest_reserve_s: How long the reserve of retries lasts at most, with every call waiting; 0 means no reserve.
-        retries_per_s: Retries a second that are free, for a site with little traffic.
-        least_attempt_s: No attempt is abandoned sooner, far above any answer of a healthy model.
-        abandon_ratio: Rights to abandon an attempt that one request regains.
-        abandons_per_s: Rights a second that come back without any request.
-        max_deaths: Retries after the death of the worker that had the request, which may be what kills them.
+        retries_per_s: Retries that each second adds to the budget, for a site with little traffic.
+        least_attempt_s: No attempt is abandoned sooner; far longer than a healthy model takes.
+        abandon_ratio: Rights to abandon an attempt that each request adds.
+        abandons_per_s: Rights to abandon an attempt that each second adds.
+        max_deaths: Retries after the worker died that had the request, which may be what kills them.
         max_broken_replies: Retries after a reply off the contract. A broken version may be the default for a moment
-            only, so the first is forgiven; no more than that, because it must not stay unseen.
+            only, so one is retried; no more, so that a broken version is noticed.
     """
 
     first_pause_s: float = 0.02
@@ -65,7 +61,7 @@ class RetryPolicy:
             bound_s = min(2 * bound_s, self.longest_pause_s)
 
     def attempt_s(self, timeout_s: float) -> float:
-        """How long the first attempt of a call with *timeout_s* seconds may be silent: a third of them.
+        """Seconds after which an attempt of a call with *timeout_s* seconds is abandoned: a third of them.
 
         >>> RetryPolicy().attempt_s(12.0), RetryPolicy().attempt_s(3.0)
         (4.0, 2.0)
@@ -73,7 +69,7 @@ class RetryPolicy:
         return max(self.least_attempt_s, timeout_s / 3)
 
     def reserve(self, timeout_s: float, num_calls: int) -> float:
-        """Retries that *num_calls* make within *timeout_s* seconds when nothing answers.
+        """Retries that *num_calls* calls make within *timeout_s* seconds without any reply.
 
         >>> RetryPolicy().reserve(10.0, 8)
         320.0
@@ -85,10 +81,10 @@ DEFAULT_POLICY: Final = RetryPolicy()
 
 
 class TokenBucket:
-    """Tokens that come with time and with requests, up to a capacity; full at first. Shared by threads."""
+    """A token bucket, full at first; shared by threads."""
 
     def __init__(self, *, capacity: float, per_s: float) -> None:
-        """At most *capacity* tokens, *per_s* of them a second."""
+        """Holds at most *capacity* tokens; each second adds *per_s*."""
         self._capacity = capacity
         self._per_s = per_s
         self._num_tokens = capacity
@@ -96,12 +92,12 @@ class TokenBucket:
         self._lock = threading.Lock()
 
     def add(self, num_tokens: float) -> None:
-        """Put tokens in; what does not fit is lost."""
+        """Add tokens; what exceeds the capacity is lost."""
         with self._lock:
             self._num_tokens = min(self._num_tokens + num_tokens, self._capacity)
 
     def take(self) -> bool:
-        """Take one token out, if there is one; whether there was."""
+        """Take a token; False if there is none."""
         with self._lock:
             now_s = time.monotonic()
             gained = (now_s - self._filled_at_s) * self._per_s
@@ -114,15 +110,15 @@ class TokenBucket:
 
 
 class Budget:
-    """What one model's requests in one process may cost beyond their first attempts."""
+    """The retries and abandoned attempts that one model's calls in one process may still cost."""
 
     def __init__(self, policy: RetryPolicy, *, timeout_s: float, num_calls: int, num_attempts: int) -> None:
-        """For calls of *timeout_s* seconds, *num_calls* at a time, of which *num_attempts* are with TorchServe."""
-        self._policy = policy
+        """For calls of *timeout_s* seconds, *num_calls* at a time, *num_attempts* of them at TorchServe."""
+        self.policy = policy
         self.retries = TokenBucket(capacity=policy.reserve(timeout_s, num_calls), per_s=policy.retries_per_s)
         self.abandons = TokenBucket(capacity=num_attempts, per_s=policy.abandons_per_s)
 
     def count_request(self) -> None:
-        """Credit a new request."""
-        self.retries.add(self._policy.retry_ratio)
-        self.abandons.add(self._policy.abandon_ratio)
+        """Add what a new request pays for."""
+        self.retries.add(self.policy.retry_ratio)
+        self.abandons.add(self.policy.abandon_ratio)

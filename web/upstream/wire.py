@@ -1,7 +1,7 @@
 """The reply to an HTTP request, read off a socket before a deadline.
 
-What TorchServe sends, HTTP/1.1 with a Content-Length, is read here: ``http.client`` takes as long for the headers alone
-as a whole exchange needs otherwise. Everything else that HTTP/1 allows (chunks, a body that ends with the connection,
+What TorchServe sends, HTTP/1.1 with a Content-Length, is parsed here: ``http.client`` takes as long for the headers
+alone as the rest of an exchange. Everything else that HTTP/1 allows (chunks, a body that ends with the connection,
 interim replies) comes from a proxy in between, and is left to ``http.client``.
 """
 
@@ -27,14 +27,14 @@ _NO_BODY: Final = frozenset({204, 304})
 
 
 class Reply(NamedTuple):
-    """A whole HTTP reply, its body as it came."""
+    """A complete HTTP reply; the body is not decoded."""
 
     status: int
     body: bytes
 
 
 class ReplyTooLongError(Exception):
-    """The reply has more bytes than the caller is willing to hold."""
+    """The body has more bytes than the caller allows."""
 
 
 class NoReplyError(ConnectionError):
@@ -42,10 +42,10 @@ class NoReplyError(ConnectionError):
 
 
 def read_reply(sock: socket.socket, deadline_s: float, max_bytes: int) -> tuple[Reply, bool]:
-    """The reply that comes next on *sock* to a POST, and whether the connection may be used again.
+    """The next reply to a POST on *sock*, and whether the connection may be used again.
 
     Raises TimeoutError at the monotonic time *deadline_s*, NoReplyError, another OSError or http.client.HTTPException
-    for what is no whole reply, and ReplyTooLongError for a body of more than *max_bytes*.
+    for an incomplete or malformed reply, and ReplyTooLongError for a body of more than *max_bytes*.
     """
     received = bytearray()
     try:
@@ -56,14 +56,14 @@ def read_reply(sock: socket.socket, deadline_s: float, max_bytes: int) -> tuple[
         raise NoReplyError("closed before the reply")
     while (head_bytes := received.find(b"\r\n\r\n")) < 0:
         if len(received) > _MAX_HEAD_BYTES or not _receive(sock, received, deadline_s):
-            return _read_unusual(sock, received, deadline_s, max_bytes)
+            return _read_any_form(sock, received, deadline_s, max_bytes)
     status = _STATUS.match(received, 0, head_bytes + 2)
     framing = _FRAMING.findall(received, 0, head_bytes)
     fields = {name.lower(): value.rstrip(b" \t") for name, value in framing}
     length = fields.get(b"content-length", b"")
-    is_usual = len(fields) == len(framing) and length.isdigit() and len(length) <= _MAX_DIGITS
-    if status is None or not is_usual or b"transfer-encoding" in fields or int(status[1]) in _NO_BODY:
-        return _read_unusual(sock, received, deadline_s, max_bytes)
+    has_length = len(fields) == len(framing) and length.isdigit() and len(length) <= _MAX_DIGITS
+    if status is None or not has_length or b"transfer-encoding" in fields or int(status[1]) in _NO_BODY:
+        return _read_any_form(sock, received, deadline_s, max_bytes)
     if int(length) > max_bytes:
         raise ReplyTooLongError(f"more than {max_bytes} bytes")
     num_bytes = head_bytes + 4 + int(length)
@@ -75,7 +75,7 @@ def read_reply(sock: socket.socket, deadline_s: float, max_bytes: int) -> tuple[
 
 
 def _receive(sock: socket.socket, received: bytearray, deadline_s: float) -> int:
-    """Wait for more bytes, add them to *received* and say how many they are: 0 at the end of the stream."""
+    """Wait for more bytes and append them to *received*; their number, 0 at the end of the stream."""
     remaining_s = deadline_s - time.monotonic()
     if remaining_s <= 0:
         raise TimeoutError("the reply was not complete in time")
@@ -85,8 +85,8 @@ def _receive(sock: socket.socket, received: bytearray, deadline_s: float) -> int
     return len(piece)
 
 
-def _read_unusual(sock: socket.socket, received: bytearray, deadline_s: float, max_bytes: int) -> tuple[Reply, bool]:
-    """The same as ``read_reply``, of which *received* has come, for every form of HTTP/1."""
+def _read_any_form(sock: socket.socket, received: bytearray, deadline_s: float, max_bytes: int) -> tuple[Reply, bool]:
+    """Like ``read_reply``, for every form of HTTP/1; *received* are the bytes that were read already."""
     response = http.client.HTTPResponse(cast(socket.socket, _Rest(sock, received, deadline_s)), method="POST")
     with response:
         response.begin()
@@ -102,7 +102,7 @@ def _read_unusual(sock: socket.socket, received: bytearray, deadline_s: float, m
 
 
 class _Rest(io.RawIOBase):
-    """What was received, and then what comes on the socket; what ``http.client`` takes for a socket."""
+    """The bytes received so far followed by those still to come, as the socket of an ``http.client.HTTPResponse``."""
 
     def __init__(self, sock: socket.socket, received: bytearray, deadline_s: float) -> None:
         self._sock = sock

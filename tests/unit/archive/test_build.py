@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -16,8 +17,10 @@ from archive.build import build_mar
 from archive.cli import add_parsers
 from archive.errors import ArchiveError
 from archive.verify import check_mar, verify_mar
+from contract.entities import CANARY_TEXT
+from contract.limits import LARGEST_MAX_CHARS, RequestLimits
+from contract.names import MODEL_NAME_RULE
 from handler.digests import file_digest
-from handler.limits import LARGEST_MAX_CHARS, Limits
 from ops.operate import model_store
 
 
@@ -37,9 +40,10 @@ def test_an_archive_holds_all_that_serving_needs_and_nothing_else(built, tiny_bu
         names = set(archive.namelist())
 
     bundle = {f"bundle/{path.relative_to(tiny_bundle)}" for path in tiny_bundle.rglob("*") if path.is_file()}
-    package = {str(path) for path in Path("handler").rglob("*.py")} - {"handler/ner_handler.py"}
-    assert package
-    assert names == bundle | package | {"ner_handler.py", "model-config.yaml", mar.MANIFEST, mar.DIGESTS}
+    contract, handler = ({str(path) for path in Path(name).rglob("*.py")} for name in ("contract", "handler"))
+    code = contract | handler - {"handler/ner_handler.py"}
+    assert {"contract/entities.py", "handler/tagger.py"} <= code
+    assert names == bundle | code | {"ner_handler.py", "model-config.yaml", mar.MANIFEST, mar.DIGESTS}
 
 
 def test_the_manifest_is_torch_model_archivers_own(built):
@@ -76,7 +80,7 @@ def test_the_archive_bounds_its_batches_within_the_response_timeout(built):
     settings = yaml.safe_load(mar.read(built)[1][mar.MODEL_CONFIG])
 
     # 85 us for the costliest character (docs/decisions/0012), on a machine that is twice as slow.
-    assert Limits(LARGEST_MAX_CHARS).batch_chars * 85e-6 * 2 < settings["responseTimeout"]
+    assert RequestLimits(LARGEST_MAX_CHARS).batch_chars * 85e-6 * 2 < settings["responseTimeout"]
 
 
 def test_name_version_and_model_config_may_be_given(tiny_bundle, tmp_path):
@@ -170,14 +174,16 @@ def test_a_model_that_loads_but_does_not_fit_is_not_put_in_place(tiny_bundle, tm
 @pytest.mark.parametrize(
     ("given", "problem"),
     [
-        ({"name": "-x y"}, r"config\.name: expected letters, digits, \. _ and -, got '-x y'"),
-        ({"name": "../x"}, r"config\.name: expected .* got '\.\./x'"),
-        ({"version": "2/0"}, r"config\.version: expected N, N\.N or N\.N\.N, got '2/0'"),
-        ({"version": "\u0662"}, r"config\.version: expected N"),
+        ({"name": "-x y"}, f"config.name: expected {MODEL_NAME_RULE}, got '-x y'"),
+        ({"name": "../x"}, f"config.name: expected {MODEL_NAME_RULE}, got '../x'"),
+        ({"name": "en+x"}, f"config.name: expected {MODEL_NAME_RULE}, got 'en+x'"),
+        ({"name": "x" * 65}, f"config.name: expected {MODEL_NAME_RULE}, got '{'x' * 65}'"),
+        ({"version": "2/0"}, "config.version: expected N, N.N or N.N.N, got '2/0'"),
+        ({"version": "\u0662"}, "config.version: expected N, N.N or N.N.N, got '\u0662'"),
     ],
 )
 def test_a_name_or_version_that_is_none_is_refused(tiny_bundle, tmp_path, given, problem):
-    with pytest.raises(ArchiveError, match=problem):
+    with pytest.raises(ArchiveError, match=re.escape(problem)):
         build_mar(tiny_bundle, tmp_path / "store", **given)
 
     assert not (tmp_path / "store").exists()
@@ -271,16 +277,17 @@ def test_a_model_config_of_ones_own_is_taken_by_the_command(tiny_bundle, tmp_pat
     assert mar.read(tmp_path / "tiny.mar")[1][mar.MODEL_CONFIG].startswith(b"minWorkers: 3")
 
 
-def test_the_probe_refuses_what_is_not_from_the_archive(built, tmp_path):
+@pytest.mark.parametrize("package", ["contract", "handler"])
+def test_the_probe_refuses_what_is_not_from_the_archive(built, tmp_path, package):
     files = mar.read(built)[1]
     for name, content in files.items():
-        if not name.startswith("handler/"):  # the package is missing: the checkout's would be taken
+        if not name.startswith(f"{package}/"):  # the package is missing: the checkout's would be taken
             (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
             (tmp_path / name).write_bytes(content)
 
     done = subprocess.run(
-        [sys.executable, "-I", "archive/probe.py", tmp_path], capture_output=True, text=True, check=False
+        [sys.executable, "-I", "archive/probe.py", tmp_path, CANARY_TEXT], capture_output=True, text=True, check=False
     )
 
     assert done.returncode == 1
-    assert "handler was not loaded from the archive" in done.stderr
+    assert f"{package} was not loaded from the archive" in done.stderr

@@ -11,6 +11,7 @@ import pytest
 from archive import mar
 from archive.errors import ArchiveError
 from archive.verify import check_mar, verify_mar
+from contract.names import MODEL_NAME_RULE
 
 
 def manifest(**changes):
@@ -126,8 +127,10 @@ def lying(data, num_bytes):
         (mar.pack({**FILES, mar.MANIFEST: b'{"model": 1}'}), "expected a model with modelName"),
         (
             mar.pack({**FILES, mar.MANIFEST: manifest(modelName="../../tmp/x")}),
-            "modelName: expected letters, digits, . _ and -, got '../../tmp/x'",
+            f"modelName: expected {MODEL_NAME_RULE}, got '../../tmp/x'",
         ),
+        (mar.pack({**FILES, mar.MANIFEST: manifest(modelName="en+x")}), r"modelName: expected .*, got 'en\+x'"),
+        (mar.pack({**FILES, mar.MANIFEST: manifest(modelName="x" * 65)}), f"modelName: expected .*, got '{'x' * 65}'"),
         (mar.pack({**FILES, mar.MANIFEST: manifest(modelName="")}), "modelName: expected .*, got ''"),
         (
             mar.pack({**FILES, mar.MANIFEST: manifest(modelVersion="2/0")}),
@@ -216,3 +219,12 @@ def test_a_model_that_answers_off_the_contract_is_refused(tmp_path, answer, prob
 
     with pytest.raises(ArchiveError, match=f"the model does not answer: .*{problem}"):
         verify_mar(path)
+
+
+def test_an_archive_of_0_1_which_holds_no_contract_package_still_answers(tmp_path):
+    entry = HANDLER.format(answer="return ['{\"entities\": []}']").encode()
+    path = tmp_path / "old.mar"
+    path.write_bytes(mar.pack({**FILES, mar.ENTRY_POINT: entry}))
+    assert not [name for name in FILES if name.startswith("contract/")]
+
+    assert verify_mar(path) == check_mar(path)

@@ -11,9 +11,9 @@ from prometheus_client import CollectorRegistry, Histogram
 from ts.metrics.metric_cache_yaml_impl import MetricsCacheYamlImpl
 from ts.protocol.otf_message_handler import retrieve_msg
 
+from contract.limits import RequestLimits
 from handler import observation
 from handler.batch import BatchWorker
-from handler.limits import Limits
 from handler.observation import Observer
 from handler.protocol.headers import RequestHeaders
 from handler.tagger import Tagger
@@ -36,7 +36,7 @@ def metrics():
 
 @pytest.fixture
 def worker(make_bundle):
-    return BatchWorker(Tagger(make_bundle()), MODEL, Limits())
+    return BatchWorker(Tagger(make_bundle()), MODEL, RequestLimits())
 
 
 def counted(caplog):

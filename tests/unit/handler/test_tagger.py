@@ -1,4 +1,4 @@
-"""The tagger: exact offsets, true probabilities, and one answer for a text in any company."""
+"""The tagger: exact offsets, true probabilities, and one answer for a text alone and in any batch."""
 
 import itertools
 import random
@@ -9,13 +9,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from contract.errors import TextTooLongError
+from contract.limits import MAX_EXPLAINED_TOKENS
 from handler import tagger as tagger_module
 from handler.bundle import tags_of
 from handler.calibration import calibrated, log_odds
 from handler.config import Calibration
-from handler.errors import TextTooLongError
 from handler.labels import Span, tags_to_spans
-from handler.limits import MAX_EXPLAINED_TOKENS
 from handler.network import inference as network
 from handler.network.features import BEGIN, CASES, END, UNKNOWN
 from handler.tagger import Tagger
@@ -42,7 +42,7 @@ def calibrated_tagger(request, make_bundle):
     return Tagger(replace(bundle, config=replace(bundle.config, calibration=calibration)))
 
 
-def check_one_answer_in_any_company(tagger):
+def check_equal_answers_alone_and_in_batches(tagger):
     alone = [tagger.tag([text])[0] for text in TEXTS]
 
     assert sum(map(len, alone)) >= 5
@@ -52,11 +52,11 @@ def check_one_answer_in_any_company(tagger):
 
 
 def test_a_text_gets_the_same_answer_alone_and_in_any_batch(tagger):
-    check_one_answer_in_any_company(tagger)
+    check_equal_answers_alone_and_in_batches(tagger)
 
 
 def test_a_calibrated_text_gets_the_same_answer_alone_and_in_any_batch(calibrated_tagger):
-    check_one_answer_in_any_company(calibrated_tagger)
+    check_equal_answers_alone_and_in_batches(calibrated_tagger)
 
 
 @settings(max_examples=150, deadline=None)
@@ -168,7 +168,7 @@ def test_a_sentence_that_is_too_long_is_not_explained(tagger):
     assert too_long
 
     assert len(tagger.explain(texts[0], fits)) == len(fits)
-    with pytest.raises(TextTooLongError, match="at most 128 tokens in a sentence to be explained, got 129"):
+    with pytest.raises(TextTooLongError, match="it has 129 tokens, the limit is 128"):
         tagger.explain(texts[1], too_long)
 
 

@@ -14,7 +14,6 @@ from handler.calibration import calibrated
 from handler.config import Calibration
 from handler.labels import Span
 from handler.tagger import ScoredSpan, Tagger
-from training.analysis import Tagged, tag_corpus
 from training.calibration import (
     MIN_SLOPE,
     MIN_SPANS,
@@ -29,6 +28,7 @@ from training.calibration import (
     with_scores,
 )
 from training.corpora import Sentence
+from training.evaluation import TaggedSentence, tag_corpus
 
 LABELS = ("LOC", "PER")
 
@@ -96,8 +96,8 @@ def test_a_prediction_is_correct_when_span_and_label_are():
 
     assert predictions(
         [
-            Tagged(words, (Span(0, 2, "PER"), Span(2, 3, "PER")), found),
-            Tagged(words, (Span(0, 1, "PER"), Span(2, 3, "LOC")), found),
+            TaggedSentence(words, (Span(0, 2, "PER"), Span(2, 3, "PER")), found),
+            TaggedSentence(words, (Span(0, 1, "PER"), Span(2, 3, "LOC")), found),
         ]
     ) == [
         Prediction(0.5, "PER", True),

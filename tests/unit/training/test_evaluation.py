@@ -20,12 +20,15 @@ from training.evaluation import (
     Average,
     Score,
     SpanError,
+    TaggedSentence,
     comparable,
     evaluate,
     score_spans,
+    score_tagged,
     span_errors,
     table,
     tag_corpora,
+    tag_corpus,
     tag_sentences,
 )
 
@@ -236,6 +239,22 @@ def test_a_tagger_is_scored_on_some_labels():
     assert evaluate(FakeTagger(), sentences, {"person"}).micro == Score(1, 1, 1)
 
 
+def test_labels_that_a_corpus_never_annotates_do_not_count():
+    sentences = [Sentence(("Ann", "in", "Riga"), (Span(0, 1, "person"),)), Sentence(("a", "Village"), ())]
+
+    tagged = tag_corpus(FakeTagger(), sentences, "dev")
+
+    person = ScoredSpan(Span(0, 1, "person"), 0.75)
+    assert [sentence.found for sentence in tagged] == [(person,), (ScoredSpan(Span(1, 2, "person"), 0.75),)]
+
+
+def test_the_scores_are_those_of_all_sentences():
+    right, wrong = (ScoredSpan(Span(0, 1, label), 0.5) for label in ("PER", "LOC"))
+    tagged = [TaggedSentence(("Ann",), (Span(0, 1, "PER"),), (found,)) for found in (right, wrong, wrong)]
+
+    assert score_tagged(tagged).micro == Score(1, 3, 3)
+
+
 def test_the_map_of_a_training_run_fits_the_model_that_came_out_of_it():
     training_map = {"ORG": "MISC", "MISC": "O", "PER": "PER"}
 
@@ -260,10 +279,13 @@ def test_one_map_compares_across_label_sets(corpus):
     assert tagged.name == str(corpus)
     assert tagged.lines == [2, 6]
     assert tagged.sentences == [
-        Sentence(("Ann", "sees", "Riga"), (Span(0, 1, "PER"), Span(2, 3, "LOC"))),
-        Sentence(("Guernsey", "in", "1937"), (Span(0, 1, "LOC"),)),
+        TaggedSentence(
+            ("Ann", "sees", "Riga"),
+            (Span(0, 1, "PER"), Span(2, 3, "LOC")),
+            (ScoredSpan(Span(0, 1, "PER"), 0.75), ScoredSpan(Span(2, 3, "LOC"), 0.75)),
+        ),
+        TaggedSentence(("Guernsey", "in", "1937"), (Span(0, 1, "LOC"),), ()),
     ]
-    assert tagged.predicted == [[ScoredSpan(Span(0, 1, "PER"), 0.75), ScoredSpan(Span(2, 3, "LOC"), 0.75)], []]
     assert tagged.evaluation.labels == {"LOC": Score(1, 1, 2), "PER": Score(1, 1, 1)}
 
 
@@ -291,8 +313,8 @@ def test_texts_are_scored_as_the_server_reads_them(tmp_path, caplog, perturb):
     assert scores.micro.correct <= 2
     if perturb is None:
         served = [(entity.text, entity.label) for entity in tagger.tag([text])[0]]
-        (words, *_), (predicted,) = corpus.sentences[0], corpus.predicted[:1]
-        assert texts_of([span for span, _ in predicted], words) == [
+        words, _, found = corpus.sentences[0]
+        assert texts_of([span for span, _ in found], words) == [
             (name, label) for name, label in served if name in text[:title]
         ]
         assert {("Reuters", "ORG"), ("London", "LOC")} <= set(served)
@@ -305,7 +327,7 @@ def test_a_corpus_is_scored_in_another_guise(corpus):
     (tagged,) = tag_corpora(FakeTagger(), [corpus], labels, perturb="upper")
 
     assert [sentence.words for sentence in tagged.sentences] == [("ANN", "SEES", "RIGA"), ("GUERNSEY", "IN", "1937")]
-    assert tagged.predicted == [[], []]  # it looks for one capital
+    assert [sentence.found for sentence in tagged.sentences] == [(), ()]  # it looks for one capital
     assert tagged.evaluation.micro == Score(0, 0, 3)
 
 
@@ -313,8 +335,8 @@ def test_only_some_labels_may_be_compared(corpus):
     (tagged,) = tag_corpora(FakeTagger("PER", "LOC", "MISC"), [corpus], only=["PER"])
 
     assert tagged.evaluation.labels == {"PER": Score(1, 1, 1)}
-    assert [sentence.spans for sentence in tagged.sentences] == [(Span(0, 1, "PER"),), ()]
-    assert tagged.predicted == [[ScoredSpan(Span(0, 1, "PER"), 0.75)], []]
+    assert [sentence.gold for sentence in tagged.sentences] == [(Span(0, 1, "PER"),), ()]
+    assert [sentence.found for sentence in tagged.sentences] == [(ScoredSpan(Span(0, 1, "PER"), 0.75),), ()]
 
 
 def test_a_file_without_the_labels_that_count_is_pointed_out(corpus, caplog):

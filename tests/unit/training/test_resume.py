@@ -18,7 +18,7 @@ from handler.labels import Span
 from handler.vectors import WordVectors
 from training.corpora import Sentence, write_conll
 from training.errors import RunError
-from training.run import train_bundle
+from training.run import TrainingInputs, train_bundle
 from training.trainer import BEST, Trainer
 
 NAMES = ["Ann", "Bob", "Cleo", "Dora", "Emil", "Finn"]
@@ -207,7 +207,7 @@ def train_in(folder, **changes):
         "resume": True,
         "threads": 1,
     }
-    return train_bundle(**(arguments | changes))
+    return train_bundle(TrainingInputs(**(arguments | changes)))
 
 
 def append(name, text):

@@ -271,7 +271,7 @@ def test_a_loss_that_is_no_number_ends_the_run(tmp_path):
 def test_batches_hold_every_sentence_once_and_sentences_of_like_length(tmp_path):
     trainer = new_trainer(tmp_path)
 
-    groups = trainer._batches(random.Random(5))
+    groups = trainer._sampler.batches(random.Random(5))
 
     assert sorted(row for group in groups for row in group) == list(range(len(trainer._examples)))
     for group in groups:
@@ -288,7 +288,7 @@ def test_examples_know_their_corpus(tmp_path):
 def test_an_epoch_sees_each_corpus_as_often_as_its_share_says(tmp_path):
     trainer = new_trainer(tmp_path, corpus_shares={"news": 0.5, "web": 2.25})
 
-    rows = [row for group in trainer._batches(random.Random(5)) for row in group]
+    rows = [row for group in trainer._sampler.batches(random.Random(5)) for row in group]
 
     corpora = [trainer._examples[row].corpus for row in rows]
     assert corpora.count("news") == 10

@@ -245,7 +245,7 @@ def test_the_map_in_the_help_of_evaluate_is_one(folder):
         ((*CHEAP, "models/x", "--config", "tweets.json"), "corpus_shares: expected names among train, got tweets"),
         ((*CHEAP, "models/x", "--config", "misc.json"), "unannotated: expected labels among LOC, PER for train, got"),
         ((*CHEAP, "models/x", "--version", "one"), "config.version: expected N, N.N or N.N.N, got 'one'"),
-        ((*CHEAP, "models/ö"), "config.name: expected letters"),
+        ((*CHEAP, "models/ö"), "config.name: expected 1 to 64 letters"),
         ((*CHEAP, "models/x", "--labels", "towns.json"), "got 'Ört'; in ASCII, a letter first; --labels MAP.json"),
         ((*CHEAP, "models/x", "--train", "rain.conll"), "--train: expected entities to learn from, got none"),
         ((*CHEAP, "models/x", "--dev", "rain.conll"), "rain: expected entities, which decide which epoch is best"),

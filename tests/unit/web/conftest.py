@@ -24,6 +24,7 @@ from web.metrics import Metrics
 from web.upstream.admission import Admission
 from web.upstream.client import ModelClient
 from web.upstream.retries import RetryPolicy
+from web.upstream.torchserve import InferenceAPI
 
 ROOT = Path(web.__file__).parents[1]
 MODEL = {"name": "en", "version": "1.0", "digest": "sha256:" + "0" * 64}
@@ -173,21 +174,22 @@ def good_reply():
 def make_client():
     """A client that repeats nothing and always asks, unless the test says otherwise."""
 
-    def make(url, timeout_s=30.0, policy=ONCE, queue_s=60.0, **settings):
-        metrics = Metrics()
-        admission = Admission(max_in_flight=4, max_queue=0, queue_s=queue_s, metrics=metrics)
+    def make(
+        url,
+        *,
+        timeout_s=30.0,
+        policy=ONCE,
+        queue_s=60.0,
+        breaker_threshold=10**6,
+        admission=None,
+        metrics=None,
+        **settings,
+    ):
+        metrics = metrics or Metrics()
+        admission = admission or Admission(max_in_flight=4, max_queue=0, queue_s=queue_s, metrics=metrics)
+        api = InferenceAPI(url, **{"num_connections": 4, "max_request_bytes": 1_048_576} | settings)
         return ModelClient(
-            inference_url=url,
-            timeout_s=timeout_s,
-            policy=policy,
-            **{
-                "admission": admission,
-                "num_attempts": 4,
-                "num_calls": 4,
-                "metrics": metrics,
-                "breaker_threshold": 10**6,
-            }
-            | settings,
+            api, admission, metrics, timeout_s=timeout_s, policy=policy, breaker_threshold=breaker_threshold
         )
 
     return make

@@ -4,8 +4,8 @@ from urllib.parse import urlencode
 import pytest
 import trustme
 
+from contract.errors import SettingError
 from web.config import SPARE_THREADS, WebConfig
-from web.errors import ConfigError
 
 #: What NERSERVE_MAX_CHARS may say, the same in every part that reads it, and what none of them takes.
 RIGHT = {"": 100_000, " \t": 100_000, "1": 1, " 5000 ": 5_000, "0000007": 7, "1000000": 1_000_000}
@@ -72,7 +72,7 @@ def test_the_longest_text_may_have_spaces_around_it_and_a_blank_is_as_good_as_no
 
 @pytest.mark.parametrize("value", WRONG)
 def test_what_is_no_longest_text_is_refused_by_its_variable(value):
-    with pytest.raises(ConfigError, match="NERSERVE_MAX_CHARS: expected "):
+    with pytest.raises(SettingError, match="NERSERVE_MAX_CHARS: expected "):
         WebConfig.from_env({"NERSERVE_MAX_CHARS": value})
 
 
@@ -108,8 +108,8 @@ def test_the_environment_of_the_process_is_the_default(monkeypatch):
         ("NERSERVE_READY_TIMEOUT_S", "-1", "-1.0"),
         ("NERSERVE_CANARY", "", "''"),
         ("NERSERVE_MAX_CHARS", "1e4", "'1e4'"),
-        ("NERSERVE_MAX_CHARS", "0", "0"),
-        ("NERSERVE_MAX_CHARS", "1000001", "1000001"),
+        ("NERSERVE_MAX_CHARS", "0", "'0'"),
+        ("NERSERVE_MAX_CHARS", "1000001", "'1000001'"),
         ("NERSERVE_HOST", "", "''"),
         ("NERSERVE_HOST", "a b", "'a b'"),
         ("NERSERVE_PORT", "", "''"),
@@ -125,7 +125,7 @@ def test_the_environment_of_the_process_is_the_default(monkeypatch):
     ],
 )
 def test_a_wrong_value_is_refused_with_its_variable_and_value(variable, value, shown):
-    with pytest.raises(ConfigError) as caught:
+    with pytest.raises(SettingError) as caught:
         WebConfig.from_env({variable: value})
 
     assert str(caught.value).startswith(f"{variable}: expected ")
@@ -141,7 +141,7 @@ def test_certificates_that_cannot_be_used_are_refused_with_the_reason(tmp_path, 
     if content is not None:
         path.write_text(content)
 
-    with pytest.raises(ConfigError) as caught:
+    with pytest.raises(SettingError) as caught:
         WebConfig.from_env({"NERSERVE_CA_FILE": str(path)})
 
     expected = f"NERSERVE_CA_FILE: expected a file of certificates in PEM form ({reason}), got '{path}'"
@@ -149,16 +149,16 @@ def test_certificates_that_cannot_be_used_are_refused_with_the_reason(tmp_path, 
 
 
 def test_a_list_without_models_is_refused():
-    with pytest.raises(ConfigError, match="NERSERVE_MODELS: expected at least one model name"):
+    with pytest.raises(SettingError, match="NERSERVE_MODELS: expected at least one model name"):
         WebConfig(models=())
 
 
 @pytest.mark.parametrize(
-    ("max_chars", "max_body_bytes"),
+    ("max_chars", "request_bytes"),
     [(1, 1_048_576), (100_000, 1_048_576), (100_001, 1_048_587), (1_000_000, 10_485_760)],
 )
-def test_bytes_in_a_request_follow_from_characters_in_a_text(max_chars, max_body_bytes):
-    assert WebConfig(max_chars=max_chars).max_body_bytes == max_body_bytes
+def test_bytes_in_a_request_follow_from_characters_in_a_text(max_chars, request_bytes):
+    assert WebConfig(max_chars=max_chars).limits.request_bytes == request_bytes
 
 
 @pytest.mark.parametrize("max_chars", [1, 100_000, 1_000_000])

@@ -7,8 +7,8 @@ import pytest
 import requests
 from prometheus_client.parser import text_string_to_metric_families
 
+from contract.entities import ModelInfo
 from web.metrics import MAX_LABELS, Metrics
-from web.upstream.reply import ModelInfo
 
 MODEL = {"name": "en", "version": "1.0", "digest": "sha256:" + "0" * 64}
 

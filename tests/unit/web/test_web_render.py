@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from contract.entities import Entity
 from web.render import NUM_HUES, Segment, displayable, hues, percent, segments
-from web.upstream.reply import Entity
 
 
 @st.composite

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from handler.labels import tag_rules, tag_set
-from handler.network.chain import Chain, PathMarginals, viterbi_decode
+from handler.network.chain import Chain, ForwardBackward, viterbi_decode
 from handler.network.crf import LinearChainCRF
 from handler.network.packing import Packing
 
@@ -76,12 +76,13 @@ def test_viterbi_decode_finds_the_best_path_of_every_sentence(chain, rows, packi
     assert paths_of(path, packing) == [max(one, key=one.get) for one in scores]
 
 
-def of_pieces(paths, pieces):
+def marginals_of(forward_backward, pieces):
     """Probability of each piece: sentence, first token in it, and tags."""
     bounds = np.cumsum([0, *LENGTHS])
     tokens = [bounds[sentence] + start + i for sentence, start, tags in pieces for i in range(len(tags))]
     tags = [tag for _, _, tags in pieces for tag in tags]
-    return paths.of(np.array(tokens, int), np.array(tags, int), np.array([len(tags) for _, _, tags in pieces], int))
+    lengths = [len(tags) for _, _, tags in pieces]
+    return forward_backward.marginals(np.array(tokens, int), np.array(tags, int), np.array(lengths, int))
 
 
 def test_marginals_sum_over_all_paths_through_the_piece(chain, rows, packing):
@@ -93,7 +94,7 @@ def test_marginals_sum_over_all_paths_through_the_piece(chain, rows, packing):
         for piece in itertools.product(range(K), repeat=size)
     ]
 
-    marginals = of_pieces(PathMarginals(chain, packed(rows, packing), packing), pieces)
+    marginals = marginals_of(ForwardBackward(chain, packed(rows, packing), packing), pieces)
 
     expected = []
     scores = [every_path(chain, row) for row in rows]
@@ -105,13 +106,13 @@ def test_marginals_sum_over_all_paths_through_the_piece(chain, rows, packing):
     assert marginals.tolist() == pytest.approx(expected, rel=1e-9, abs=1e-12)
 
 
-def test_the_likeliest_tags_are_those_of_the_largest_marginals(chain, rows, packing):
-    paths = PathMarginals(chain, packed(rows, packing), packing)
+def test_max_marginal_tags_are_those_of_the_largest_marginals(chain, rows, packing):
+    forward_backward = ForwardBackward(chain, packed(rows, packing), packing)
 
-    tags = paths.likeliest_tags()
+    tags = forward_backward.max_marginal_tags()
 
     cells = [(sentence, t, (tag,)) for sentence, n in enumerate(LENGTHS) for t in range(n) for tag in range(K)]
-    assert tags.tolist() == of_pieces(paths, cells).reshape(-1, K).argmax(1).tolist()
+    assert tags.tolist() == marginals_of(forward_backward, cells).reshape(-1, K).argmax(1).tolist()
 
 
 def test_the_marginal_of_a_tag_is_the_gradient_of_the_log_partition(crf, rows):
@@ -123,36 +124,38 @@ def test_the_marginal_of_a_tag_is_the_gradient_of_the_log_partition(crf, rows):
         alone = Packing.of([len(row)])
         cells = list(itertools.product(range(len(row)), range(K)))
         tokens, tags = map(np.array, zip(*cells, strict=True))
-        marginals = PathMarginals(crf.chain(), row, alone).of(tokens, tags, np.ones_like(tags))
+        marginals = ForwardBackward(crf.chain(), row, alone).marginals(tokens, tags, np.ones_like(tags))
         assert marginals.tolist() == pytest.approx([leaf.grad[0, t, tag].item() for t, tag in cells], abs=1e-9)
 
 
 def test_marginals_of_nothing_are_empty(chain, rows, packing):
     none = np.array([], int)
 
-    assert PathMarginals(chain, packed(rows, packing), packing).of(none, none, none).shape == (0,)
+    assert ForwardBackward(chain, packed(rows, packing), packing).marginals(none, none, none).shape == (0,)
 
 
-def test_a_path_may_be_as_long_as_its_sentence_and_that_very_long():
+def test_a_path_may_be_a_whole_very_long_sentence():
     inside = np.array([[-50.0, -50.0, 9.0]] * 4000)
     inside[0] = [-50.0, 9.0, -50.0]
     chain = Chain(np.zeros(3), np.array([[0, 0, -1e4], [0, 0, 0], [0, 0, 0]], float), np.zeros(3))
     packing = Packing.of([4000])
     path = viterbi_decode(chain, inside, packing)
 
-    marginals = PathMarginals(chain, inside, packing).of(np.arange(4000), path, np.array([4000]))
+    marginals = ForwardBackward(chain, inside, packing).marginals(np.arange(4000), path, np.array([4000]))
 
     assert path.tolist() == [1] + [2] * 3999
     assert marginals == pytest.approx(1)
 
 
 @pytest.mark.parametrize("gap", [300.0, 590.0])
-def test_emissions_may_lie_far_apart(gap):
+def test_emissions_may_be_far_apart(gap):
     """The likeliest first tag may not start: what remains is as likely as if it were not there."""
     emissions = np.array([[0.0, 1.0, gap], [0.0, gap, 0.0]])
     chain = Chain(np.array([0, 0, -1e4]), np.zeros((3, 3)), np.array([0, 0, -1e4]))
     packing = Packing.of([2])
 
-    marginals = PathMarginals(chain, emissions, packing).of(np.array([0, 1]), np.array([1, 1]), np.array([1, 1]))
+    marginals = ForwardBackward(chain, emissions, packing).marginals(
+        np.array([0, 1]), np.array([1, 1]), np.array([1, 1])
+    )
 
     assert marginals.tolist() == pytest.approx([math.e / (1 + math.e), 1])

@@ -45,14 +45,14 @@ def test_unseen_words_are_known_by_their_subwords(with_subwords):
     assert with_subwords.word_features("unseen").row == -1
 
 
-def test_with_subwords_a_word_is_first_looked_for_as_it_stands(with_subwords):
+def test_with_subwords_a_word_is_looked_up_as_given_first(with_subwords):
     batch = with_subwords.batch([["a\u200cb", "a\u200db"]])
 
     assert batch.vectors.tolist() == [[3, 4], [1, 2]]
 
 
 @pytest.mark.parametrize("word", ["a\u200cb", "l\u2019a", "cafe\u0301"])
-def test_without_subwords_a_word_is_looked_for_as_it_stands_where_its_plain_forms_are_not_there(word):
+def test_without_subwords_a_word_is_looked_up_as_given_after_its_plain_forms(word):
     vectors = WordVectors.new(["ab", word], np.array([[1, 2], [3, 4]], np.float32), "float16")
     encoder = FeatureEncoder(vectors=vectors, chars=CHARS, max_word_chars=4)
 
@@ -90,7 +90,7 @@ def test_quotes_and_composition_do_not_make_another_word():
     assert normalize("\ud800") == "\ud800"
 
 
-def test_the_memory_for_words_is_bounded(encoder):
+def test_the_cache_of_words_is_bounded(encoder):
     small = FeatureEncoder(vectors=encoder._vectors, chars=CHARS, max_word_chars=4, cache_words=10)
 
     small.batch([[f"word{i}" for i in range(1000)]])
@@ -98,13 +98,13 @@ def test_the_memory_for_words_is_bounded(encoder):
     assert small._cached_features.cache_info().currsize == 10
 
 
-def test_the_memory_for_unseen_words_is_bounded(with_subwords):
+def test_the_cache_of_unseen_words_is_bounded(with_subwords):
     with_subwords.batch([[f"word{i}" for i in range(1000)]])
 
     assert with_subwords._cached_infer.cache_info().currsize == 10
 
 
-def test_long_words_are_not_remembered(with_subwords):
+def test_long_words_are_not_cached(with_subwords):
     with_subwords.batch([["x" * 100_000, "y" * 64]])
 
     assert with_subwords._cached_features.cache_info().currsize == 1

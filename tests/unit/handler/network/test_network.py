@@ -1,5 +1,6 @@
-"""The network of serving: against the network that was trained, in float64, and against itself in other company."""
+"""Inference: against the network as it was trained, in float64, and against itself in other batches."""
 
+import itertools
 import os
 import random
 import subprocess
@@ -14,7 +15,7 @@ from handler.bundle import Bundle
 from handler.config import BundleConfig, ModelConfig, TrainingConfig
 from handler.network import inference as network_module
 from handler.network.features import ERASED
-from handler.network.inference import Network, NotWantedError, row_step
+from handler.network.inference import CancelledError, Network, row_step
 from handler.network.packing import Packing
 from handler.vectors import WordVectors
 
@@ -71,26 +72,39 @@ def test_emissions_are_those_of_the_trained_network(hidden_dim, char_kernel):
         np.testing.assert_allclose(emissions, expected, rtol=0, atol=2e-6)
 
 
-def check_one_answer_in_any_company(network):
+def hidden_states(network, sentences):
+    """Hidden states of each sentence, both directions in text order: (2, T, H)."""
+    packing = Packing.of(list(map(len, sentences)))
+    with torch.inference_mode(), network_module._one_thread():
+        slots = network._slots_of(list(itertools.chain(*sentences)))[packing.tokens]
+        forward, backward = network._run_lstm(slots, slots[packing.mirror], packing.batch_sizes, None)[0].numpy()
+    in_order = np.stack([forward, backward[packing.mirror]])[:, packing.positions]
+    return np.split(in_order, np.cumsum(list(map(len, sentences)))[:-1], axis=1)
+
+
+def check_equal_alone_and_in_batches(network, hidden_tolerance=0.0, tolerance=1e-14):
+    """Hidden states are bit-identical; emissions are float64 products, whose order of summation may differ."""
     sentences = sentences_of([1, 2, 3, 5, 8, 13, 20, 21, 34, 40, 55, 1, 7, 20, 20] * 4)
     alone = [emitted(network, [sentence])[0] for sentence in sentences]
+    hidden_alone = [hidden_states(network, [sentence])[0] for sentence in sentences]
     draw = random.Random(3)
     for _ in range(25):
         picked = draw.sample(range(len(sentences)), draw.randint(2, network_module.MAX_ROWS))
-        for i, emissions in zip(picked, emitted(network, [sentences[i] for i in picked]), strict=True):
-            # What is in float32 has the same bits; the last product is in float64.
-            np.testing.assert_allclose(emissions, alone[i], rtol=0, atol=1e-13)
+        batch = [sentences[i] for i in picked]
+        for i, emissions, hidden in zip(picked, emitted(network, batch), hidden_states(network, batch), strict=True):
+            np.testing.assert_allclose(hidden, hidden_alone[i], rtol=0, atol=hidden_tolerance)
+            np.testing.assert_allclose(emissions, alone[i], rtol=0, atol=tolerance)
 
 
 @pytest.mark.parametrize("hidden_dim", [8, 100, 320])
-def test_a_sentence_has_the_same_emissions_in_any_company(hidden_dim):
+def test_a_sentence_has_the_same_emissions_alone_and_in_any_batch(hidden_dim):
     bundle = bundle_of(hidden_dim)
 
-    check_one_answer_in_any_company(Network(bundle.model, bundle.encoder()))
+    check_equal_alone_and_in_batches(Network(bundle.model, bundle.encoder()))
 
 
 @pytest.mark.parametrize("instructions", ["SSE4_2", "AVX2"])
-def test_that_holds_for_other_instructions_too(instructions):
+def test_batches_change_nothing_with_other_instruction_sets(instructions):
     environ = {**os.environ, "MKL_ENABLE_INSTRUCTIONS": instructions, "ATEN_CPU_CAPABILITY": "avx2"}
     code = "import sys; sys.path[:0] = sys.argv[1:]; import test_network as t; t.check_with_all_sizes()"
     folders = [str(Path(__file__).parent), str(Path(__file__).parents[4])]
@@ -106,7 +120,7 @@ def check_with_all_sizes():
     for hidden_dim in (100, 320):
         bundle = bundle_of(hidden_dim)
         network = Network(bundle.model, bundle.encoder())
-        check_one_answer_in_any_company(network)
+        check_equal_alone_and_in_batches(network)
 
 
 def test_where_rows_depend_on_their_number_everything_is_float64(monkeypatch):
@@ -117,10 +131,10 @@ def test_where_rows_depend_on_their_number_everything_is_float64(monkeypatch):
 
     for emissions, expected in zip(emitted(network, sentences), reference(bundle, sentences), strict=True):
         np.testing.assert_allclose(emissions, expected, rtol=0, atol=1e-13)
-    check_one_answer_in_any_company(network)
+    check_equal_alone_and_in_batches(network, hidden_tolerance=1e-13, tolerance=1e-13)
 
 
-def test_a_library_whose_rows_depend_on_their_number_is_found_out(monkeypatch):
+def test_row_step_finds_a_library_whose_rows_depend_on_their_number(monkeypatch):
     weight = torch.randn(2, 8, 32)
     honest = torch.baddbmm
     assert row_step([weight]) is not None
@@ -135,7 +149,7 @@ def test_a_library_whose_rows_depend_on_their_number_is_found_out(monkeypatch):
     assert row_step([weight]) is None
 
 
-def test_a_sentence_in_windows_has_the_emissions_that_it_has_in_one_piece(monkeypatch):
+def test_a_sentence_has_the_same_emissions_in_windows(monkeypatch):
     bundle = bundle_of(64)
     network = Network(bundle.model, bundle.encoder())
     (sentence,) = sentences_of([333])
@@ -147,8 +161,8 @@ def test_a_sentence_in_windows_has_the_emissions_that_it_has_in_one_piece(monkey
 
     np.testing.assert_allclose(windowed, whole, rtol=0, atol=1e-13)
     assert network.emit([sentence], Packing.of([333])).is_unseen.tolist() == unseen.tolist()
-    asked = iter([True, True, False])
-    with pytest.raises(NotWantedError):
+    asked = iter([False, False, True])
+    with pytest.raises(CancelledError):
         network.emit([sentence], Packing.of([333]), lambda: next(asked))
 
 
@@ -167,18 +181,18 @@ def test_threads_change_nothing_and_stay_as_they_were():
         np.testing.assert_array_equal(one, two)
 
 
-def test_words_without_a_vector_of_their_own_are_told(make_bundle):
+def test_words_without_a_vector_of_their_own_are_marked(make_bundle):
     bundle = make_bundle()
     network = Network(bundle.model, bundle.encoder())
     sentences = [["xyz"], ["The", "apple", "xyz", "."], ["xyz", "the"]]
 
-    for _ in range(2):  # computed, and remembered
+    for _ in range(2):  # computed, then cached
         _, is_unseen = network.emit(sentences, Packing.of([1, 4, 2]))
         assert is_unseen.tolist() == [True, False, False, True, False, True, False]
 
 
-def test_what_is_remembered_is_bounded_and_forgetting_changes_nothing(monkeypatch):
-    monkeypatch.setattr(network_module, "REMEMBERED_WORDS", 60)
+def test_the_cache_is_bounded_and_eviction_changes_nothing(monkeypatch):
+    monkeypatch.setattr(network_module, "CACHED_WORDS", 60)
     bundle = bundle_of(64)
     network = Network(bundle.model, bundle.encoder())
     draw = random.Random(1)
@@ -192,11 +206,11 @@ def test_what_is_remembered_is_bounded_and_forgetting_changes_nothing(monkeypatc
         assert len(network._slots) + len(network._free) == 60
 
 
-def test_long_words_are_not_remembered():
+def test_long_words_are_not_cached():
     bundle = bundle_of(64)
     network = Network(bundle.model, bundle.encoder())
 
     emitted(network, [["x" * 100_000, "y" * 64, "x" * 65]])
 
     assert list(network._slots) == ["y" * 64]
-    assert len(network._slots) + len(network._free) == network_module.REMEMBERED_WORDS
+    assert len(network._slots) + len(network._free) == network_module.CACHED_WORDS

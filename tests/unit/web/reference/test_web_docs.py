@@ -5,11 +5,11 @@ import re
 
 import pytest
 
+from contract.errors import documented
 from web.config import WebConfig
-from web.reference import contract, openapi
-from web.reference.contract import Limits
+from web.reference import openapi
 
-LIMITS = Limits.of(WebConfig())
+LIMITS = WebConfig().limits
 
 
 @pytest.fixture
@@ -52,17 +52,17 @@ def page(site, read_docs):
 
 
 def test_every_operation_code_limit_and_schema_is_on_it(page):
-    for make in (openapi.site_document, openapi.inference_document):
-        document = make(LIMITS, ("en",))
+    for tier in ("site", "inference"):
+        document = openapi.document(tier, WebConfig())
         for path, item in document["paths"].items():
             assert path in page.text
             for method in item.keys() - {"parameters"}:
                 assert item[method]["summary"] in page.text
         for name in document["components"]["schemas"]:
             assert name in page.headings or name in page.text
-    for failure in contract.FAILURES:
+    for failure in documented("site"):
         assert failure.code in page.text
-    for number in (f"{LIMITS.max_chars:,} characters", "256 texts", f"{LIMITS.max_body_bytes:,} bytes"):
+    for number in (f"{LIMITS.max_chars:,} characters", "256 texts", f"{LIMITS.request_bytes:,} bytes"):
         assert number in page.text
 
 

@@ -8,22 +8,17 @@ import jsonschema
 import pytest
 from openapi_spec_validator import OpenAPIV31SpecValidator, validate
 
-import handler.errors
-import handler.limits
-import web.errors
+from contract import options
+from contract.errors import documented
 from web.config import WebConfig
-from web.reference import contract, openapi
-from web.reference.contract import Limits
-from web.reference.schemas import ref
+from web.reference import openapi
 
-DEFAULT = Limits.of(WebConfig())
-MAKERS = {"site": openapi.site_document, "inference": openapi.inference_document}
-FILES = {"site": openapi.SITE_FILE, "inference": openapi.INFERENCE_FILE}
+DEFAULT = WebConfig()
+TIERS = ["site", "inference"]
 ADDRESSES = {"site": "/openapi.json", "inference": "/openapi-inference.json"}
 JSON_ONLY = "application/json"
-FORM_ONLY = {"empty_text"}  # a page answers it, no address of the API
 
-tiers = pytest.mark.parametrize("tier", list(MAKERS))
+tiers = pytest.mark.parametrize("tier", TIERS)
 
 
 def operations(document):
@@ -33,6 +28,10 @@ def operations(document):
         for method, operation in item.items()
         if method != "parameters"
     }
+
+
+def ref(name):
+    return {"$ref": f"#/components/schemas/{name}"}
 
 
 def media_types(document):
@@ -61,10 +60,10 @@ def check(document, schema, value):
 
 
 @tiers
-@pytest.mark.parametrize("limits", [DEFAULT, Limits(1, 1_048_576), Limits(1_000_000, 10_485_760)])
+@pytest.mark.parametrize("max_chars", [1, 100_000, 1_000_000])
 @pytest.mark.parametrize("models", [("en",), ("en-social", "en")])
-def test_the_document_is_valid_openapi_3_1(tier, limits, models):
-    document = MAKERS[tier](limits, models)
+def test_the_document_is_valid_openapi_3_1(tier, max_chars, models):
+    document = openapi.document(tier, WebConfig(max_chars=max_chars, models=models))
 
     validate(document, cls=OpenAPIV31SpecValidator)
 
@@ -74,17 +73,17 @@ def test_the_document_is_valid_openapi_3_1(tier, limits, models):
 @tiers
 def test_the_file_is_what_the_source_makes(tier):
     """``python -m web.reference.openapi docs/openapi`` writes the files anew."""
-    document = MAKERS[tier](DEFAULT, WebConfig().models)
+    document = openapi.document(tier, DEFAULT)
 
-    assert Path("docs/openapi", FILES[tier]).read_text(encoding="utf-8") == openapi.to_text(document)
+    assert Path(f"docs/openapi/{tier}.json").read_text(encoding="utf-8") == openapi.to_text(document)
 
 
 @tiers
 def test_the_command_writes_both_files(tier, tmp_path):
     openapi.main([str(tmp_path / "new" / "folder")])
 
-    written = (tmp_path / "new" / "folder" / FILES[tier]).read_bytes()
-    assert written == Path("docs/openapi", FILES[tier]).read_bytes()
+    written = (tmp_path / "new" / "folder" / f"{tier}.json").read_bytes()
+    assert written == Path(f"docs/openapi/{tier}.json").read_bytes()
 
 
 @tiers
@@ -104,7 +103,7 @@ def test_a_running_site_serves_it_with_its_own_limits_and_models(make_site, dead
 
 @tiers
 def test_every_example_is_as_its_schema_says(tier):
-    document = MAKERS[tier](DEFAULT, ("en", "de"))
+    document = openapi.document(tier, WebConfig(models=("en", "de")))
     checked = 0
 
     for _, media_type, content in media_types(document):
@@ -117,9 +116,13 @@ def test_every_example_is_as_its_schema_says(tier):
 
 
 def test_every_line_of_the_streams_is_as_its_schema_says():
-    document = openapi.site_document(DEFAULT, ("en",))
-    asked = [json.loads(line) for line in contract.LINES.splitlines()]
-    answered = [json.loads(line) for line in contract.ANSWER_LINES.splitlines()]
+    document = openapi.document("site", DEFAULT)
+    predict = document["paths"]["/api/predict"]["post"]
+    bodies = (predict["requestBody"], predict["responses"]["200"])
+    asked, answered = (
+        [json.loads(line) for line in body["content"]["application/x-ndjson"]["example"].splitlines()]
+        for body in bodies
+    )
 
     check(document, ref("Line"), asked[0])
     with pytest.raises(jsonschema.ValidationError):
@@ -127,6 +130,57 @@ def test_every_line_of_the_streams_is_as_its_schema_says():
     for line in answered:
         check(document, ref("AnswerLine"), line)
     assert [line["line"] for line in answered] == [1, 2]
+
+
+@tiers
+def test_nothing_of_the_data_is_left_unrendered(tier):
+    text = openapi.to_text(openapi.document(tier, DEFAULT))
+
+    assert not re.findall(r'"\$(?!ref")\w+"|\{\w+:[^{}"]*\}', text)
+
+
+@tiers
+def test_a_document_refers_to_what_it_has_and_has_nothing_else(tier):
+    document = openapi.document(tier, DEFAULT)
+    referred = set(re.findall(r'"#/components/(\w+/\w+)"', openapi.to_text(document)))
+    parts = {f"{kind}/{name}" for kind, named in document["components"].items() for name in named}
+
+    unused = parts - referred - {"securitySchemes/key"}  # which is named otherwise
+    assert referred <= parts
+    assert unused <= {"responses/Failure405", "schemas/Line", "schemas/AnswerLine"}
+
+
+def test_a_limit_an_option_and_the_models_are_those_of_the_settings():
+    document = openapi.document("site", WebConfig(max_chars=12_345, models=("de", "en"), timeout_s=2.5))
+    failures = document["components"]["responses"]
+
+    def message(status, code):
+        return failures[f"Failure{status}"]["content"][JSON_ONLY]["examples"][code]["value"]["error"]["message"]
+
+    assert message(413, "text_too_long") == "The text is too long: it has 12,346 characters, the limit is 12,345."
+    assert message(404, "unknown_model") == "There is no such model here. The models are: de, en."
+    assert message(504, "model_timeout") == "The model did not answer within 2.5 seconds."
+
+
+@tiers
+def test_every_option_is_described_wherever_a_request_has_it(tier):
+    document = openapi.document(tier, DEFAULT)
+    schemas = document["components"]["schemas"]
+    requests = [
+        schema for name, schema in schemas.items() if name.endswith(("TextRequest", "TextsRequest", "V1Request"))
+    ]
+    holders = [schema["properties"] for schema in requests]
+    holders += [
+        schema["properties"]["parameters"]["properties"]
+        for name, schema in schemas.items()
+        if name.endswith("V2Request")
+    ]
+    if tier == "site":
+        parameters = document["paths"]["/api/predict"]["post"]["parameters"]
+        holders.append({one["name"]: one["schema"] for one in parameters if one["in"] == "query"})
+
+    assert len(holders) == {"site": 3, "inference": 8}[tier]
+    assert all(set(options.NAMES) <= holder.keys() for holder in holders)
 
 
 @pytest.mark.parametrize(
@@ -146,7 +200,7 @@ def test_every_line_of_the_streams_is_as_its_schema_says():
 )
 @tiers
 def test_the_schema_of_a_request_refuses_what_the_server_refuses(tier, wrong):
-    document = MAKERS[tier](DEFAULT, ("en",))
+    document = openapi.document(tier, DEFAULT)
     path = {"site": "/api/predict", "inference": "/predictions/{model}"}[tier]
     schema = document["paths"][path]["post"]["requestBody"]["content"][JSON_ONLY]["schema"]
 
@@ -156,62 +210,20 @@ def test_the_schema_of_a_request_refuses_what_the_server_refuses(tier, wrong):
 
 @tiers
 def test_every_failure_has_an_example_and_every_operation_names_what_it_can_answer(tier):
-    document = MAKERS[tier](DEFAULT, ("en",))
+    document = openapi.document(tier, DEFAULT)
     shown = {
         (int(name.removeprefix("Failure")), value["error"]["code"])
         for name, answer in document["components"]["responses"].items()
         for value in examples_of(answer["content"][JSON_ONLY]).values()
         if "error" in value and isinstance(value["error"], dict)
     }
-    expected = {(one.status, one.code) for one in contract.FAILURES if tier in one.tiers} - {(400, "empty_text")}
+    expected = {(one.status, one.code) for one in documented(tier)} - {(400, "empty_text")}
 
     assert shown - {(400, "empty_text")} == expected
     for name, operation in operations(document).items():
         if name.startswith("post"):
             usual = {"200", "400", "404", "413", "415", "422", "500", "503", "504"}
             assert usual <= operation["responses"].keys()
-
-
-def error_classes(module, base):
-    """(status, code) of every class of an error tree that goes on the wire."""
-    found, open_ = set(), [base]
-    while open_:
-        one = open_.pop()
-        open_ += one.__subclasses__()
-        if one.__module__ == module.__name__:
-            found.add((one.status, one.code))
-    return found
-
-
-def test_the_failures_are_those_of_the_site():
-    raised = error_classes(web.errors, web.errors.WebError)
-    by_http = {(404, "not_found"), (405, "method_not_allowed")}  # web/app.py makes them of what Flask raises
-
-    assert {(one.status, one.code) for one in contract.FAILURES if "site" in one.tiers} == raised | by_http
-
-
-def test_the_failures_are_those_of_the_worker():
-    raised = error_classes(handler.errors, handler.errors.RequestError) - {(400, "bad_request")}  # its abstract base
-    listed = {(one.status, one.code) for one in contract.FAILURES if "inference" in one.tiers}
-
-    assert listed == raised
-
-
-def test_the_failures_worth_repeating_are_those_that_the_site_says_so_of():
-    raised = {
-        (one.status, one.code)
-        for one in (web.errors.TooManyRequestsError, web.errors.ModelUnavailableError, web.errors.OverloadedError)
-        if one.retry_after_s
-    }
-
-    assert {(one.status, one.code) for one in contract.FAILURES if one.retry_after_s} == raised
-
-
-def test_the_limits_are_those_of_the_worker():
-    assert contract.MAX_TEXTS == handler.limits.MAX_TEXTS
-    assert DEFAULT.max_chars == handler.limits.DEFAULT_MAX_CHARS
-    assert contract.MAX_EXPLAINED_CHARS == handler.limits.MAX_EXPLAINED_CHARS
-    assert contract.MAX_EXPLAINED_TOKENS == handler.limits.MAX_EXPLAINED_TOKENS
 
 
 def test_the_statuses_and_codes_are_those_of_the_decision():
@@ -223,13 +235,15 @@ def test_the_statuses_and_codes_are_those_of_the_decision():
         for code in re.sub(r"\([^)]*\)", "", codes).replace(",", " ").replace(";", " ").split()
     }
 
-    assert decided <= {(one.status, one.code) for one in contract.FAILURES}
+    assert decided <= {(one.status, one.code) for one in documented("site")} | {
+        (status, "malformed_request") for status in (414, 417, 431, 501)
+    }
     assert len(decided) > 10
 
 
 @tiers
 def test_every_answer_of_the_site_has_its_headers(tier):
-    document = MAKERS[tier](DEFAULT, ("en",))
+    document = openapi.document(tier, DEFAULT)
     answers = [
         answer
         for operation in operations(document).values()

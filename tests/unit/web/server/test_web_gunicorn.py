@@ -86,7 +86,7 @@ def test_its_settings_follow_the_environment(monkeypatch):
     monkeypatch.setenv("NERSERVE_MAX_QUEUE", "7")
     monkeypatch.setenv("NERSERVE_TIMEOUT_S", "20.5")
 
-    settings = runpy.run_path(str(ROOT / "web" / "gunicorn_conf.py"))
+    settings = runpy.run_path(str(ROOT / "web" / "server" / "gunicorn_conf.py"))
 
     assert settings["bind"] == "[::1]:8123"
     assert (settings["worker_class"], settings["workers"]) == ("web.server.worker.DrainingWorker", 3)

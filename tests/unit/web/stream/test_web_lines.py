@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from contract.limits import RequestLimits
 from web.stream.lines import BadLine, Line, LineSplitter, read_line
 from web.upstream.reply import RowError
 
@@ -11,7 +12,7 @@ EXPECTED = 'Expected a JSON object with "text" (a string), perhaps with "id" (a 
 
 
 def read(raw, max_chars=10):
-    return read_line(1, raw, max_bytes=100, max_chars=max_chars)
+    return read_line(1, raw, RequestLimits(max_chars))
 
 
 @given(st.lists(st.binary(max_size=12)), st.binary(max_size=12), st.lists(st.integers(0, 200)))
@@ -61,7 +62,7 @@ def test_blank_lines_are_nothing(raw):
 @pytest.mark.parametrize(
     ("raw", "head", "code", "message"),
     [
-        (None, {}, "request_too_large", "The line is too long: the limit is 100 bytes."),
+        (None, {}, "request_too_large", "The line is too long: the limit is 1,048,576 bytes."),
         (b"{", {}, "malformed_request", EXPECTED + "invalid JSON: Expecting property name enclosed in double quotes"),
         (b"[1]", {}, "malformed_request", EXPECTED + "a list."),
         (b'"Oslo"', {}, "malformed_request", EXPECTED + "a string."),
@@ -69,7 +70,7 @@ def test_blank_lines_are_nothing(raw):
         (b'{"id": 1}', {"id": 1}, "malformed_request", EXPECTED + "no text."),
         (b'{"text": "x", "id": 1, "model": "en"}', {"id": 1}, "malformed_request", EXPECTED + "another key."),
         (b'{"text": "x", "text": "y"}', {}, "malformed_request", EXPECTED + "a key twice."),
-        (b'{"text": NaN}', {}, "malformed_request", EXPECTED + "JSON that cannot be read."),
+        (b'{"text": NaN}', {}, "malformed_request", EXPECTED + "NaN, which JSON has not."),
         (b'{"text": null, "id": "a"}', {"id": "a"}, "malformed_request", 'Expected a string for "text", got null.'),
         (b'{"text": "x", "id": null}', {}, "malformed_request", 'Expected a string or a number for "id", got null.'),
         (b'{"text": "x", "id": true}', {}, "malformed_request", 'Expected a string or a number for "id", got a bool'),
@@ -78,7 +79,7 @@ def test_blank_lines_are_nothing(raw):
             b'{"text": "x", "id": 1e999}',
             {},
             "malformed_request",
-            'Expected a string or a number for "id", got a number',
+            EXPECTED + "a number that is too large.",
         ),
         (b'{"text": "\xff"}', {}, "malformed_request", "Expected UTF-8, got something else at byte 10."),
         (b'{"text": "01234567890", "id": 2}', {"id": 2}, "text_too_long", "The text is too long: it has 11 characters"),

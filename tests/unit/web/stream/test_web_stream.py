@@ -11,7 +11,8 @@ import psutil
 import pytest
 import requests
 
-from web.stream.response import MAX_FAILED_GROUPS, MAX_GROUP_LINES, NUM_SENDERS
+from web.stream.lines import MAX_GROUP_LINES
+from web.stream.response import MAX_FAILED_GROUPS, NUM_SENDERS
 from web.upstream.breaker import THRESHOLD
 
 MODEL = {"name": "en", "version": "1.0", "digest": "sha256:" + "0" * 64}
@@ -260,7 +261,7 @@ class Chunks:
 
 
 def test_a_stream_waits_while_the_model_is_not_asked(site, upstream):
-    breaker = site.application.extensions["nerserve"].client._breaker("en")
+    breaker = site.application.extensions["nerserve"].client._model("en").breaker
 
     def body():
         yield b'{"text": "Oslo"}\n'

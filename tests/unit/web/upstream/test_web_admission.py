@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from web.errors import TooManyRequestsError
+from contract.errors import TooManyRequestsError
 from web.metrics import Metrics
 from web.upstream.admission import Admission, Cancelled
 

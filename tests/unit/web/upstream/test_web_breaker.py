@@ -4,9 +4,10 @@ import time
 
 import pytest
 
-from web.errors import CircuitOpenError, ModelReplyError, ModelTimeoutError, ModelUnavailableError, UpstreamError
+from contract.errors import ModelReplyError, ModelTimeoutError, ModelUnavailableError, UpstreamError
 from web.upstream.breaker import Breaker
 from web.upstream.client import Caller
+from web.upstream.errors import CircuitOpenError
 
 PROBE_S = 0.2
 

@@ -8,19 +8,19 @@ from socket import SO_LINGER, SOL_SOCKET
 
 import pytest
 
-from web.errors import (
+from contract.errors import (
     DeadlineExceededError,
     ModelReplyError,
     ModelTimeoutError,
     ModelUnavailableError,
     OverloadedError,
-    RequestRejectedError,
     RequestTooLargeError,
     TooManyRequestsError,
     UpstreamError,
 )
-from web.options import Options
+from contract.options import Options
 from web.upstream.client import Caller
+from web.upstream.errors import RequestRejectedError
 
 PHRASE = "Attack at dawn"
 

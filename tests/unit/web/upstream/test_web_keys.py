@@ -10,9 +10,9 @@ from functools import partial
 
 import pytest
 
+from contract.errors import ModelUnavailableError
 from web.config import WebConfig
-from web.errors import ModelUnavailableError
-from web.upstream.keys import KeyFile
+from web.upstream.keys import KeyReader
 from web.upstream.retries import RetryPolicy
 
 OLD, NEW = "MlSL3NPq", "Hy1Pes8w"
@@ -101,7 +101,7 @@ def publish(path, wait_until):
 @pytest.fixture
 def client_for(make_client, guarded):
     def make(path, patience_s=30.0, **settings):
-        return make_client(guarded.url, key_file=KeyFile(path, patience_s=patience_s), **settings)
+        return make_client(guarded.url, key_reader=KeyReader(path, patience_s=patience_s), **settings)
 
     return make
 
@@ -266,7 +266,7 @@ def test_the_key_is_shown_nowhere(guarded, make_site, path, caplog):
 
     assert [reply.status_code for reply in replies] == [503, 503, 503]
     assert guarded.sent == [OLD] * 3
-    shown = "".join([*(reply.text for reply in replies), caplog.text, repr(config), repr(KeyFile(path))])
+    shown = "".join([*(reply.text for reply in replies), caplog.text, repr(config), repr(KeyReader(path))])
     assert "key file" in shown
     assert OLD not in shown
 

@@ -3,8 +3,9 @@ import json
 
 import pytest
 
-from web.errors import ModelReplyError
-from web.upstream.reply import Entity, RowError, parse_rejection, parse_text_reply, parse_texts_reply
+from contract.entities import Entity
+from contract.errors import ModelReplyError
+from web.upstream.reply import RowError, parse_rejection, parse_text_reply, parse_texts_reply
 
 TEXT = "In Rome or Oslo 😀"
 ROME = {"text": "Rome", "label": "LOC", "start": 3, "end": 7, "score": 0.9}

@@ -10,17 +10,10 @@ from itertools import islice
 
 import pytest
 
-from web.errors import (
-    DeadlineExceededError,
-    ModelReplyError,
-    ModelTimeoutError,
-    ModelUnavailableError,
-    OverloadedError,
-    RequestRejectedError,
-    UpstreamError,
-)
+from contract.errors import ModelReplyError, ModelTimeoutError, ModelUnavailableError, UpstreamError
 from web.metrics import Metrics
 from web.upstream.admission import Admission
+from web.upstream.errors import RequestRejectedError, WorkerDeadlineError, WorkerOverloadedError
 from web.upstream.retries import RetryPolicy, TokenBucket
 
 FAST = RetryPolicy(first_pause_s=0.002, longest_pause_s=0.02, least_attempt_s=0.1)
@@ -153,8 +146,8 @@ def test_every_call_ends_by_its_deadline(scripted, make_client):
         ("503", "silent"): ModelTimeoutError,
         ("silent", "503"): ModelUnavailableError,
         ("silent", "silent"): ModelTimeoutError,
-        ("late", "late"): DeadlineExceededError,
-        ("overloaded",): OverloadedError,
+        ("late", "late"): WorkerDeadlineError,
+        ("overloaded",): WorkerOverloadedError,
     }
     deadline_s = 9.0
 

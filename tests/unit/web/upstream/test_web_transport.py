@@ -3,11 +3,11 @@ import threading
 import time
 
 import pytest
-import requests
 import trustme
 
-from web.errors import ModelUnavailableError
-from web.upstream.transport import DeadlineSession, Reply
+from contract.errors import ModelTimeoutError, ModelUnavailableError
+from web.upstream.transport import DeadlineTransport
+from web.upstream.wire import Reply
 
 
 def test_a_whole_reply_comes_back_with_its_status(raw_upstream, read_request):
@@ -15,7 +15,7 @@ def test_a_whole_reply_comes_back_with_its_status(raw_upstream, read_request):
         read_request(connection)
         connection.sendall(b"HTTP/1.1 418 I'm a teapot\r\nContent-Length: 5\r\n\r\nshort")
 
-    reply = DeadlineSession(1).exchange(raw_upstream(play), b"{}", timeout_s=30, max_bytes=5)
+    reply = DeadlineTransport(1).exchange(raw_upstream(play), b"{}", timeout_s=30, max_bytes=5)
 
     assert reply == Reply(418, b"short")
 
@@ -25,8 +25,8 @@ def test_sending_counts_towards_the_deadline(raw_upstream):
     url = raw_upstream(lambda *_: over.wait(60))
     started = time.monotonic()
 
-    with pytest.raises(requests.Timeout):
-        DeadlineSession(1).exchange(url, b"x" * 50_000_000, timeout_s=0.3, max_bytes=1)
+    with pytest.raises(ModelTimeoutError):
+        DeadlineTransport(1).exchange(url, b"x" * 50_000_000, timeout_s=0.3, max_bytes=1)
 
     assert time.monotonic() - started < 30
     over.set()
@@ -39,8 +39,18 @@ def test_a_stream_that_never_pauses_hits_the_deadline(raw_upstream, read_request
         while True:
             connection.sendall(b" " * 100)
 
-    with pytest.raises(requests.Timeout):
-        DeadlineSession(1).exchange(raw_upstream(play), b"{}", timeout_s=0.2, max_bytes=10**12)
+    with pytest.raises(ModelTimeoutError):
+        DeadlineTransport(1).exchange(raw_upstream(play), b"{}", timeout_s=0.2, max_bytes=10**12)
+
+
+def test_nothing_can_be_sent_without_a_deadline():
+    assert [name for name in dir(DeadlineTransport(1)) if not name.startswith("_")] == ["exchange"]
+
+
+@pytest.mark.parametrize("value", ["a\nX-Evil: 1", "a\rb"])
+def test_a_value_that_would_begin_another_header_is_refused(dead_url, value):
+    with pytest.raises(ValueError, match="in one line"):
+        DeadlineTransport(1).exchange(dead_url, b"{}", headers={"X-Request-Id": value}, timeout_s=1, max_bytes=1)
 
 
 @pytest.fixture
@@ -77,11 +87,11 @@ def test_tls_keeps_the_deadline_and_the_connection_too(raw_upstream, read_reques
                 time.sleep(0.02)
 
     url = raw_upstream(play).replace("http:", "https:")
-    session = DeadlineSession(1, ca_file=certificate)
+    transport = DeadlineTransport(1, ca_file=certificate)
 
-    reply = session.exchange(url, b"one", timeout_s=30, max_bytes=100)
-    with pytest.raises(requests.Timeout):
-        session.exchange(url, b"two", timeout_s=1.5, max_bytes=100)
+    reply = transport.exchange(url, b"one", timeout_s=30, max_bytes=100)
+    with pytest.raises(ModelTimeoutError):
+        transport.exchange(url, b"two", timeout_s=1.5, max_bytes=100)
 
     assert reply == Reply(200, b"ok")
     assert requests_ == [(0, b"one"), (0, b"two")]
@@ -91,8 +101,8 @@ def test_a_handshake_that_never_ends_hits_the_deadline(raw_upstream, certificate
     url = raw_upstream(silent).replace("http:", "https:")
     started = time.monotonic()
 
-    with pytest.raises(requests.Timeout):
-        DeadlineSession(1, ca_file=certificate).exchange(url, b"{}", timeout_s=0.2, max_bytes=100)
+    with pytest.raises(ModelTimeoutError):
+        DeadlineTransport(1, ca_file=certificate).exchange(url, b"{}", timeout_s=0.2, max_bytes=100)
 
     assert time.monotonic() - started < 30
 
@@ -115,5 +125,5 @@ def test_the_client_trusts_the_authority_it_was_given_and_no_other(
 def test_a_certificate_nobody_vouches_for_is_refused(raw_upstream, tls):
     url = raw_upstream(lambda connection, _: tls(connection)).replace("http:", "https:")
 
-    with pytest.raises(requests.ConnectionError):
-        DeadlineSession(1).exchange(url, b"{}", timeout_s=30, max_bytes=100)
+    with pytest.raises(ModelUnavailableError, match="can be trusted"):
+        DeadlineTransport(1).exchange(url, b"{}", timeout_s=30, max_bytes=100)
