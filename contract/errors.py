@@ -161,7 +161,7 @@ class UnsupportedMediaTypeError(RequestError):
 
 
 class InvalidOptionError(RequestError):
-    """`labels`, `threshold` or `offsets` has a value that it cannot have; the message names the option."""
+    """An option has a value that it cannot have; the message names the option and what it may be."""
 
     status = 422
     code = "invalid_option"
@@ -176,7 +176,7 @@ class TooManyRequestsError(RequestError):
     code = "too_many_requests"
     retry_after_s = 1
     tiers = SITE
-    example = "Too many requests wait already. Please try again in a moment."
+    example = "There are too many requests just now. Please try again in a moment."
 
 
 class OverloadedError(RequestError):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 from contract.errors import TooManyRequestsError
 from web.body import media_type
 from web.record import record_of
-from web.upstream.admission import QUEUE_FULL, Admission
+from web.upstream.admission import Admission
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
@@ -29,7 +29,7 @@ class Shedding:
     def __init__(self, app: WSGIApplication, admission: Admission) -> None:
         self._app = app
         self._admission = admission
-        error = TooManyRequestsError(QUEUE_FULL)
+        error = TooManyRequestsError(TooManyRequestsError.example)
         self._body = json.dumps(error.to_json(), separators=(",", ":")).encode("ascii") + b"\n"
         self._headers = [
             ("Content-Type", "application/json"),

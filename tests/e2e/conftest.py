@@ -15,6 +15,15 @@ import requests
 
 from archive.build import build_mar
 from tests.e2e.instance import ANSWER_S, PATIENCE_S, SITE_TIMEOUT_S, START_TIMEOUT_S, write_config
+from tests.unit.web.conftest import (  # noqa: F401  (fixtures: a site of a test's own, before any upstream)
+    dead_url,
+    good_reply,
+    raw_upstream,
+    read_request,
+    silent,
+    start_site,
+    upstream,
+)
 
 
 class Served(NamedTuple):

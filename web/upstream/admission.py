@@ -18,9 +18,6 @@ from typing import Final
 from contract.errors import TooManyRequestsError
 from web.metrics import Metrics
 
-QUEUE_FULL: Final = "There are too many requests just now. Please try again in a moment."
-"""The message to a request that finds the queue full."""
-
 _STEP_S: Final = 0.5
 """How often a waiting stream checks whether it is cancelled."""
 
@@ -74,7 +71,7 @@ class Admission:
             self._num_requests += not is_full
         if is_full:
             self.count_refusal()
-            raise TooManyRequestsError(QUEUE_FULL)
+            raise TooManyRequestsError(TooManyRequestsError.example)
         try:
             yield
         finally:

@@ -236,7 +236,7 @@ def test_the_statuses_and_codes_are_those_of_the_decision():
     }
 
     assert decided <= {(one.status, one.code) for one in documented("site")} | {
-        (status, "malformed_request") for status in (414, 431, 501)
+        (status, "malformed_request") for status in (414, 417, 431, 501)
     }
     assert len(decided) > 10
 
