@@ -1,4 +1,4 @@
-"""What we measure, against peers and against our own promises; run with ``python -m bench.NAME``."""
+"""Benchmarks against other servers and against our own targets, run by ``nerserve bench``."""
 
 from pathlib import Path
 from typing import Final

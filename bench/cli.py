@@ -1,4 +1,4 @@
-"""``nerserve bench``: its options; what it does is imported when it runs."""
+"""``nerserve bench``: its options; the modules that measure are imported when they run."""
 
 from __future__ import annotations
 
@@ -7,44 +7,54 @@ import contextlib
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, TextIO
+from typing import Final
 
 from bench.needs import RIVALS, require, require_for
 
-if TYPE_CHECKING:
-    from bench.report import Report
-    from bench.settings import Settings
+#: What runs without the name of a section.
+STANDARD: Final = ("process", "served", "start", "scaling")
 
-SECTIONS: Final = ("process", "served", "start", "scaling")
+SECTIONS: Final = {
+    "process": "tokens/s and latency of one text without a server, one thread: against the same weights run the plain "
+    "way (nn.LSTM on one sentence), spaCy's recogniser, and the core's matrix products",
+    "served": "requests/s, p50, p95, p99 and CPU time at 1 to 128 clients (wrk), one text a request and 32: the "
+    "inference port and the site, against a TorchServe that does nothing, Flask's own server, gunicorn and LitServe",
+    "start": "seconds until the first correct answer, warm and cold, and the memory of every process",
+    "scaling": "one worker or two; longer texts, larger batches, more models",
+    "all": "the four above, as without a name",
+    "long": "time and memory by kind and length of a text, and one of 1,000,000 characters against 100 of 10,000",
+    "training": "tokens/s of nerserve train on one core, against a plain PyTorch loop",
+    "storage": "the loss of F1 when the vectors of a bundle are stored smaller",
+    "words": "how the share of distinct words in the texts grows",
+}
+
 MAX_CLIENTS: Final = 1_000
 
-#: Read when numpy and torch are imported, here and in every process that we start: one thread for all.
+#: Kinds and lengths of the texts that ``long`` measures.
+KINDS: Final = ("ordinary", "unended", "punctuation", "han", "one word")
+LENGTHS: Final = (10_000, 100_000, 1_000_000)
+
+#: Read when numpy and torch are imported, here and in every process that we start: one thread each.
 _ONE_THREAD: Final = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 _EPILOG: Final = """\
-what is measured:
-  process   tokens/s and time of one text without a server, one thread: against the same weights run the plain way
-            (nn.LSTM on one sentence), spaCy's recogniser, and the matrix products that the core can do
-  served    requests/s, p50, p95, p99 and CPU time at 1 to 128 clients (wrk), one text a request and 32: the inference
-            port and the site, against a TorchServe that does nothing, Flask's own server, gunicorn and LitServe
-  start     seconds until the first right answer, warm and cold, and the memory of every process
-  scaling   one worker or two; longer texts, larger batches, more models
-
 examples:
-  nerserve bench                                       everything, about an hour
-  nerserve bench --quick                               everything, in some minutes: fewer and shorter turns
+  nerserve bench                                       process, served, start and scaling: about an hour
+  nerserve bench --quick                               the same in some minutes: fewer and shorter turns
   nerserve bench process --texts mine.txt              with your own texts, one a line
   nerserve bench served --connections 32 --without litserve
   nerserve bench --json bench.json --plots plots       the numbers of every round, and a PNG for each chart
 
-How to read it: contestants take turns in rounds (A B C, C B A, ...), each round with the same texts for all.  A number
-is the median of the rounds, with the lowest and the highest in brackets; a ratio is taken within each round.  Let
-nothing else run on the machine: the load average stands in the JSON.  docs/performance.md says more.
+Contestants take turns in rounds (A B C, C B A, ...) and get the same texts within a round.  A number is the median of
+the rounds, with the lowest and the highest in brackets; a ratio is taken within each round.  Nothing else should run on
+the machine: the JSON has the load average.  docs/performance.md says more.
 
 needs, beside the checkout:
   scripts/install serve web archive bench              spaCy, LitServe, matplotlib, psutil; about 500 MB
+  scripts/install serve web archive train bench        for training and storage
   sudo apt-get install wrk                             for served and scaling
 
 exit status:
@@ -64,62 +74,93 @@ def add_parsers(subparsers: argparse._SubParsersAction[argparse.ArgumentParser])
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument(
-        "what", nargs="?", choices=[*SECTIONS, "all"], default="all", metavar="WHAT",
-        help="process, served, start, scaling or all (default: %(default)s)",
-    )  # fmt: skip
-    parser.add_argument("--quick", action="store_true", help="fewer and shorter turns: a first look")
-    parser.add_argument("--rounds", type=_count, metavar="N", help="turns of each contestant (default: 5, quick: 3)")
-    parser.add_argument("--seconds", type=_count, metavar="S", help="length of a turn of load (default: 5, quick: 2)")
-    parser.add_argument(
-        "--workers", type=_count, metavar="N", help="processes with a model in each server (default: the cores, 2 to 4)"
-    )
-    parser.add_argument(
-        "--connections", type=_clients, nargs="+", metavar="N",
-        help=f"clients at once, up to {MAX_CLIENTS:,} (default: 1 8 32 128, quick: 1 32)",
-    )  # fmt: skip
-    parser.add_argument("--texts", type=Path, metavar="FILE", help="texts to ask, one a line (default: our own)")
-    parser.add_argument("--without", nargs="+", choices=RIVALS, default=[], metavar="RIVAL",
-                        help=f"leave out: {', '.join(RIVALS)}")  # fmt: skip
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write every number of every round")
-    parser.add_argument("--plots", type=Path, metavar="DIR", help="write charts as PNG files")
-    parser.set_defaults(run=_run)
+    _add_options(parser)
+    parser.set_defaults(run=_run, what="all", own=())
+    sections = parser.add_subparsers(title="sections", metavar="SECTION")
+    for name, measured in SECTIONS.items():
+        # SUPPRESS: what is not given behind the name does not replace what was given before it.
+        section = sections.add_parser(name, help=measured, description=measured, argument_default=argparse.SUPPRESS)
+        section.set_defaults(what=name, own=_add_own_options(section, name))
+        _add_options(section)
+
+
+def _add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of every section."""
+    add = parser.add_argument
+    add("--quick", action="store_true", help="fewer and shorter turns: a first look")
+    add("--rounds", type=_count, metavar="N", help="turns of each contestant (default: 5, quick: 3)")
+    add("--seconds", type=_count, metavar="S", help="length of a turn of load (default: 5, quick: 2)")
+    add("--workers", type=_count, metavar="N", help="model processes of each server (default: the cores, 2 to 4)")
+    clients = f"concurrent clients, up to {MAX_CLIENTS:,} (default: 1 8 32 128, quick: 1 32)"
+    add("--connections", type=_clients, nargs="+", metavar="N", help=clients)
+    add("--texts", type=Path, metavar="FILE", help="texts to send, one a line (default: our own)")
+    add("--without", nargs="+", choices=RIVALS, metavar="RIVAL", help=f"omit: {', '.join(RIVALS)}")
+    add("--json", type=Path, metavar="FILE", help="write every number of every round")
+    add("--plots", type=Path, metavar="DIR", help="write charts as PNG files")
+
+
+def _add_own_options(parser: argparse.ArgumentParser, section: str) -> list[str]:
+    """Add the options that only *section* has; returns their names."""
+    add, added = parser.add_argument, []
+    if section == "long":
+        added = [
+            add("--kinds", nargs="+", choices=KINDS, default=KINDS, metavar="KIND", help=", ".join(KINDS)),
+            add("--sizes", nargs="+", type=_count, default=LENGTHS, metavar="CHARS", help="lengths of texts"),
+        ]
+    elif section == "training":
+        added = [
+            add("--train", type=Path, default=None, metavar="FILE", help="CoNLL or .jsonl (default: generated)"),
+            add("--sentences", type=_count, default=6000, metavar="N", help="at most (%(default)s)"),
+        ]
+    elif section == "storage":
+        choices = "float32:200000 float16:200000 int8:200000 int8:50000 int8:100000 int8:400000"
+        added = [
+            add("bundle", type=Path, metavar="BUNDLE"),
+            add("--vectors", nargs="+", type=Path, required=True, metavar="FILE", help="in the bundle's order"),
+            add("--dev", nargs="+", type=Path, required=True, metavar="FILE", help="CoNLL or .jsonl"),
+            add("--choices", nargs="+", default=choices.split(), metavar="S:N", help=f"storage and words ({choices})"),
+        ]
+    return [action.dest for action in added]
 
 
 def _run(options: argparse.Namespace) -> int:
     for name in _ONE_THREAD:
         os.environ[name] = "1"
-    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))  # and so every server is ended
-    sections = SECTIONS if options.what == "all" else (options.what,)
-    require_for(sections, options.without)
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))  # so that every server is stopped
+    names = STANDARD if options.what == "all" else (options.what,)
+    require_for(names, options.without or ())
     if options.plots:
         require(["matplotlib"], instead="leave out --plots")
     from bench.report import Report, about_this_machine
-    from bench.rounds import Progress
+    from bench.rounds import StatusLine
     from bench.settings import Settings
 
-    cores = len(os.sched_getaffinity(0))
     settings = Settings(
         num_rounds=options.rounds or (3 if options.quick else 5),
         seconds=options.seconds or (2 if options.quick else 5),
-        num_workers=options.workers or min(4, max(2, cores)),
+        num_workers=options.workers or min(4, max(2, len(os.sched_getaffinity(0)))),
         connections=tuple(sorted(set(options.connections or ((1, 32) if options.quick else (1, 8, 32, 128))))),
-        without=frozenset(options.without),
+        without=frozenset(options.without or ()),
         texts_file=options.texts,
         is_quick=options.quick,
     )
-    texts = settings.texts().name
-    report = Report(Progress(), about_this_machine() | {"texts": texts, "rounds": settings.num_rounds})
+    about = about_this_machine() | {"texts": settings.texts().name, "rounds": settings.num_rounds}
+    report = Report(StatusLine(), about)
     with contextlib.ExitStack() as stack:
-        json_file = stack.enter_context(_opened(options.json)) if options.json else None
-        if options.plots:
-            _make_folder(options.plots, "--plots")
+        with _option("--json"):
+            if options.json:
+                options.json.parent.mkdir(parents=True, exist_ok=True)
+                json_file = stack.enter_context(options.json.open("w", encoding="utf-8"))
+        with _option("--plots"):
+            if options.plots:
+                options.plots.mkdir(parents=True, exist_ok=True)
         try:
-            for section in sections:
-                _section(section)(report, settings)
+            for name in names:
+                run: Callable[..., None] = import_module(f"bench.sections.{name}").run
+                run(report, settings, **{own: getattr(options, own) for own in options.own})
         finally:
             report.finish()
-            if json_file:
+            if options.json:
                 json_file.write(report.as_json())
             if options.plots:
                 from bench.plots import draw
@@ -128,29 +169,13 @@ def _run(options: argparse.Namespace) -> int:
     return 0
 
 
-def _opened(path: Path) -> TextIO:
-    """The file of ``--json``, in a folder that is made; SystemExit when it cannot be written."""
-    _make_folder(path.parent, "--json")
+@contextlib.contextmanager
+def _option(name: str) -> Iterator[None]:
+    """Names the option whose file or folder cannot be created."""
     try:
-        return path.open("w", encoding="utf-8")
+        yield
     except OSError as error:
-        raise SystemExit(f"nerserve bench: --json: {path} cannot be written: {error}") from error
-
-
-def _make_folder(folder: Path, option: str) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise SystemExit(f"nerserve bench: {option}: {folder} cannot be made: {error}") from error
-
-
-def _section(name: str) -> Callable[[Report, Settings], None]:
-    """What measures the section *name*."""
-    from importlib import import_module
-
-    module = import_module(f"bench.{'in_process' if name == 'process' else name}")
-    run: Callable[[Report, Settings], None] = module.run
-    return run
+        raise SystemExit(f"nerserve bench: {name}: {error}") from error
 
 
 def _count(text: str) -> int:

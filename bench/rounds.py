@@ -1,4 +1,4 @@
-"""Rounds in which every contestant has its turn, and the spread of what they came to."""
+"""Rounds in which the contestants are measured in turn, and the spread of the results."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Result = TypeVar("Result")
 
 
 class Spread(NamedTuple):
-    """The median of what was measured in several rounds, with the lowest and the highest.
+    """The median of a measurement over the rounds, with the lowest and the highest.
 
     >>> Spread.of([3.0, 1.0, 2.0])
     Spread(median=2.0, low=1.0, high=3.0, rounds=(3.0, 1.0, 2.0))
@@ -25,14 +25,28 @@ class Spread(NamedTuple):
 
     @classmethod
     def of(cls, values: Sequence[float]) -> Spread:
-        """The spread of one value or more, in the order of the rounds."""
+        """The spread of one or more values, in the order of the rounds."""
         return cls(statistics.median(values), min(values), max(values), tuple(values))
 
 
-def ratio(values: Sequence[float], others: Sequence[float]) -> Spread:
-    """How many times as large as *others* the *values* are, round by round, and the spread of that.
+def each(results: Sequence[object], name: str, scale: float = 1.0) -> list[float]:
+    """The attribute *name* of each of *results*, times *scale*."""
+    return [scale * getattr(result, name) for result in results]
 
-    A round's two measurements are neighbours in time, so what slowed the machine down slowed both.
+
+def spreads(results: Sequence[object], *names: str) -> list[Spread]:
+    """The spread over *results* of each attribute in *names*.
+
+    >>> [spread.median for spread in spreads([1 + 2j, 3 + 4j], "real", "imag")]
+    [2.0, 3.0]
+    """
+    return [Spread.of(each(results, name)) for name in names]
+
+
+def ratio(values: Sequence[float], others: Sequence[float]) -> Spread:
+    """The spread of *values* over *others*, divided round by round.
+
+    The two measurements of a round are neighbours in time, so a slow spell of the machine cancels out.
 
     >>> ratio([8.0, 2.0], [4.0, 1.0]).median
     2.0
@@ -41,9 +55,9 @@ def ratio(values: Sequence[float], others: Sequence[float]) -> Spread:
 
 
 def interleaved(
-    contestants: Mapping[str, Callable[[int], Result]], num_rounds: int, progress: Progress | None = None
+    contestants: Mapping[str, Callable[[int], Result]], num_rounds: int, progress: StatusLine | None = None
 ) -> dict[str, list[Result]]:
-    """What each of *contestants* came to in each round: A B C, C B A, A B C, ...
+    """The results of each contestant, one a round, taken in the order A B C, C B A, A B C, ...
 
     A contestant is called with the number of the round, so that all can be given the same work in it.
     """
@@ -57,42 +71,34 @@ def interleaved(
 
 
 def in_turn(names: Sequence[str], number: int) -> Iterator[str]:
-    """*names* in the order of round *number*: every other round runs backwards."""
+    """*names* in the order of round *number*: reversed in every other round."""
     return iter(names) if number % 2 == 0 else reversed(names)
 
 
-class Progress:
-    """Says on stderr what is being measured: one line that changes on a terminal, else a line a title."""
+class StatusLine:
+    """Shows on stderr what is being measured: one changing line on a terminal, else a line for each title."""
 
     def __init__(self) -> None:
         self._began_s = time.monotonic()
         self._title = ""
         self._done = self._steps = 0
-        self._is_terminal = sys.stderr.isatty()
+        self._start, self._end = ("\r\x1b[K", "") if sys.stderr.isatty() else ("", "\n")
 
     def begin(self, title: str, num_steps: int = 0) -> None:
-        """Something new begins that takes *num_steps* steps."""
+        """Start a measurement of *num_steps* steps."""
         self._title, self._done, self._steps = title, 0, num_steps
-        if self._is_terminal:
-            self._show("")
-        else:
-            print(f"{self._elapsed()} {title}", file=sys.stderr, flush=True)
+        self._print(title)
 
     def step(self, name: str) -> None:
-        """One step of it begins."""
+        """Start its next step."""
         self._done += 1
-        if self._is_terminal:
-            self._show(name)
+        if self._start:
+            self._print(f"{self._title}  {self._done}/{self._steps}  {name}")
 
     def clear(self) -> None:
-        """Leave the terminal's line empty."""
-        if self._is_terminal:
-            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+        """Clear the terminal's line."""
+        print(self._start, end="", file=sys.stderr, flush=True)
 
-    def _show(self, name: str) -> None:
-        count = f"  {self._done}/{self._steps}" if self._steps else ""
-        print(f"\r\x1b[K{self._elapsed()} {self._title}{count}  {name}", end="", file=sys.stderr, flush=True)
-
-    def _elapsed(self) -> str:
+    def _print(self, words: str) -> None:
         minutes, seconds = divmod(int(time.monotonic() - self._began_s), 60)
-        return f"{minutes:3}:{seconds:02}"
+        print(f"{self._start}{minutes:3}:{seconds:02} {words}", end=self._end, file=sys.stderr, flush=True)

@@ -1,30 +1,25 @@
-"""What a run of the benchmark was asked for."""
+"""The options of one run of the benchmark."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
 
-from bench import ROOT
 from bench.texts import Texts
-
-BUNDLE: Final = ROOT / "models" / "en"
-SECOND_BUNDLE: Final = ROOT / "models" / "en-social"
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What was asked for.
+    """The options that all sections share.
 
     Attributes:
-        num_rounds: How often each contestant has its turn.
+        num_rounds: Turns of each contestant.
         seconds: Length of a turn under load.
-        num_workers: Processes with a model that every server has.
-        connections: Clients at once, one measurement for each.
+        num_workers: Model processes of every server.
+        connections: Numbers of concurrent clients, one measurement for each.
         without: Rivals that are left out.
-        texts_file: The file that texts come from, None for our own.
-        is_quick: Whether a few minutes must do.
+        texts_file: A file of texts, None for our own.
+        is_quick: Whether fewer configurations are measured.
     """
 
     num_rounds: int
@@ -40,5 +35,5 @@ class Settings:
         return rival not in self.without
 
     def texts(self, seed: int = 1) -> Texts:
-        """A stream of the texts to ask, from its beginning."""
+        """The stream of texts to send, from its start."""
         return Texts(self.texts_file, seed)

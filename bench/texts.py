@@ -1,12 +1,12 @@
-"""What the benchmark asks: an endless stream of texts that are never the same, or the lines of a file in turn.
+"""The texts that benchmarks send: an endless stream without repetition, or the lines of a file in turn.
 
 A service sees new words all the time, so a benchmark that repeats a few
-sentences flatters every cache.  The stream goes round 145 sentences of our own
-(``sentences.txt``, invented), and each time other words stand in the place of
-the rarer ones: words of like case from the vocabulary of models/en, drawn with
-Zipf's probabilities, a few of them misspelt so that the model has no vector for
-them, and other digits.  ``python -m bench.texts`` prints how the share of
-distinct words grows, to compare with a file of real text.
+sentences flatters every cache.  The stream cycles through 145 invented sentences
+(``sentences.txt``) and replaces the rarer words each time: by words of like case
+from the vocabulary of models/en, drawn with Zipf's probabilities, a few of them
+misspelt so that the model has no vector for them; digits change as well.
+``nerserve bench words`` shows how the share of distinct words grows, to compare
+with a file of real text.
 """
 
 from __future__ import annotations
@@ -15,16 +15,14 @@ import itertools
 import math
 import random
 import re
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
 from bench import ROOT
-from handler.tokens import tokenize
 from handler.vectors import WordVectors
 
-#: Texts of each shape: eight words of a line, a line as it is (about 20 tokens in ours), ten lines in one.
+#: Shapes of texts: eight words of a line, a whole line (about 20 tokens in ours), ten lines joined.
 SHAPES: Final = ("short", "mixed", "long")
 
 _SHORT_WORDS: Final = 8
@@ -32,17 +30,17 @@ _LONG_LINES: Final = 10
 
 _WORD: Final = re.compile(r"[^\W\d_]{3,}|\d+")
 
-#: Words of a lower rank are left where they stand; rarer ones change, this often, and are then misspelt this often.
+#: Words of a lower rank are kept; rarer ones are replaced this often, and the replacements are misspelt this often.
 _COMMON: Final = 2_500
 _CHANGED: Final = 0.65
 _MISSPELT: Final = 0.02
 
-#: How often a line is two sentences.
+#: Share of lines that are two sentences.
 _TWO_SENTENCES: Final = 0.15
 
 
 class Texts:
-    """Texts to ask, each taken once; a *file* has one a line, and begins again behind its last."""
+    """A stream of texts, each taken once; a *file* has one a line and is repeated without end."""
 
     def __init__(self, file: Path | None = None, seed: int = 1) -> None:
         self.name = str(file.name) if file else "the benchmark's own"
@@ -57,7 +55,7 @@ class Texts:
 
 
 def _lines_of(file: Path) -> Iterator[str]:
-    """The lines of *file* that hold something, round and round; SystemExit when none does."""
+    """The non-blank lines of *file*, repeated without end; SystemExit if there is none."""
     try:
         lines = [line.strip() for line in file.read_text("utf-8").splitlines() if line.strip()]
     except (OSError, UnicodeDecodeError) as error:
@@ -91,24 +89,3 @@ def _stream(seed: int) -> Iterator[str]:
         for line in lines:
             following = next(lines, "") if rng.random() < _TWO_SENTENCES else ""
             yield _WORD.sub(other, f"{line} {following}".strip())
-
-
-def main() -> None:
-    """Print tokens, distinct words and the share of words that had not come before, for our texts or a file's."""
-    texts = Texts(Path(sys.argv[1])) if len(sys.argv) > 1 else Texts()
-    seen: set[str] = set()
-    num_tokens = new = 0
-    print(f"{'texts':>7} {'tokens':>8} {'distinct':>8}  {'share':>6}  new in the last part")
-    for upto, since in ((100, 0), (200, 100), (400, 200), (800, 400), (1600, 800)):
-        new, before = 0, num_tokens
-        for text in texts.take(upto - since):
-            for token in tokenize(text):
-                num_tokens += 1
-                new += token.text not in seen
-                seen.add(token.text)
-        share = new / (num_tokens - before)
-        print(f"{upto:7} {num_tokens:8} {len(seen):8}  {len(seen) / num_tokens:6.1%}  {share:6.1%}")
-
-
-if __name__ == "__main__":
-    main()

@@ -1,4 +1,4 @@
-"""Load in a closed loop from wrk, a program fast enough to be no part of what is measured."""
+"""Closed-loop load from wrk, which is fast enough not to disturb the measurement."""
 
 from __future__ import annotations
 
@@ -8,22 +8,21 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from bench.needs import require_program
-
 _SCRIPT: Final = Path(__file__).with_name("rotate.lua")
 _MARK: Final = "RESULT "
 _TIMEOUT_S: Final = 30
 
 
 class Measured(NamedTuple):
-    """What one run of wrk saw.
+    """The result of one run of wrk.
 
     Attributes:
         requests: Replies, whatever their status.
         seconds: How long it ran.
         refused: Replies with a status of 400 or more.
-        broken: Requests that got no reply: connection refused or lost, or no reply in time.
-        p50_ms: Half of the replies came within this time; so for the others.
+        broken: Requests without a reply: connection refused or lost, or timed out.
+        p50_ms: Latency percentiles of all replies.
+        cpu_ms: CPU time of the server a request, where it was measured.
     """
 
     requests: int
@@ -33,25 +32,31 @@ class Measured(NamedTuple):
     p50_ms: float
     p95_ms: float
     p99_ms: float
+    cpu_ms: float = 0.0
 
     @property
     def rate(self) -> float:
-        """Requests a second that were answered with a status below 400."""
+        """Throughput: requests a second answered with a status below 400."""
         return (self.requests - self.refused) / self.seconds
 
 
+def bodies(texts: Sequence[str], num_texts: int) -> list[bytes]:
+    """Request bodies in JSON with *num_texts* of *texts* each.
+
+    >>> bodies(["a", "b"], 1), bodies(["a", "b", "c"], 2)
+    ([b'{"text": "a"}', b'{"text": "b"}'], [b'{"texts": ["a", "b"]}', b'{"texts": ["c"]}'])
+    """
+    groups = (texts[i : i + num_texts] for i in range(0, len(texts), num_texts))
+    return [json.dumps({"texts": group} if num_texts > 1 else {"text": group[0]}).encode() for group in groups]
+
+
 def write_requests(file: Path, requests: Sequence[tuple[str, bytes]]) -> None:
-    """Put *requests*, paths with JSON bodies, into *file* for :func:`run`."""
+    """Write *requests*, paths with JSON bodies, to *file* for :func:`run`."""
     file.write_bytes(b"".join(path.encode() + b"\t" + body + b"\n" for path, body in requests))
 
 
 def run(url: str, file: Path, *, connections: int, seconds: float, first: int = 0) -> Measured:
-    """Ask *url* from so many *connections* what *file* holds, from its line *first* on.
-
-    Raises:
-        SystemExit: wrk is missing, or failed.
-    """
-    require_program("wrk", "wrk")
+    """Send the requests of *file* to *url*, from its line *first* on, over *connections*; SystemExit if wrk fails."""
     command = [
         *("wrk", "-t1", f"-c{connections}", f"-d{max(1, round(seconds))}s", f"--timeout={_TIMEOUT_S}s"),
         *("-s", str(_SCRIPT), url, "--", str(file), str(first)),
@@ -61,10 +66,10 @@ def run(url: str, file: Path, *, connections: int, seconds: float, first: int = 
 
 
 def parse(output: str, errors: str = "") -> Measured:
-    """What wrk with our script printed as *output*; SystemExit, with its *errors*, when that is no result.
+    """The result in *output* of wrk with our script; SystemExit, with its *errors*, if there is none.
 
     >>> parse('RESULT {"requests": 9, "seconds": 2, "refused": 1, "broken": 0, "p50_ms": 1, "p95_ms": 2, "p99_ms": 3}')
-    Measured(requests=9, seconds=2, refused=1, broken=0, p50_ms=1, p95_ms=2, p99_ms=3)
+    Measured(requests=9, seconds=2, refused=1, broken=0, p50_ms=1, p95_ms=2, p99_ms=3, cpu_ms=0.0)
     """
     for line in output.splitlines():
         if line.startswith(_MARK):

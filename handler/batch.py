@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Final, NamedTuple
@@ -158,14 +157,21 @@ class BatchWorker:
         found = [entities for i, entities in enumerate(kept) if i not in request.errors]
         return Answer(
             body,
-            codes=Counter([error.code for error in request.errors.values()]),
+            codes=_counts([error.code for error in request.errors.values()]),
             num_texts=len(request.texts) - len(request.errors),
             num_chars=request.num_chars,
             num_tokens=sum([one.num_tokens for one in tagged]),
             num_unseen=sum([one.num_unseen for one in tagged]),
-            labels=Counter([entity.label for entities in found for entity in entities]),
+            labels=_counts([entity.label for entities in found for entity in entities]),
         )
 
 
 def _too_late(form: str) -> Refusal:
     return Refusal(DeadlineExceededError(DeadlineExceededError.example), form)
+
+
+def _counts(names: Sequence[str]) -> Mapping[str, int]:
+    counts: dict[str, int] = {}  # a Counter takes 7 times as long for a few names
+    for name in names:
+        counts[name] = counts.get(name, 0) + 1
+    return counts

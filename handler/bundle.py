@@ -54,11 +54,7 @@ class Bundle:
 
     @classmethod
     def new(cls, config: BundleConfig, chars: Sequence[str], vectors: WordVectors) -> Bundle:
-        """An untrained bundle with the network that *config* describes.
-
-        Raises:
-            BundleError: the width of *vectors* is not that of *config*.
-        """
+        """An untrained bundle with the network of *config*; raises BundleError if *vectors* have another width."""
         if vectors.dim != config.model.word_dim:
             raise BundleError(f"vectors/table.npy: expected width {config.model.word_dim}, got {vectors.dim}")
         model, tags = config.model, tags_of(config.model)
@@ -80,11 +76,7 @@ class Bundle:
 
     @classmethod
     def load(cls, folder: Path) -> Bundle:
-        """Read the bundle in *folder*, each file checked against its digest.
-
-        Raises:
-            BundleError: names the inconsistent file and, for weights, the parameter.
-        """
+        """Read and check the bundle in *folder*; raises BundleError, naming the file and the parameter."""
         config = BundleConfig.load(folder / CONFIG_FILE)
         check_digests(folder, config)
         chars = _load_chars(folder / VOCAB_FILE)

@@ -189,11 +189,7 @@ class BundleConfig:
 
     @classmethod
     def load(cls, path: Path) -> BundleConfig:
-        """Read *path*; an unknown key is an error, so a typo never becomes a default.
-
-        Raises:
-            ConfigError: the file is missing, unreadable or no JSON object, or the dataclasses refuse its values.
-        """
+        """Read *path*; raises ConfigError if it is missing, unreadable or no JSON object, or a value is wrong."""
         try:
             document = json.loads(path.read_bytes(), object_pairs_hook=_distinct)
         except FileNotFoundError as error:
@@ -208,13 +204,14 @@ class BundleConfig:
             raise ConfigError(f"config.format: expected 1, 2 or {FORMAT}, got {number!r}")
         keys = {"format", "name", "version", "model", "training", "digests"}
         _check_keys("config", document, keys if number == 1 else keys | {"calibration"})
+        found = document.get("calibration")
         return cls(
             name=_converted("config", "name", document["name"], str),
             version=_converted("config", "version", document["version"], str),
             digests=_converted("config", "digests", document["digests"], Mapping[str, str]),
             model=model_config(document["model"] if number == FORMAT else _without_max_chars(document["model"])),
             training=training_config(document["training"], **(SINCE_FORMAT_2 if number == 1 else {})),
-            calibration=_calibration(document.get("calibration")),
+            calibration=None if found is None else _dataclass_from(Calibration, "calibration", found, {}),
         )
 
     def to_json(self) -> bytes:
@@ -253,15 +250,11 @@ def _without_max_chars(values: object) -> object:
     return {key: value for key, value in values.items() if key != UNTIL_FORMAT_2}
 
 
-def _calibration(values: object) -> Calibration | None:
-    return None if values is None else _dataclass_from(Calibration, "calibration", values, {})
-
-
 def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     document = dict(pairs)
     if len(document) != len(pairs):
         keys = [key for key, _ in pairs]
-        raise ConfigError(f"config: {next(key for key in keys if keys.count(key) > 1)!r} stands twice")
+        raise ConfigError(f"config: repeated key {next(key for key in keys if keys.count(key) > 1)!r}")
     return document
 
 

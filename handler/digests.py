@@ -32,7 +32,7 @@ def check_digests(folder: Path, config: BundleConfig) -> None:
             raise BundleError(f"{name}: expected {digest}, got {actual}")
     for name in (VOCAB_FILE, WEIGHTS_FILE, *(path for path in files_of(folder) if path.startswith("vectors/"))):
         if name not in config.digests:
-            raise BundleError(f"{name}: config.json holds no digest of it")
+            raise BundleError(f"{name}: config.json has no digest of it")
 
 
 def files_of(folder: Path) -> list[str]:

@@ -30,8 +30,8 @@ class NERHandler:
         """Load the bundle in the unpacked archive, and tag a sentence so that the first request finds everything warm.
 
         Raises:
-            BundleError: the bundle does not fit together; the worker does not start.
-            SettingError: ``NERSERVE_MAX_CHARS`` is wrong; the worker does not start either.
+            BundleError: the bundle is inconsistent; the worker does not start.
+            SettingError: ``NERSERVE_MAX_CHARS`` is wrong; the worker does not start.
         """
         limits = RequestLimits.from_environment(os.environ)
         torch.set_num_threads(1)  # cores are used by more workers

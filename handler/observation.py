@@ -118,8 +118,7 @@ class Observer:
         self._histograms[key].observe(value)
 
     def _emit(self, name: str, value: float, *dimensions: str) -> None:
-        metric = self._metrics.get(_PREFIX + name)
-        if metric is not None:
+        if (metric := self._metrics.get(_PREFIX + name)) is not None:
             metric.add_or_update(value, [*self._dimensions, *dimensions])
 
 

@@ -84,11 +84,7 @@ class Subwords:
 
 
 def load_subwords(folder: Path, dim: int) -> tuple[Subwords, ...]:
-    """The parts listed in *folder* for word vectors of width *dim*; none without a list.
-
-    Raises:
-        BundleError: names a file that is missing or inconsistent.
-    """
+    """The parts listed in *folder* for word vectors of width *dim*, none without a list; raises BundleError."""
     path = folder / SUBWORDS_FILE
     if not path.exists():
         return ()

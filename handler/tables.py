@@ -76,11 +76,7 @@ class VectorTable:
 
     @classmethod
     def load(cls, folder: Path, names: tuple[str, str]) -> VectorTable:
-        """Map the table and, for int8, its scales from the two files called *names* in *folder*.
-
-        Raises:
-            BundleError: names a file that is missing, no array, or of another shape or type than expected.
-        """
+        """Map the table and, for int8, its scales from the files *names* in *folder*; raises BundleError."""
         table = open_array(folder / f"{names[0]}.npy")
         if table.ndim != 2 or str(table.dtype) not in STORAGES:
             raise BundleError(

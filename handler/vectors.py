@@ -107,11 +107,7 @@ class WordVectors:
 
     @classmethod
     def load(cls, folder: Path) -> WordVectors:
-        """Map the arrays in *folder*.
-
-        Raises:
-            BundleError: names a file that is missing, no array, or inconsistent with the others.
-        """
+        """Map the arrays in *folder*; raises BundleError, naming the file, if one is missing or inconsistent."""
         table = VectorTable.load(folder, _TABLE)
         words = open_row(folder / "words.npy", np.uint8)
         offsets, index = (open_row(folder / f"{name}.npy", np.uint32) for name in ("offsets", "index"))
@@ -190,7 +186,7 @@ def _hash_table(keys: Sequence[bytes]) -> npt.NDArray[np.uint32]:
         slot = zlib.crc32(key) & (size - 1)
         while slots[slot]:
             if keys[slots[slot] - 1] == key:
-                raise ValueError(f"expected distinct words, word {slots[slot] - 1} stands again at {row}")
+                raise ValueError(f"expected distinct words, word {row} repeats word {slots[slot] - 1}")
             slot = (slot + 1) & (size - 1)
         slots[slot] = row + 1
     return np.array(slots, np.uint32)

@@ -57,78 +57,34 @@ def add_parsers(subparsers: argparse._SubParsersAction[argparse.ArgumentParser])
 def _add_up_arguments(add: Callable[..., object], environ: Mapping[str, str]) -> None:
     """The options of ``up``; all but ``--max-chars`` go by the names of UpOptions."""
     add("--config", **FILE, default=Path("config.properties"), help="TorchServe's settings (default: %(default)s)")
-    add(
-        "--model-store",
-        **DIR,
-        default=Path("model-store"),
-        help="directory with an archive NAME.mar for each model (default: %(default)s)",
-    )
-    add(
-        "--models",
-        type=model_names,
-        metavar="NAME[,NAME...]",
-        default=environ.get("NERSERVE_MODELS", "en"),
-        help="models to serve (default: NERSERVE_MODELS, else en)",
-    )
-    add(
-        "--host",
-        default=environ.get("NERSERVE_HOST", "127.0.0.1"),
-        help="address of the site (default: NERSERVE_HOST, else 127.0.0.1)",
-    )
-    add(
-        "--port",
-        type=whole_number("a port", 1, 65_535),
-        default=environ.get("NERSERVE_PORT", "8000"),
-        help="port of the site (default: NERSERVE_PORT, else 8000)",
-    )
+    archives = "directory with an archive NAME.mar for each model (default: %(default)s)"
+    add("--model-store", **DIR, default=Path("model-store"), help=archives)
+    names = {"type": model_names, "metavar": "NAME[,NAME...]", "default": environ.get("NERSERVE_MODELS", "en")}
+    add("--models", **names, help="models to serve (default: NERSERVE_MODELS, else en)")
+    host = environ.get("NERSERVE_HOST", "127.0.0.1")
+    add("--host", default=host, help="address of the site (default: NERSERVE_HOST, else 127.0.0.1)")
+    port = {"type": whole_number("a port", 1, 65_535), "default": environ.get("NERSERVE_PORT", "8000")}
+    add("--port", **port, help="port of the site (default: NERSERVE_PORT, else 8000)")
     add("--no-site", dest="has_site", action="store_false", help="run TorchServe alone")
-    add(
-        "--state-dir",
-        **DIR,
-        default=Path(".nerserve"),
-        help="logs and scratch files; a directory of its own for each instance (default: %(default)s)",
+    own = "logs and scratch files; a directory of its own for each instance (default: %(default)s)"
+    add("--state-dir", **DIR, default=Path(".nerserve"), help=own)
+    start = "seconds until everything must answer (default: %(default)g)"
+    add("--start-timeout", dest="start_timeout_s", **SECONDS, default=120.0, help=start)
+    drain = "seconds that accepted requests get to be answered when stopping (default: 30, or --max-chars / 5000)"
+    add("--drain-timeout", dest="drain_timeout_s", **SECONDS, help=drain)
+    restart = (
+        "end with status 12 where TorchServe, a model or the site would be started again, for containers; "
+        "workers that TorchServe restarts by itself are still waited for"
     )
-    add(
-        "--start-timeout",
-        dest="start_timeout_s",
-        **SECONDS,
-        default=120.0,
-        help="seconds until everything must answer (default: %(default)g)",
-    )
-    add(
-        "--drain-timeout",
-        dest="drain_timeout_s",
-        **SECONDS,
-        help="seconds that accepted requests get to be answered when stopping (default: 30, or --max-chars / 5000)",
-    )
-    add(
-        "--no-restart",
-        dest="can_restart",
-        action="store_false",
-        help="end with status 12 where TorchServe, a model or the site would be started again, for containers; "
-        "workers that TorchServe restarts by itself are still waited for",
-    )
-    add(
-        "--ca",
-        **FILE,
-        help="certificates to trust when config.properties says https (default: its certificate_file, self-signed)",
-    )
-    add(
-        "--inference-key-file",
-        **FILE,
-        help="with tokens on: publish the inference key here too, readable by the file's group",
-    )
-    add(
-        "--renew-keys-every",
-        dest="renew_keys_every_s",
-        **SECONDS,
-        help="with tokens on: seconds until a key is replaced (default: 60 %% of token_expiration_min)",
-    )
-    add(
-        "--max-chars",
-        metavar="N",
-        help="longest text in characters, for TorchServe, workers and site (default: NERSERVE_MAX_CHARS, else 100000)",
-    )
+    add("--no-restart", dest="can_restart", action="store_false", help=restart)
+    trusted = "certificates to trust when config.properties says https (default: its certificate_file, self-signed)"
+    add("--ca", **FILE, help=trusted)
+    key = "with tokens on: publish the inference key here too, readable by the file's group"
+    add("--inference-key-file", **FILE, help=key)
+    renew = "with tokens on: seconds until a key is replaced (default: 60 %% of token_expiration_min)"
+    add("--renew-keys-every", dest="renew_keys_every_s", **SECONDS, help=renew)
+    longest = "longest text in characters, for TorchServe, workers and site (default: NERSERVE_MAX_CHARS, else 100000)"
+    add("--max-chars", metavar="N", help=longest)
 
 
 def _run_up(options: argparse.Namespace) -> int:

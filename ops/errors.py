@@ -9,7 +9,6 @@ OpsError                          1
   JavaNotFoundError               4
   BadArchiveError                 5
   StartError                      1
-  StoppedError              128 + N
   ManagementError                 1
     ManagementUnreachableError   10
     ManagementReplyError          1
@@ -81,14 +80,6 @@ class StartError(OpsError):
         self.details = tuple(details)
 
 
-class StoppedError(OpsError):
-    """Signal N came before everything was up."""
-
-    def __init__(self, signal_number: int) -> None:
-        super().__init__(f"stopped by signal {signal_number} before everything was up")
-        self.exit_code = 128 + signal_number
-
-
 class ManagementError(OpsError):
     """The management API did not do what it was asked."""
 
@@ -148,7 +139,7 @@ class NotRestoredError(OpsError):
 
 
 class BrokenOffError(OpsError):
-    """Signal N came; the old state is served."""
+    """Signal N came: a change was taken back, or a start broken off."""
 
     def __init__(self, signal_number: int, message: str) -> None:
         super().__init__(message)

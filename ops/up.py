@@ -7,6 +7,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Final, TextIO
 
@@ -39,21 +40,13 @@ GAVE_UP_STATUS: Final = 12
 
 @dataclass(frozen=True)
 class UpOptions:
-    """What the command line decides.
+    """What the command line decides; ``nerserve up --help`` says what each option means.
 
     Attributes:
-        config: TorchServe's config.properties.
-        model_store: The directory with an archive NAME.mar for each model.
         models: Names of the models; the first is the site's default.
-        host: Address the site binds.
-        port: Port the site binds.
-        state_dir: Where logs and scratch files go; every parallel instance has its own.
-        has_site: Whether to run the site at all.
-        start_timeout_s: Until everything must answer.
         drain_timeout_s: Until accepted requests must be answered, when stopping; None for what the longest text needs.
         can_restart: Whether to start again what ends or hangs; if not, the first such event ends everything.
         ca: Certificates to trust when TorchServe speaks https; by default its own, which must be self-signed then.
-        inference_key_file: One more file to publish the inference key in, readable by its group.
         renew_keys_every_s: How long a key is used; by default for 60 % of its life.
         limits: What follows from the longest text, for TorchServe, its workers and the site.
     """
@@ -84,15 +77,15 @@ def up(
 ) -> int:
     """Run it all until a signal ends it; returns the exit status, raises OpsError when it cannot come up.
 
-    The status is 0 after a stop that was asked for, and GAVE_UP_STATUS when something ended or hung that was not to be
-    restarted; a stop that came before everything was up is a StoppedError.  *check_archive* raises an OpsError for an
-    archive that TorchServe should not see.
+    The status is 0 after a stop by a signal, and GAVE_UP_STATUS when something ended or hung that was not to be
+    restarted; a signal before everything was up is a BrokenOffError.  *check_archive* raises an OpsError for an archive
+    that TorchServe should not see.
     """
     instance = _Instance.checked(options, check_archive, site_command)
     console = Console(out, err)
     stop = StopRequests()
     with stop.installed(), instance.state_dir.locked():
-        check_ports(instance.addresses)
+        check_ports([*instance.config.addresses, *([instance.site_address] if instance.site_command else [])])
         adopt_orphans()
         given_up = instance.run(stop, console)
     console.say("Stopped.")
@@ -109,6 +102,7 @@ class _Instance:
     java: Java
     trust: Trust | None
     site_command: SiteCommand | None
+    site_address: Address
 
     @classmethod
     def checked(
@@ -126,16 +120,7 @@ class _Instance:
             java = find_java(os.environ)
             for check in checks:
                 check.result()
-        return cls(options, config, state_dir, java, trust, command)
-
-    @property
-    def addresses(self) -> list[Address]:
-        """Every address that is bound."""
-        return [*self.config.addresses, *([self._site_address] if self.site_command else [])]
-
-    @property
-    def _site_address(self) -> Address:
-        return Address(self.options.host, self.options.port, "--port")
+        return cls(options, config, state_dir, java, trust, command, Address(options.host, options.port, "--port"))
 
     def run(self, stop: StopRequests, console: Console) -> GiveUp | None:
         """Start, supervise and drain everything; why it was given up, None when a signal ended it."""
@@ -157,24 +142,16 @@ class _Instance:
             )
             startup.run(kept)
             self._announce(console, servers.site)
-            supervisor = Supervisor(
-                servers,
-                Canaries(servers.predictions),
-                guard=guard,
-                tell=console.report,
-                can_restart=options.can_restart,
-            )
+            canaries = Canaries(servers.predictions)
+            supervisor = Supervisor(servers, canaries, guard, console.report, can_restart=options.can_restart)
             given_up = supervisor.run(lambda: stop.should_stop)
             if given_up is not None:
                 console.report(f"{given_up.reason}; ending everything, as --no-restart says")
             else:
                 console.say("Stopping: finishing what was accepted (once more to hurry)")
             drain_s = options.drain_timeout_s
-            servers.drain(
-                default_drain_s(options.limits) if drain_s is None else drain_s,
-                lambda: stop.should_hurry,
-                given_up.model if given_up is not None else None,
-            )
+            drain_s = default_drain_s(options.limits) if drain_s is None else drain_s
+            servers.drain(drain_s, lambda: stop.should_hurry, given_up.model if given_up else None)
         return given_up
 
     def _key_ring(self, guard: Guard) -> KeyRing | None:
@@ -210,7 +187,7 @@ class _Instance:
             if self.site_command is None
             else Site(
                 command=self.site_command,
-                address=self._site_address,
+                address=self.site_address,
                 inference_url=config.inference.url,
                 models=options.models,
                 state_dir=state_dir,
@@ -220,8 +197,12 @@ class _Instance:
                 ca=ca if config.inference.has_tls else None,
             )
         )
-        management = ManagementClient(config.management.url, key=keys.management if keys else None, ca=ca)
-        predictions = PredictionClient(config.inference.url, key=keys.inference if keys else None, ca=ca)
+        management = ManagementClient(
+            config.management.url, key=partial(keys.current, "management") if keys else None, ca=ca
+        )
+        predictions = PredictionClient(
+            config.inference.url, key=partial(keys.current, "inference") if keys else None, ca=ca
+        )
         return Servers(torchserve, site, management, predictions, options.models)
 
     def _announce(self, console: Console, site: Site | None) -> None:
@@ -242,7 +223,7 @@ class _Instance:
 
 
 def _remove_if_empty(folder: Path) -> None:
-    with suppress(OSError):  # it is not there, or somebody put something in it
+    with suppress(OSError):  # missing, or not empty
         folder.rmdir()
 
 

@@ -215,13 +215,8 @@ def tag_as_served(tagger: Tagger, sentences: Sequence[Sentence]) -> list[list[Sc
     return found
 
 
-def tag_sentences(
-    tagger: Tagger, sentences: Sequence[Sentence], compared: LabelMap | None = None, *, name: str = "tagging"
-) -> list[list[ScoredSpan]]:
-    """:func:`tag_as_served` with a progress bar called *name* on a terminal.
-
-    *compared* renames the model's labels; ``"O"`` drops one.
-    """
+def tag_sentences(tagger: Tagger, sentences: Sequence[Sentence], name: str = "tagging") -> list[list[ScoredSpan]]:
+    """:func:`tag_as_served` with a progress bar called *name* on a terminal."""
     found: list[list[ScoredSpan]] = [[] for _ in sentences]
     by_length = sorted(range(len(sentences)), key=lambda row: len(sentences[row].words))  # little padding in each step
     num_words = sum(len(sentence.words) for sentence in sentences)
@@ -232,21 +227,25 @@ def tag_sentences(
             for row, spans in zip(rows, tag_as_served(tagger, step), strict=True):
                 found[row] = spans
             bar.update(sum(len(sentence.words) for sentence in step))
+    return found
+
+
+def tag_corpus(
+    tagger: Tagger, sentences: Sequence[Sentence], name: str, compared: LabelMap | None = None
+) -> list[TaggedSentence]:
+    """*sentences* as *tagger* tags them; found labels are renamed by *compared*, or dropped if that is ``"O"``.
+
+    By default, labels that the corpus never annotates are dropped.
+    """
     if compared is None:
-        return found
-    renamed = [[ScoredSpan(span._replace(label=compared[span.label]), score) for span, score in row] for row in found]
-    return [[entity for entity in row if entity.span.label != "O"] for row in renamed]
-
-
-def tag_corpus(tagger: Tagger, sentences: Sequence[Sentence], name: str) -> list[TaggedSentence]:
-    """*sentences* as *tagger* tags them; found labels that the corpus never annotates are dropped."""
-    annotated = set(label_set(sentences))
-    return [
-        TaggedSentence(
-            sentence.words, sentence.spans, tuple(entity for entity in row if entity.span.label in annotated)
-        )
-        for sentence, row in zip(sentences, tag_sentences(tagger, sentences, name=name), strict=True)
-    ]
+        annotated = label_set(sentences)
+        compared = {label: label if label in annotated else "O" for label in tagger.config.model.labels}
+    tagged = []
+    for sentence, row in zip(sentences, tag_sentences(tagger, sentences, name), strict=True):
+        renamed = [ScoredSpan(span._replace(label=compared[span.label]), score) for span, score in row]
+        found = tuple(entity for entity in renamed if entity.span.label != "O")
+        tagged.append(TaggedSentence(sentence.words, sentence.spans, found))
+    return tagged
 
 
 def tag_corpora(
@@ -280,10 +279,11 @@ def tag_corpora(
     corpora = []
     for path, rows in numbered.items():
         sentences = [sentence for _, sentence in rows]
-        gold = [tuple(span for span in sentence.spans if not only or span.label in only) for sentence in sentences]
-        found = map(tuple, tag_sentences(tagger, sentences, compared, name=path.name))
-        words = [sentence.words for sentence in sentences]
-        tagged = [TaggedSentence(*row) for row in zip(words, gold, found, strict=True)]
+        if only:
+            sentences = [
+                row._replace(spans=tuple(span for span in row.spans if span.label in only)) for row in sentences
+            ]
+        tagged = tag_corpus(tagger, sentences, path.name, compared)
         corpora.append(TaggedCorpus(str(path), [line for line, _ in rows], tagged))
     return corpora
 

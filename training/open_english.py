@@ -191,11 +191,11 @@ def join_handles(sentence: Sentence) -> Sentence:
 
 
 def _map(sentence: Sentence, labels: LabelMap) -> Sentence:
-    mapped = (Span(span.start, span.end, labels[span.label]) for span in sentence.spans)
-    return Sentence(sentence.words, tuple(_without_article(sentence, span) for span in mapped if span.label != "O"))
-
-
-def _without_article(sentence: Sentence, span: Span) -> Span:
-    """*span* without the "the" that some corpora include in the name of a place, as in "the United States"."""
-    has_article = span.label == "LOC" and span.end - span.start > 1 and sentence.words[span.start] == "the"
-    return span._replace(start=span.start + 1) if has_article else span
+    """*sentence* with mapped labels, and places without the "the" that some corpora include ("the United States")."""
+    spans = []
+    for start, end, native in sentence.spans:
+        label = labels[native]
+        has_article = label == "LOC" and end - start > 1 and sentence.words[start] == "the"
+        if label != "O":
+            spans.append(Span(start + has_article, end, label))
+    return Sentence(sentence.words, tuple(spans))

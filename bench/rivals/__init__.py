@@ -1,1 +1,1 @@
-"""What people would use instead of nerserve, each done well and the way its own documentation does it."""
+"""The alternatives to nerserve, each set up well and as its own documentation does it."""

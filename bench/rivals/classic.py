@@ -1,24 +1,22 @@
-"""The classic way: a model in a Flask application, one text at a time.
+"""The classic deployment: a model in a Flask application, one text at a time.
 
-``python -m bench.rivals.classic PORT`` is Flask's own server with a thread a
-request, ``gunicorn --workers 2 'bench.rivals.classic:create_app()'`` has
-processes with a model each.
+``flask --app 'bench.rivals.classic:create_app()' run`` is Flask's own server with a thread a request, ``gunicorn
+--workers 2 'bench.rivals.classic:create_app()'`` has two processes with a model each.
 """
 
 from __future__ import annotations
 
-import sys
 from typing import Any
 
 import torch
 from flask import Flask, request
 
 from bench.rivals.plain import PlainTagger
-from bench.settings import BUNDLE
+from bench.serving import BUNDLE
 
 
 def create_app() -> Flask:
-    """The application; ``POST /predict`` takes and gives what nerserve does, but for the scores."""
+    """The application; requests and replies of ``POST /predict`` are nerserve's, without scores."""
     torch.set_num_threads(1)  # faster than two for sentences, alone and in two processes
     tagger = PlainTagger(BUNDLE)
     app = Flask(__name__)
@@ -34,7 +32,3 @@ def create_app() -> Flask:
         return entities_of(document["text"])
 
     return app
-
-
-if __name__ == "__main__":
-    create_app().run(host="127.0.0.1", port=int(sys.argv[1]))

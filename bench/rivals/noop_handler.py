@@ -1,10 +1,10 @@
-"""A TorchServe handler that does nothing: what is left of a request's time is TorchServe's own."""
+"""A TorchServe handler that does nothing: the time of its requests is TorchServe's own."""
 
 from typing import Any
 
 
 class NoopHandler:
-    """Answers every request with the same."""
+    """Answers every request alike."""
 
     def initialize(self, context: Any) -> None:
         """Load nothing."""

@@ -1,7 +1,7 @@
 """A bundle run the plain way, as a good tutorial would: ``nn.LSTM`` on one sentence, Viterbi a token at a time.
 
 The same weights, tokens and features as :class:`handler.tagger.Tagger`, and so
-the same entities; it gives no scores, which would cost it as much again.
+the same entities; without scores, which would double its cost.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ class Found(NamedTuple):
     end: int
 
 
-class Network(nn.Module):
-    """Embeddings, character CNN, BiLSTM and linear layer, with the parameters' names in a bundle."""
+class PlainNetwork(nn.Module):
+    """Embeddings, character CNN, BiLSTM and linear layer, whose parameters have their names in a bundle."""
 
     def __init__(self, weights: dict[str, Tensor]) -> None:
         super().__init__()
@@ -61,7 +61,7 @@ class Network(nn.Module):
 
 
 class PlainTagger:
-    """Finds the entities of texts, one sentence after the other."""
+    """Finds the entities of texts, sentence by sentence."""
 
     def __init__(self, folder: Path) -> None:
         bundle = Bundle.load(folder)
@@ -72,7 +72,7 @@ class PlainTagger:
         self._rows = {word: row for row, word in enumerate(bundle.vectors.words())}
         self._char_ids = {char: i for i, char in enumerate(bundle.chars, _NUM_SPECIAL)}
         weights = {name: weight.float() for name, weight in bundle.model.state_dict().items()}
-        self._network = Network(weights).eval()
+        self._network = PlainNetwork(weights).eval()
         rules = tag_rules(self._tags, self._scheme)
         self._start, self._transitions, self._end = (
             weights[f"crf.{name}_weights"].masked_fill(~torch.tensor(allowed), _FORBIDDEN)
@@ -108,7 +108,7 @@ class PlainTagger:
 
     @torch.inference_mode()
     def _viterbi(self, emissions: Tensor) -> list[int]:
-        """The best tag ids: (T, K) -> T numbers."""
+        """The best path of tag ids: (T, K) -> T numbers."""
         best = self._start + emissions[0]
         pointers = []
         for emission in emissions[1:]:

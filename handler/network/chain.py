@@ -80,9 +80,9 @@ class ForwardBackward:
         scales = np.ones((len(emissions), 2, 1))
         ends = np.concatenate([chain.start - chain.start.max(), chain.end - chain.end.max()])
         predicted[: packing.batch_sizes[0]] = np.exp(ends)
-        # Scaled every so many steps: as rarely as no sum can underflow in between.
-        smallest_step = np.log(num_tags / transitions[transitions > 0].min()) - relative.min()
-        scaling_interval = max(1, int(-_MIN_RELATIVE_EMISSION / smallest_step))
+        # The most steps between two scalings in which no sum can underflow.
+        max_log_fall = np.log(num_tags / transitions[transitions > 0].min()) - relative.min()  # in one step
+        scaling_interval = max(1, int(-_MIN_RELATIVE_EMISSION / max_log_fall))
         before = updated
         for t, (first, size) in enumerate(zip(packing.offsets.tolist(), packing.batch_sizes, strict=False)):
             step = slice(first, first + size)

@@ -90,8 +90,7 @@ class SpanDecoder:
         the tags of the largest marginals are such a path; Viterbi runs for the others alone.
         """
         tags = forward_backward.max_marginal_tags()
-        probabilities = forward_backward.marginals(np.arange(len(tags)), tags, packing.lengths)
-        is_unsure = probabilities < _MIN_SURE_PROBABILITY
+        is_unsure = forward_backward.marginals(np.arange(len(tags)), tags, packing.lengths) < _MIN_SURE_PROBABILITY
         if is_unsure.any():
             part, positions = packing.select(np.flatnonzero(is_unsure[packing.sorted_indices]))
             tags[packing.tokens[positions]] = viterbi_decode(self._chain, emissions[positions], part)

@@ -1,29 +1,29 @@
-"""Emissions of a trained network, arranged for speed; a sentence's are the same alone and in any batch.
+"""The trained network as it is served: words -> emissions, fast, and the same whatever else is in the batch.
 
-Computes what :meth:`handler.network.model.BiLSTMCRF.emissions` does.  B sentences of N tokens in all, of which W words
-are not cached; D features a word, H units a direction (rounded up to ``_LANES``), K tags, R rows of a step::
+Computes what :meth:`handler.network.model.BiLSTMCRF.emissions` does.  Sentences of N tokens in all, W distinct words
+that are not cached yet; D features a word, H units a direction (rounded up to ``_LANES``), K tags::
 
-    words of W -> features (W, D) -> gate inputs (2, W, 4H) -> cache (2, CACHED_WORDS, 4H)    each word once
-    tokens of B -> cache slots, packed (2, N) -> gate inputs (2, N, 4H)
-                -> a step: inputs (2, R, 4H) + hidden (2, R, H) @ weight_hh (2, H, 4H) -> gates -> hidden (2, R, H)
-                -> hidden (2, N, H) -> emissions (N, K) in float64 -> spans, by handler.network.decoding
+    words (W) -> features (W, D) -> gate inputs (2, W, 4H) -> cache (2, CACHED_WORDS, 4H)   once for each word
+    tokens (N) -> packed gate inputs (2, N, 4H) -> hidden (2, N, H) -> emissions (N, K) -> spans
+                  from the cache                   R rows a step:      float64             handler.network.decoding
+                                                   (2, R, H) @ (2, H, 4H)
 
-- What comes before the recurrence depends on a word alone, and is cached.  The
-  character CNN is a table for each place of its kernel, the embedding
+- Everything before the recurrence depends on a word alone, and is cached.  The
+  character CNN is a table for each place of its kernel, with the embedding
   multiplied in.
 - Sentences are packed (:mod:`handler.network.packing`): no padding is computed.
-  Both directions of the BiLSTM (Graves and Schmidhuber 2005) run side by side.
+  Both directions of the BiLSTM run side by side, a matrix product a step.
 - sigmoid(x) = (1 + tanh(x / 2)) / 2, with the halves in the weights: one
   function for all four gates.
 
 Hidden states are bit-identical alone or in a batch.  Matrix libraries choose
 their order of summation by the number of rows, so every float32 product has a
-number of rows from a short list, which was tried at load (:func:`row_step`).
-The linear layer and the CRF run in float64 with any number of rows: emissions
-agree to 1e-14, entities are equal, and so are scores after rounding to six
-decimals, unless a marginal is within that of a rounding boundary (one in some
-10**8).  On a machine without such a list everything runs in float64, and hidden
-states agree like emissions (docs/decisions/0016).
+number of rows from a short list that is tried at load (:func:`row_step`).
+Emissions agree to 1e-14: the linear layer and the CRF take any number of rows,
+in float64.  Replies are byte-identical, as scores are rounded to six decimals;
+only a score that close to a rounding boundary, about one in 10**8, could differ
+in its last digit.  On a machine without such a list everything is float64, and
+hidden states agree like emissions (docs/decisions/0016).
 """
 
 from __future__ import annotations
@@ -114,7 +114,7 @@ def _one_thread() -> Iterator[None]:
 
 
 class Network:
-    """The trained *model* behind the features of *encoder*; threads that share it take turns."""
+    """Emissions of the trained *model*, with features from *encoder*; threads that share it take turns."""
 
     def __init__(self, model: BiLSTMCRF, encoder: FeatureEncoder) -> None:
         self._encoder = encoder
@@ -133,7 +133,7 @@ class Network:
     def emit(
         self, sentences: Sequence[Sequence[str]], packing: Packing, is_cancelled: Callable[[], bool] = lambda: False
     ) -> Emitted:
-        """Emissions of *sentences*, whose *packing* has at most ``MAX_TOKENS`` tokens or is of one sentence.
+        """Emissions of B non-empty *sentences*, ``MAX_TOKENS`` tokens at most or a single sentence, by *packing*.
 
         Raises:
             CancelledError: *is_cancelled*, asked before each window of a longer sentence, was true.
@@ -175,7 +175,7 @@ class Network:
 
         A step has padding rows up to a multiple of the row step; the next one overwrites them, and nothing reads them.
         """
-        weight_hh, row_step = self._weights.weight_hh, self._row_step
+        weight_hh = self._weights.weight_hh
         num_tokens, max_rows = len(forward), _round_up(batch_sizes[0], self._row_step)
         padding = np.repeat(forward[:1], max_rows)  # for the padding rows of the last steps
         gate_inputs = weight_hh.new_empty(2, num_tokens + max_rows, weight_hh.size(2))
@@ -187,7 +187,7 @@ class Network:
         hidden, cell = state or (zeros, zeros.clone())
         first = 0
         for size, run in groupby(batch_sizes):
-            num_steps, rows = len(list(run)), _round_up(size, row_step)
+            num_steps, rows = len(list(run)), _round_up(size, self._row_step)
             hidden, cell = hidden[:, :rows], cell[:, :rows].contiguous()
             gates, tanh_cell = weight_hh.new_empty(2, rows, weight_hh.size(2)), torch.empty_like(cell)
             i, f, o, g = gates.chunk(4, 2)
@@ -199,7 +199,7 @@ class Network:
                 torch.baddbmm(step_inputs, hidden, weight_hh, out=gates).tanh_()
                 cell.addcmul_(f, cell)  # c (1 + tanh(f / 2)) = 2 sigmoid(f) c
                 g.addcmul_(i, g)  # 2 sigmoid(i) tanh(g)
-                torch.lerp(cell, g, 0.5, out=cell)  # half the sum of both
+                torch.lerp(cell, g, 0.5, out=cell)  # sigmoid(f) c + sigmoid(i) tanh(g)
                 torch.tanh(cell, out=tanh_cell)
                 hidden = torch.addcmul(tanh_cell, o, tanh_cell, out=step_hidden)  # 2 sigmoid(o) tanh(c)
             first += num_steps * size
@@ -262,7 +262,7 @@ class _FoldedWeights:
         halves = [nn.functional.pad(half.T / 2, new_units) for half in linear.weight.double().chunk(2, 1)]
 
         self.unknown: npt.NDArray[Any] = model.unknown.detach().to(dtype).numpy()  # (word_dim,)
-        self.responses: npt.NDArray[Any] = responses.to(dtype).numpy()  # of filters to characters: (kernel, chars, F)
+        self.responses: npt.NDArray[Any] = responses.to(dtype).numpy()  # of the filters: (kernel, num_chars, F)
         self.char_bias: npt.NDArray[Any] = cnn.convolution.bias.detach().to(dtype).numpy()  # type: ignore[union-attr]
         self.cases: npt.NDArray[Any] = model.case_embedding.weight.detach().to(dtype).numpy()  # (num_cases, case_dim)
         self.weight_ih = torch.stack(weights_ih).to(dtype)  # (2, D, 4H)

@@ -39,7 +39,7 @@ class Journal:
         self.steps: list[dict[str, Any]] = []
 
     def say(self, text: str) -> None:
-        """Write one step; where nobody can read it any more, the command goes on, and back where it has to."""
+        """Write one step; a closed pipe or terminal does not stop the command, nor a rollback."""
         at_s = time.monotonic() - self._began_s
         self.steps.append({"at_s": round(at_s, 2), "step": text})
         try:
@@ -50,7 +50,7 @@ class Journal:
 
 
 def run(options: argparse.Namespace, out: TextIO, err: TextIO) -> int:
-    """Run the command that *options* name; raises an OpsError, told to programs too when they asked for JSON."""
+    """Run the command that *options* name; raises an OpsError, which is in the JSON too if JSON was asked for."""
     journal = Journal(err if options.json else out)
     stop = StopRequests()
     if options.ca is not None and not options.ca.is_file():
@@ -116,7 +116,7 @@ def key_from(path: Path | None) -> Callable[[], str | None]:
 
 
 def aligned(rows: Sequence[Sequence[str]]) -> str:
-    """*rows* as lines whose columns stand below each other.
+    """*rows* as lines with aligned columns.
 
     >>> print(aligned([("MODEL", "READY"), ("en", "2")]))
     MODEL  READY
@@ -138,9 +138,9 @@ def _write(out: TextIO, text: str) -> None:
 
 
 def _give_up(stream: TextIO) -> None:
-    """Have *stream* lead nowhere: over what it still holds Python would end with status 120, whatever we return."""
-    with contextlib.suppress(OSError), Path(os.devnull).open("wb") as nowhere:
-        os.dup2(nowhere.fileno(), stream.fileno())
+    """Redirect *stream* to /dev/null: Python would exit with status 120 over what it could not flush."""
+    with contextlib.suppress(OSError), Path(os.devnull).open("wb") as devnull:
+        os.dup2(devnull.fileno(), stream.fileno())
 
 
 _Result = tuple[str, dict[str, Any]]

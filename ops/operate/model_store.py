@@ -18,11 +18,7 @@ from ops.errors import NotNowError, OpsError
 
 
 def versioned_name(model: str, version: str) -> str:
-    """The file of one version.
-
-    >>> versioned_name("en", "1.1")
-    'en-1.1.mar'
-    """
+    """The file of one version, such as en-1.1.mar."""
     return f"{model}-{version}.mar"
 
 
@@ -63,7 +59,7 @@ def make_current(store: Path, model: str, version: str) -> bool:
 
 
 def _replace(source: Path, target: Path) -> None:
-    """Make *target* a copy of *source* in one step: whoever looks sees the old file, none, or the whole new one."""
+    """Make *target* a copy of *source* atomically: a reader sees the old file, none, or the whole new one."""
     scratch: Path | None = None
     try:
         with (

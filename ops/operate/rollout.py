@@ -59,8 +59,8 @@ class Source:
         archive: The name of its file in the server's model store.
         local: The same archive on this machine, to be copied there; None when it is there already.
         store: The server's model store when it is a directory of this machine.
-        version: What the archive says of itself, None when it cannot be read from here.
-        digest: The digest of its bundle, likewise.
+        version: The archive's version, None when it cannot be read from here.
+        digest: The digest of its bundle, or None.
     """
 
     archive: str
@@ -104,15 +104,13 @@ class RolloutOptions:
 
 @dataclass
 class RolloutReport:
-    """What a rollout did, for programs.
+    """What a rollout from version *old* to *new* did, for programs.
 
     Attributes:
-        old: The version before.
-        new: The version after; empty while it is not known.
         outcome: ``"done"``, ``"planned"``, ``"rolled back"``, ``"broken off"`` or ``"not restored"``.
         num_workers: Of the default version.
-        num_canaries: Asked while watching.
-        num_failed_canaries: Those of them that were not answered by the new version as the contract says.
+        num_canaries: Sent while watching.
+        num_failed_canaries: Those that the new version did not answer by the contract.
         comparison: Of the sample; None before it was made.
     """
 
@@ -127,7 +125,7 @@ class RolloutReport:
 
 
 class _UnfitError(OpsError):
-    """The new version does not do; whoever catches it takes it back."""
+    """The new version is not good enough and has to be taken back."""
 
 
 class Rollout:
@@ -152,7 +150,7 @@ class Rollout:
         self.report = RolloutReport(model)
 
     def plan(self) -> list[str]:
-        """What run() would do, a line each; changes nothing, and raises what already stands in its way."""
+        """What run() would do, a line each; changes nothing, and raises what run() would at once."""
         old = self._find_old()
         source, options, model = self._source, self._options, self._model
         num_workers = self.report.num_workers
@@ -171,25 +169,28 @@ class Rollout:
     def run(self) -> RolloutReport:
         """Do it.
 
-        Raises RolledBackError when the new version does not do, BrokenOffError when a signal came (the old version
-        answers again in both cases), NotRestoredError when even that failed; any other error came before anything was
-        changed.
+        Raises RolledBackError when the new version is not good enough and BrokenOffError when a signal came, with the
+        old version served again; NotRestoredError when that failed; any other error before anything was changed.
         """
         try:
             self._find_old()
             self._register()
             self._canaries()
             self._compare()
-            self._switch()
+            self._operator.check()
+            self._management.set_default(self._model, self.report.new)
+            self._say(f"{self._model} is served by {self.report.new} now")
             self._watch()
             self._operator.retire(self._model, self.report.old, self._options.retire)
         except OpsError as error:
             if not self._has_registered and not self._has_copied:
                 raise
             self._take_back(error)
-            raise  # only an archive was copied, and has gone again
+            raise  # only an archive was copied, and it is removed again
         self.report.outcome = "done"
-        self._remember()
+        remember(self._source.store, self._model, self.report.new, self._say)
+        if self._options.retire is not Retire.REMOVED:
+            self._say(f"to go back: nerserve rollback {self._model} --to {self.report.old}")
         return self.report
 
     def _find_old(self) -> str:
@@ -255,11 +256,6 @@ class Rollout:
             raise _UnfitError(problem)
         self._say(f"{self.report.old} and {self.report.new} compared: {comparison.text}")
 
-    def _switch(self) -> None:
-        self._operator.check()
-        self._management.set_default(self._model, self.report.new)
-        self._say(f"{self._model} is served by {self.report.new} now")
-
     def _watch(self) -> None:
         options, sample = self._options, self._options.sample
         watch = ErrorWatch(round(options.watch_s / WATCH_EVERY_S), options.error_rate)
@@ -277,12 +273,6 @@ class Rollout:
         if problem:
             raise _UnfitError(problem)
         self._say(f"{watch.num_failed} of {watch.num_asked} canaries failed in {options.watch_s:g} s")
-
-    def _remember(self) -> None:
-        """Have restarts serve the new version; where the store is not ours to write, say so."""
-        remember(self._source.store, self._model, self.report.new, self._say)
-        if self._options.retire is not Retire.REMOVED:
-            self._say(f"to go back: nerserve rollback {self._model} --to {self.report.old}")
 
     def _ask_new(self, text: str) -> Prediction:
         return self._predictions.ask(text, self._model, self.report.new)
@@ -368,7 +358,7 @@ def persist(call: Callable[[], _Reply], for_s: float = PERSIST_S) -> _Reply:
     while True:
         try:
             return call()
-        except (ManagementUnreachableError, InputFileError):  # a server that restarts writes its keys anew
+        except (ManagementUnreachableError, InputFileError):  # a server that restarts writes new keys
             if time.monotonic() > deadline_s:
                 raise
         time.sleep(1.0)

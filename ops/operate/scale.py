@@ -1,4 +1,4 @@
-"""What operators do to a running TorchServe, in the gentlest order that its management API allows.
+"""Scaling, draining and registering on a running TorchServe, with as little loss as its management API allows.
 
 What TorchServe 0.12 does, seen in runs:
 
@@ -34,7 +34,7 @@ SILENCE_S: Final = 15.0
 
 
 def carry_on() -> None:
-    """Nothing: the check between two polls, for those whom nobody interrupts."""
+    """The check between two polls of an operation that no signal interrupts."""
 
 
 @dataclass(frozen=True)
@@ -182,7 +182,7 @@ class Operator:
     def retire(self, model: str, version: str, how: Retire) -> None:
         """Do with a *version* that is not the default any more as *how* says, once it is idle.
 
-        Where its workers stay, because it does not get idle or its last one does not load, that is said.
+        When it does not get idle, or its last worker does not load, its workers stay, with a line that says so.
         """
         try:
             self.wait_until_idle(model, version)

@@ -1,4 +1,4 @@
-"""The rules by which operators' commands decide: no socket, no process and no clock in them."""
+"""The rules of the operators' commands, without sockets, processes and clocks."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
+from contract.entities import CANARY_TEXT
 from ops.errors import NotNowError
 from ops.torchserve_api.management import ModelStatus
 from ops.torchserve_api.predictions import Prediction
 
 SAMPLE: Final = (
-    "Barack Obama was born in Hawaii.",
+    CANARY_TEXT,
     "The United Nations met in New York on Tuesday.",
     "Angela Merkel visited Siemens in Munich before she flew to Paris.",
     "Nothing in this sentence has a name.",
@@ -23,10 +24,10 @@ SAMPLE: Final = (
     "Marie Curie won the Nobel Prize twice.",
     "The Danish minister met French and Spanish colleagues in Brussels.",
 )
-"""What two versions are compared on when nobody has a better sample."""
+"""What two versions are compared on by default."""
 
 MOST_DEATHS: Final = 2
-"""A worker that ended so often while loading will not load: TorchServe starts it again and again for minutes."""
+"""A worker that ended this often while loading will not load."""
 
 
 class Retire(StrEnum):
@@ -45,10 +46,9 @@ class Comparison:
     """What two versions made of the same texts.
 
     Attributes:
-        num_texts: Texts that both were asked.
-        num_compared: Those that both answered.
+        num_compared: Texts that both answered.
         differing: Indices of the texts, from 0, whose entities differ.
-        old_failed: Indices of those that only the old version did not answer, or neither.
+        old_failed: Indices of those that the old version did not answer.
         new_failed: Indices of those that only the new version did not answer.
         problem: Of the first text that only the new version did not answer.
     """
@@ -143,10 +143,10 @@ class ErrorWatch:
 
 
 class LoadWatch:
-    """Sees workers load, and when it is of no use to wait any longer.
+    """Watches workers load, and finds when waiting any longer is useless.
 
-    The management API does not say that a model does not load, and TorchServe
-    starts its worker again for minutes; but each time it is another process.
+    The management API does not say that a model does not load, and TorchServe restarts its worker for minutes; but each
+    time it is another process.
     """
 
     def __init__(self) -> None:
@@ -163,7 +163,7 @@ class LoadWatch:
 
     @property
     def problem(self) -> str:
-        """Why waiting is of no use; empty when it may be."""
+        """Why waiting is useless; empty while it is not."""
         num_deaths = max((len(pids) - 1 for pids in self._pids.values()), default=0)
         if num_deaths < MOST_DEATHS:
             return ""
@@ -171,7 +171,7 @@ class LoadWatch:
 
 
 class IdleWatch:
-    """Sees a queue; it is idle once it has been empty for *grace_s* seconds, for what workers have in hand."""
+    """Watches a queue; it is idle once empty for *grace_s* seconds, for the batches that workers have in hand."""
 
     def __init__(self, grace_s: float) -> None:
         self._grace_s = grace_s
@@ -201,8 +201,8 @@ def scale_steps(num_workers: int, target: int) -> list[int]:
 def other_version(versions: Mapping[str, ModelStatus], default: str, named: str | None) -> str:
     """The version to serve instead of *default*: the one *named*, else the only other one on standby.
 
-    A version without a worker is only chosen by name: it may have been stopped
-    because it is bad.  Raises NotNowError when there is no choice, or more than one.
+    A version without a worker is only chosen by name: it may have been stopped because it is bad.  Raises NotNowError
+    when there is no choice, or more than one.
     """
     if named is not None:
         if named not in versions:

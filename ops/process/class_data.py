@@ -1,8 +1,7 @@
-"""TorchServe's classes as a JVM had them in memory, for the next JVM to map instead of loading each from its jar.
+"""Class-data sharing (JEP 350): TorchServe's classes in a file that the next JVM maps instead of reading the jar.
 
-A JVM that ends in good order leaves them in a file (dynamic class-data sharing, JEP 350), and the next start is about
-half a second shorter.  The JVM itself checks that such a file is of its own build and of the same jar, and starts
-without it where it is not.
+A JVM that exits normally writes the file, and the next start is about half a second shorter.  The JVM itself checks
+that the file is of its own build and of the same jar, and starts without it otherwise.
 """
 
 from __future__ import annotations
@@ -16,28 +15,24 @@ import psutil
 
 _IN_MEMORY: Final = frozenset({"tmpfs", "ramfs"})
 
-#: The JVM names, one warning each, the classes that cannot be kept; nobody can do anything about them.
+#: Without it the JVM prints a warning for each class that cannot be archived.
 _QUIET: Final = "-Xlog:cds*=off"
 
 
 @dataclass(frozen=True)
 class ClassData:
-    """The class data of one Java and one jar, in a directory that is private to this user: it is code that runs.
-
-    Attributes:
-        file: What the JVM maps, once it is there.
-    """
+    """The archive *file* of one Java and one jar; its directory must be private to this user: it is code that runs."""
 
     file: Path
 
     @property
     def new(self) -> Path:
-        """What a JVM writes when it ends; half of it, where that one is killed."""
+        """What a JVM writes when it exits; incomplete where it is killed."""
         return self.file.with_suffix(".new")
 
     @classmethod
     def of(cls, folder: Path, *, java: Path, jar: Path) -> ClassData:
-        """That of *java* and *jar* as they are now, in *folder*; that of others in there is removed."""
+        """The archive of *java* and *jar* as they are now, in *folder*; those of others in there are removed."""
         both = [(str(path.resolve()), path.stat().st_size, path.stat().st_mtime_ns) for path in (java, jar)]
         data = cls(folder / f"classes-{hashlib.sha256(repr(both).encode()).hexdigest()[:16]}.jsa")
         for path in folder.glob("classes-*"):
@@ -46,10 +41,7 @@ class ClassData:
         return data
 
     def jvm_options(self) -> list[str]:
-        """Options for a JVM to use what is there, or else to leave it when it ends.
-
-        A directory in memory is gone by the next start: nothing is left there.
-        """
+        """Options for a JVM to use the archive, or else to write it at exit, unless the directory is in memory."""
         if self.file.exists():
             return [f"-XX:SharedArchiveFile={self.file}", _QUIET]
         if _is_in_memory(self.file.parent):
@@ -57,7 +49,7 @@ class ClassData:
         return [f"-XX:ArchiveClassesAtExit={self.new}", _QUIET]
 
     def keep(self) -> None:
-        """Take what a JVM has left that ended by itself, if it has left anything."""
+        """Take over what a JVM that exited normally has written."""
         if self.new.exists():
             self.new.replace(self.file)
 

@@ -1,4 +1,4 @@
-"""Child processes, each together with all that it starts: one process group, ended as a whole."""
+"""Child processes, each with all that it starts in one process group, which is ended as a whole."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def adopt_orphans() -> None:
 
 
 class Guard:
-    """The process of ``guard.py``, which kills the groups and removes the files it watches should this one go."""
+    """The process of ``guard.py``, which kills the groups and removes the files it watches should this process die."""
 
     def __init__(self) -> None:
         self._groups: set[int] = set()
@@ -47,13 +47,13 @@ class Guard:
         self._tell(f"+{group}")
 
     def forget(self, group: int) -> None:
-        """Stop watching *group*; its number may be another's soon."""
+        """Stop watching *group*, whose number may be reused."""
         self._groups.discard(group)
         self._tell(f"-{group}")
 
     def remove_at_the_end(self, path: Path) -> None:
-        """Have the file at *path*, which is absolute, removed when this process is gone, should it still be there."""
-        if "\n" not in str(path):  # such a name has no place in a line
+        """Have the file at the absolute *path* removed when this process is gone."""
+        if "\n" not in str(path):  # the protocol is one path a line
             self._files.add(str(path))
             self._tell(str(path))
 
@@ -71,7 +71,7 @@ class Guard:
         return self._process.pid
 
     def check(self) -> None:
-        """Start another guard if somebody ended this one."""
+        """Start another guard if this one has ended."""
         if self._process.poll() is not None:
             logger.warning("the guard is gone; starting another")
             self._process = self._start()
@@ -81,7 +81,7 @@ class Guard:
     def _tell(self, line: str) -> None:
         stdin = self._process.stdin
         if stdin is not None and not stdin.closed:
-            with contextlib.suppress(BrokenPipeError):  # check() starts another, which is told everything
+            with contextlib.suppress(BrokenPipeError):  # check() starts another and repeats everything
                 stdin.write(f"{line}\n".encode(errors="surrogateescape"))
 
     @staticmethod

@@ -1,14 +1,11 @@
 """A small process of its own that outlives ``nerserve up`` by a moment, to end what a ``kill -9`` of it leaves.
 
-It reads the process groups to watch from its standard input, ``+PGID`` and
-``-PGID``, one a line, and files to remove, ``/PATH``.  Only ``nerserve up``
-holds the other end, so the end of input means that it is gone, whatever ended
-it; what is still watched is killed, and the files (keys of a TorchServe that is
-no more) are removed.
+It reads the process groups to watch from its standard input, ``+PGID`` and ``-PGID``, one a line, and files to remove,
+``/PATH``.  Only ``nerserve up`` holds the other end, so the end of input means that it is gone; then the groups that
+are still watched are killed, and the files (keys of that TorchServe) removed.
 
-The kernel could send a signal at a parent's death too (PR_SET_PDEATHSIG), but
-only to our direct children: a TorchServe worker that is still importing torch
-when its JVM dies waits for half a minute more, and a stopped one for ever.
+The kernel could send a signal at a parent's death too (PR_SET_PDEATHSIG), but only to our direct children: a TorchServe
+worker that is still importing torch when its JVM dies waits for half a minute more, and a stopped one for ever.
 
 The file runs by its path under ``python -I -S``, so it imports the standard library only.
 """

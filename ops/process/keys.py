@@ -1,4 +1,4 @@
-"""TorchServe's three keys: read from where it writes them, renewed in time, and handed to those who need one.
+"""TorchServe's three keys: read where it writes them, renewed before they expire, and published.
 
 ```text
 management   scaling and describing models   expires
@@ -133,11 +133,7 @@ def published_keys(state_dir: StateDir, also: Path | None) -> list[PublishedKey]
 
 
 def due_at_s(key: Key, life_s: float, renew_every_s: float) -> float:
-    """When *key* is to be renewed, in Unix time: *renew_every_s* seconds into a life of *life_s*.
-
-    >>> due_at_s(Key("secret", expires_at_s=10_000.0), life_s=3600.0, renew_every_s=2160.0)
-    8560.0
-    """
+    """When *key* is to be renewed, in Unix time: *renew_every_s* seconds into a life of *life_s*."""
     return key.expires_at_s - life_s + renew_every_s
 
 
@@ -173,13 +169,14 @@ class KeyRing:
         self._done = threading.Event()
         self._thread = threading.Thread(target=self._keep, name="keys", daemon=True)
 
-    def inference(self) -> str | None:
-        """The inference key that is valid now, None while TorchServe has not written any."""
-        return self._current("inference")
+    def current(self, kind: Kind) -> str | None:
+        """The key of that *kind* that is valid now, None while TorchServe has not written any.
 
-    def management(self) -> str | None:
-        """The management key that is valid now, None while TorchServe has not written any."""
-        return self._current("management")
+        A call during a renewal waits for its end, and gets the new key.
+        """
+        with self._lock:
+            self._refresh()
+            return self._keys[kind].text if self._keys is not None else None
 
     @property
     def is_published(self) -> bool:
@@ -212,14 +209,8 @@ class KeyRing:
                 for kind in KINDS:
                     self._renew_if_due(kind)
 
-    def _current(self, kind: Kind) -> str | None:
-        """The key of that *kind*; whoever asks during a renewal waits for its end, and gets the new one."""
-        with self._lock:
-            self._refresh()
-            return self._keys[kind].text if self._keys is not None else None
-
     def _refresh(self) -> None:
-        """Take over and publish what TorchServe's file says, whoever made it say so."""
+        """Take over and publish what TorchServe's file says now."""
         keys = read_keys(self._key_file)
         if keys is not None and keys != self._keys:
             self._keys = keys
@@ -235,7 +226,7 @@ class KeyRing:
             try:
                 file.write(key)
             except OSError as error:
-                if file not in self._unwritable:  # said once, tried again and again
+                if file not in self._unwritable:  # logged once, retried each time
                     logger.warning("no key can be written to %s: %s", file.path, error.strerror or error)
                 self._unwritable.add(file)
                 continue
@@ -261,14 +252,10 @@ class KeyRing:
 
     def _renew(self, kind: Kind, api_key: Key) -> str | None:
         """Have TorchServe make a new key; returns what went wrong, if anything did."""
+        kinds = {"type": kind}
         try:
             response = request(
-                "GET",
-                self._token_url,
-                timeout_s=RENEWAL_TIMEOUT_S,
-                key=api_key.text,
-                ca=self._ca,
-                parameters={"type": kind},
+                "GET", self._token_url, timeout_s=RENEWAL_TIMEOUT_S, key=api_key.text, ca=self._ca, parameters=kinds
             )
         except requests.RequestException as error:
             return type(error).__name__

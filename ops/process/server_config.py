@@ -47,12 +47,8 @@ class ServerConfig:
         settings: What TorchServe is given at every start, whatever the file says by then: the file's settings, with
             those that follow from *limits*.
         limits: How much one request and one reply may hold.
-        inference: Where predictions are asked.
-        management: Where models are described and scaled.
-        metrics: Where Prometheus scrapes.
         grpc: The two gRPC listeners that TorchServe always opens, predictions first; port 0 is any free one.
-        jvm_options: ``vmargs``, with a heap that fits *limits*; only TorchServe's own launcher reads them, so whoever
-            starts Java must.
+        jvm_options: ``vmargs``, with a heap that fits *limits*; the JVM does not read them from the file.
         has_token_authorization: Whether the APIs ask for tokens.
         key_life_s: How long such a token, a key, is valid.
         certificate: The PEM file with the server's certificate; None without TLS, or when it is in a keystore.
@@ -100,7 +96,7 @@ class ServerConfig:
 
     @property
     def grpc_inference(self) -> Address:
-        """Where predictions are asked over gRPC; port 0 is one that nobody is told."""
+        """Where predictions are asked over gRPC; port 0 is any free one."""
         return self.grpc[0]
 
     @property
@@ -168,7 +164,7 @@ class _Settings:
         minutes = self[key].strip()  # as Double.valueOf does
         is_number = re.fullmatch(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,2})?", minutes)
         life_s = int(float(minutes) * 60) if is_number else 0
-        if life_s < SHORTEST_KEY_LIFE_S:  # TorchServe would start, with keys that nobody can use
+        if life_s < SHORTEST_KEY_LIFE_S:  # TorchServe would start, with keys that expire too soon to be used
             raise self._wrong(key, f"minutes, at least {SHORTEST_KEY_LIFE_S / 60:.2f}")
         return life_s
 
@@ -193,9 +189,9 @@ class _Settings:
         return ours
 
     def certificate(self) -> Path | None:
-        """The certificate's file, None for a keystore; without either TorchServe makes one up that nobody can verify.
+        """The certificate's file, None for a keystore, which gRPC does not read.
 
-        gRPC reads no keystore.
+        Without either TorchServe would sign a certificate of its own, which no client can verify.
         """
         has_grpc_tls = self.is_true("enable_grpc_ssl")
         if "keystore" in self._values and not has_grpc_tls:

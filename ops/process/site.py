@@ -22,12 +22,7 @@ from ops.torchserve_api.endpoint import request
 
 @dataclass(frozen=True)
 class SiteCommand:
-    """How the site is run.
-
-    Attributes:
-        arguments: The command line.
-        directory: Where it runs; the package ``web`` is importable there.
-    """
+    """The command line of the site, and the directory where it runs: the package ``web`` is importable there."""
 
     arguments: tuple[str, ...]
     directory: Path

@@ -5,47 +5,30 @@ from __future__ import annotations
 import fcntl
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 from ops.errors import OpsError, StateDirBusyError
 
 
-@dataclass(frozen=True)
 class StateDir:
-    """The files of one nerserve, below *path*."""
+    """The files of one nerserve, below *path*.
 
-    path: Path
+    Attributes:
+        logs: All log files, ours and TorchServe's.
+        scratch: Where TorchServe unpacks archives and opens the workers' sockets; emptied at every start.
+        settings: The config.properties that TorchServe reads.
+        key_file: Where TorchServe writes its keys, when it asks for any: its working directory decides.
+        keys: Where keys are published, each in a file of its own.
+    """
 
-    @property
-    def logs(self) -> Path:
-        """All log files, ours and TorchServe's."""
-        return self.path / "logs"
-
-    @property
-    def scratch(self) -> Path:
-        """Where TorchServe unpacks archives and opens the workers' sockets; emptied at every start."""
-        return self.path / "tmp"
-
-    @property
-    def settings(self) -> Path:
-        """The config.properties that TorchServe reads."""
-        return self.path / "torchserve.properties"
-
-    @property
-    def key_file(self) -> Path:
-        """Where TorchServe writes its keys, when it asks for any: its working directory decides."""
-        return self.path / "key_file.json"
-
-    @property
-    def keys(self) -> Path:
-        """Where keys are published, each in a file of its own."""
-        return self.path / "keys"
-
-    @property
-    def inference_key(self) -> Path:
-        """The inference key alone, for whoever asks for predictions."""
-        return self.keys / "inference.key"
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.logs = path / "logs"
+        self.scratch = path / "tmp"
+        self.settings = path / "torchserve.properties"
+        self.key_file = path / "key_file.json"
+        self.keys = path / "keys"
+        self.inference_key = self.keys / "inference.key"
 
     def create(self) -> None:
         """Make the directories, private to this user: what TorchServe unpacks there is code that runs."""

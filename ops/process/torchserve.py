@@ -1,7 +1,7 @@
 """The TorchServe process: its command line, its environment, its files, its end.
 
-Java is run directly: the ``torchserve`` launcher starts it as a child it does
-not forward signals to, and keeps one pid file for the whole machine.
+Java is run directly: the ``torchserve`` launcher starts it as a child it does not forward signals to, and keeps one pid
+file for the whole machine.
 """
 
 from __future__ import annotations
@@ -189,18 +189,9 @@ def java_command(
         f"-Djava.io.tmpdir={socket_dir}",
         f"-Dlog4j.configurationFile={LOG_CONFIG.as_uri()}",
         *jvm_options,
-        "-cp",
-        str(home / "ts" / "frontend" / "*"),
-        "org.pytorch.serve.ModelServer",
-        "--python",
-        sys.executable,
-        "-f",
-        str(settings),
-        "-s",
-        str(model_store),
-        "-ncs",
-        "-m",
-        *(f"{model}={model}.mar" for model in models),
+        *("-cp", str(home / "ts" / "frontend" / "*"), "org.pytorch.serve.ModelServer"),
+        *("--python", sys.executable, "-f", str(settings), "-s", str(model_store), "-ncs"),
+        *("-m", *(f"{model}={model}.mar" for model in models)),
     ]
 
 

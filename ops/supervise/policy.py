@@ -1,4 +1,4 @@
-"""What to do about what is seen: the supervisor's rules, without a process, a socket or a clock in them."""
+"""The supervisor's rules: actions for an observed state, without processes, sockets and clocks."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from ops.torchserve_api.predictions import Sign
 
 @dataclass(frozen=True)
 class Thresholds:
-    """How patient the supervisor is, in seconds unless said otherwise.
+    """Timeouts and back-off of the supervisor, in seconds but for hang_polls.
 
     Attributes:
         boot_s: From TorchServe's start to the first reply of its management API.
         hang_after_s: Silence of the management API after which TorchServe counts as hung.
-        hang_polls: Polls in a row that it must have missed as well; one after a suspended hour is not enough.
+        hang_polls: Polls in a row that must have failed as well; one after a suspension proves nothing.
         canary_silence_s: Silence of the inference API while a worker is ready and its queue empty.
         no_worker_s: How long a model may be without any worker process; TorchServe itself takes about 3 s.
         loading_s: How long its worker processes may take to become ready.
-        longest_revival_s: Attempts at one model come at doubling distances, up to this.
-        first_pause_s: Before the second restart of a process in a row; the first comes at once. It doubles,
-        longest_pause_s: up to this.
-        stopped_s: How long a process may be stopped, as by SIGSTOP; those that ask it see only that it is silent.
-        calm_s: After so long without a restart the next one comes at once again.
+        longest_revival_s: The back-off between revivals of one model doubles up to this.
+        first_pause_s: Back-off before the second restart of a process in a row; the first comes at once.
+        longest_pause_s: It doubles up to this.
+        stopped_s: How long a process may be stopped, as by SIGSTOP.
+        calm_s: After this long without a restart the back-off is reset.
     """
 
     boot_s: float = 60.0
@@ -59,7 +59,7 @@ class ModelSeen:
 
 @dataclass(frozen=True)
 class Seen:
-    """What one look at everything showed.
+    """The observed state of everything.
 
     Attributes:
         torchserve_exit: Exit status of the JVM, None while it runs.
@@ -110,18 +110,18 @@ class Revive:
 
 @dataclass(frozen=True)
 class KillStopped:
-    """End the process *pid*, which never will by itself; whoever started it sees that, and starts another."""
+    """Kill the stopped process *pid*; its parent starts another."""
 
     pid: int
 
 
 @dataclass(frozen=True)
 class GiveUp:
-    """Take everything down and leave what comes next to whoever started us.
+    """Take everything down and exit.
 
     Attributes:
         reason: What ended or does not work, in words.
-        model: The model that cannot answer any more, if it is one model's failure: nobody need wait for its queue.
+        model: The model that cannot answer any more, if it is one model's failure: its queue need not be drained.
     """
 
     reason: str
@@ -134,7 +134,7 @@ REVIVALS_BEFORE_RESTART: Final = 2
 
 
 class Pauses:
-    """How long to wait before each restart of one process: not at all, then longer and longer."""
+    """Exponential back-off before each restart of one process; the first comes at once."""
 
     def __init__(self, thresholds: Thresholds) -> None:
         self._thresholds = thresholds
@@ -180,7 +180,7 @@ class _Process:
 
 
 class _Stopped:
-    """When to end processes that are stopped for good: requests in their hands hang, and nobody else ends them soon."""
+    """When to kill processes that are stopped (SIGSTOP): the requests that they hold would hang."""
 
     def __init__(self) -> None:
         self._since_s: dict[int, float] = {}
@@ -198,7 +198,7 @@ class _Stopped:
 
 @dataclass
 class _Model:
-    """What is remembered of one model."""
+    """The state of one model between two decisions."""
 
     was_ready: bool = False
     idle_since_s: float | None = None  # no worker was ready since then
@@ -209,15 +209,15 @@ class _Model:
 
 
 class Policy:
-    """Decides, look by look, what to do; it knows only what it is shown and what time it is."""
+    """Decides what to do about each observed state."""
 
     def __init__(
         self, models: Collection[str], now_s: float, thresholds: Thresholds | None = None, *, can_restart: bool = True
     ) -> None:
         """Begin with everything up and answering at *now_s*.
 
-        Unless it *can_restart*, it gives up where it would start or revive
-        something; a worker that TorchServe itself restarts is none of that.
+        Unless it *can_restart*, it gives up where it would start or revive something; TorchServe may still restart
+        workers.
         """
         self._names = tuple(models)
         self._thresholds = thresholds or Thresholds()

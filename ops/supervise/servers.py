@@ -30,9 +30,9 @@ class Servers:
     predictions: PredictionClient
     models: tuple[str, ...]
 
-    def probe(self, model: str, timeout_s: float) -> Sign:
-        """What *model* sends back to a canary within *timeout_s* seconds."""
-        return self.predictions.ask(CANARY_TEXT, model, timeout_s=timeout_s).sign
+    def is_answering(self, model: str, timeout_s: float) -> bool:
+        """Whether *model* answers a canary within *timeout_s* seconds."""
+        return self.predictions.ask(CANARY_TEXT, model, timeout_s=timeout_s).sign is Sign.ANSWER
 
     def drain(self, timeout_s: float, should_hurry: Callable[[], bool], dead_model: str | None = None) -> None:
         """Stop admitting, let accepted requests be answered, then end TorchServe; kill() ends what is left.
@@ -68,5 +68,7 @@ class Servers:
             status = self.management.describe(model)
         except ManagementError:
             return False
+        if status.num_pending or not status.num_ready:
+            return bool(status.num_pending)
         # The queue does not count the batch in a worker's hand; with one worker, a canary is answered after it.
-        return bool(status.num_pending) or bool(status.num_ready and self.probe(model, timeout_s=1.0) is Sign.SILENCE)
+        return self.predictions.ask(CANARY_TEXT, model, timeout_s=1.0).sign is Sign.SILENCE

@@ -8,13 +8,12 @@ from contextlib import ExitStack
 from functools import partial
 from typing import Final
 
-from ops.errors import ManagementRefusedError, ManagementUnreachableError, StartError, StoppedError, UnknownModelError
+from ops.errors import BrokenOffError, ManagementRefusedError, ManagementUnreachableError, StartError, UnknownModelError
 from ops.process.keys import KeyRing
 from ops.process.tls import Trust
 from ops.signals import StopRequests
 from ops.supervise.console import Console
 from ops.supervise.servers import LOOK_EVERY_S, Servers
-from ops.torchserve_api.predictions import Sign
 
 CALM_LOOKS: Final = 5
 """Looks in a row that find nothing new in the logs, after which a worker's traceback is there to its last line."""
@@ -49,7 +48,7 @@ class Startup:
     def run(self, kept: ExitStack) -> None:
         """Start everything and return once every model answers; *kept* renews and publishes the keys until closed.
 
-        Raises StartError when something does not come up, StoppedError when a signal came first.
+        Raises StartError when something does not come up, BrokenOffError when a signal came first.
         """
         torchserve, site, keys = self._servers.torchserve, self._servers.site, self._keys
         last_words = torchserve.last_words
@@ -59,10 +58,11 @@ class Startup:
             self._wait("TorchServe to write its keys", lambda: keys.is_published, last_words)
         if site is not None:
             _start("the site", site.start)
-        self._wait("TorchServe to start", lambda: self._is_trusted() and self._is_managed(), last_words)
+        self._wait("TorchServe to start", self._is_managed, last_words)
         for model in self._servers.models:
             self._wait(f"model {model} to load", partial(self._is_loaded, model), last_words)
-            self._wait(f"model {model} to answer", partial(self._answers, model), last_words)
+            answers = partial(self._servers.is_answering, model, timeout_s=5.0)
+            self._wait(f"model {model} to answer", answers, last_words)
         if site is not None:
             self._wait("the site to be ready", lambda: site.is_ready(timeout_s=5.0), site.last_words)
 
@@ -73,7 +73,8 @@ class Startup:
             if is_there():
                 return
             if self._stop.should_stop:
-                raise StoppedError(self._stop.signals[0])
+                number = self._stop.signals[0]
+                raise BrokenOffError(number, f"stopped by signal {number} before everything was up")
             self._check_processes()
             if self._console.elapsed_s > self._timeout_s:
                 raise StartError(f"gave up waiting for {what} after {self._timeout_s:.0f} s", last_words())
@@ -82,21 +83,17 @@ class Startup:
     def _check_processes(self) -> None:
         """Raise StartError when one of them has ended, or a worker could not load its model."""
         torchserve, site = self._servers.torchserve, self._servers.site
-        status = torchserve.poll()
-        if status is not None:
-            raise StartError(f"TorchServe ended at once (exit status {status})", torchserve.last_words())
+        for name, server in (("TorchServe", torchserve), ("the site", site)):
+            status = None if server is None else server.poll()
+            if server is not None and status is not None:
+                raise StartError(f"{name} ended at once (exit status {status})", server.last_words())
         if torchserve.load_failed():
             raise StartError("a model does not load", settled(torchserve.last_words))
-        if site is not None:
-            status = site.poll()
-            if status is not None:
-                raise StartError(f"the site ended at once (exit status {status})", site.last_words())
-
-    def _is_trusted(self) -> bool:
-        return self._trust is None or self._trust.is_served()
 
     def _is_managed(self) -> bool:
-        """Whether the management API replies; it does once every archive is unpacked."""
+        """Whether TLS is there, where it should be, and the management API replies: every archive is unpacked then."""
+        if self._trust is not None and not self._trust.is_served():
+            return False
         try:
             self._servers.management.describe(self._servers.models[0])
         except ManagementUnreachableError:
@@ -114,9 +111,6 @@ class Startup:
             return False
         except UnknownModelError as error:
             raise StartError(f"TorchServe did not take model {model}", self._servers.torchserve.last_words()) from error
-
-    def _answers(self, model: str) -> bool:
-        return self._servers.probe(model, timeout_s=5.0) is Sign.ANSWER
 
 
 def _start(what: str, start: Callable[[], None]) -> None:

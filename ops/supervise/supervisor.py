@@ -47,14 +47,12 @@ class Supervisor:
         self,
         servers: Servers,
         canaries: Canaries,
-        *,
         guard: Guard,
         tell: Callable[[str], None],
+        *,
         can_restart: bool = True,
     ) -> None:
-        self._torchserve = servers.torchserve
-        self._site = servers.site
-        self._management = servers.management
+        self._torchserve, self._site, self._management = servers.torchserve, servers.site, servers.management
         self._models = servers.models
         self._canaries = canaries
         self._guard = guard
@@ -77,7 +75,7 @@ class Supervisor:
         return None
 
     def _look(self) -> Seen:
-        """One look at everything; polls and canaries have rhythms of their own."""
+        """The state of everything; the management API is polled, and canaries sent, at intervals of their own."""
         torchserve_exit = self._torchserve.poll()
         site_exit = self._site.poll() if self._site else None
         signs = self._canaries.take()
@@ -96,7 +94,7 @@ class Supervisor:
         return Seen(site_exit=site_exit, was_polled=True, models=models, stopped=stopped, signs=signs)
 
     def _describe(self) -> dict[str, ModelSeen | None] | None:
-        """What the management API says of each model, None without a reply that makes sense."""
+        """What the management API says of each model, None without a valid reply."""
         seen: dict[str, ModelSeen | None] = {}
         workers: dict[int, str] = {}
         for name in self._models:
@@ -139,7 +137,7 @@ class Supervisor:
                         os.kill(pid, signal.SIGKILL)
 
     def _start(self, what: str, start: Callable[[], None]) -> None:
-        """Start *what*; should that fail, on a full disk for instance, the policy sees it ended and tries again."""
+        """Start *what*; should that fail, on a full disk for instance, the policy tries again later."""
         try:
             start()
         except OSError as error:
@@ -158,7 +156,7 @@ class Supervisor:
         return {pid: what for pid, what in processes.items() if self._is_stopped(pid)}
 
     def _is_stopped(self, pid: int) -> bool:
-        """Whether *pid* is a stopped process of ours; one that a debugger holds is not."""
+        """Whether *pid* is a stopped process that we started; one in a debugger is not."""
         ours = {self._torchserve.pid, self._site.pid if self._site else None}
         try:
             return os.getpgid(pid) in ours and psutil.Process(pid).status() == psutil.STATUS_STOPPED
@@ -166,7 +164,7 @@ class Supervisor:
             return False
 
     def _revive(self, model: str, num_workers: int) -> None:
-        """Scale *model* to nothing and back; should that fail, the policy sees it and tries again later."""
+        """Scale *model* to 0 and back; should that fail, the policy tries again later."""
         try:
             self._management.scale(model, 0)
             self._management.scale(model, num_workers)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote
@@ -57,33 +58,15 @@ class Endpoint:
         """The URL of *path*, whose parts may hold anything."""
         return "/".join([self.url, *(quote(part, safe="") for part in path)])
 
-    def send(
-        self,
-        method: str,
-        *path: str,
-        timeout_s: float,
-        parameters: Mapping[str, str] | None = None,
-        document: Any = None,
-    ) -> requests.Response:
+    def send(self, method: str, *path: str, timeout_s: float, **content: Any) -> requests.Response:
         """The reply of :func:`request`; one that is refused (400) because its key was renewed is sent once more."""
-
-        def send(key: str | None) -> requests.Response:
-            return request(
-                method,
-                self.url_of(*path),
-                timeout_s=timeout_s,
-                key=key,
-                ca=self._ca,
-                parameters=parameters,
-                document=document,
-            )
-
+        send = partial(request, method, self.url_of(*path), timeout_s=timeout_s, ca=self._ca, **content)
         if self._key is None:
-            return send(None)
+            return send()
         key = self._key()
-        reply = send(key)
+        reply = send(key=key)
         if reply.status_code == requests.codes.bad_request and _has_changed(self._key, key):
-            return send(self._key())
+            return send(key=self._key())
         return reply
 
 

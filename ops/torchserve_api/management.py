@@ -1,4 +1,4 @@
-"""A small client of TorchServe's management API."""
+"""A client of TorchServe's management API."""
 
 from __future__ import annotations
 
@@ -23,10 +23,9 @@ class WorkerStatus:
     """One worker as TorchServe sees it.
 
     Attributes:
-        worker_id: TorchServe's number for it.
         status: ``"READY"`` once its model is loaded, else ``"UNLOADING"``, also while it loads.
-        pid: Its process, the last one's while it is being restarted; None before the first has told.
-        memory_bytes: What TorchServe last measured; 0 while its system metrics are off.
+        pid: Its process, the last one's while it is being restarted; None before the first one started.
+        memory_bytes: 0 while TorchServe's system metrics are off.
     """
 
     worker_id: str
@@ -40,15 +39,12 @@ class ModelStatus:
     """One version of one model.
 
     Attributes:
-        name: The name predictions ask for.
-        version: The version as the archive names it.
-        min_workers: Workers that TorchServe keeps up.
-        max_workers: Workers it was allowed; it never scales by itself.
+        min_workers: Workers that TorchServe keeps up; it never scales by itself.
         workers: Those it has, whatever their state.
-        num_pending: Requests in the queue; those a worker has in hand are not counted.
+        num_pending: Requests in the queue, without those that a worker has in hand.
         response_timeout_s: After it TorchServe kills a worker that does not answer.
         archive: The file it was registered from, as its registration named it.
-        batch_size: Requests that one pass answers at most.
+        batch_size: Most requests in one batch.
     """
 
     name: str
@@ -112,7 +108,7 @@ class ManagementClient:
         batch that they have in hand.
 
         A busy worker that answers while it is being ended makes TorchServe 0.12 trip over the batch that is gone: it
-        replies 500, ends the worker all the same, and leaves those after it.  So the request is repeated after a 500.
+        replies 500, still ends the worker, and leaves those after it.  So the request is repeated after a 500.
         """
         path = [model] if version is None else [model, version]
         parameters = {"min_worker": str(num_workers), "max_worker": str(num_workers)}

@@ -41,7 +41,7 @@ class Prediction:
     Attributes:
         problem: Why it is no answer by the contract; empty when it is one.
         version: The version that answered, empty when the reply names none.
-        digest: The digest of its bundle, likewise.
+        digest: The digest of its bundle, or empty.
         entities: What was found, as half-open spans with labels.
         elapsed_s: From the request to the end of the reply.
         sign: Whether anything answered, by the contract or not.
@@ -72,23 +72,16 @@ class PredictionClient:
         began_s = time.monotonic()
         try:
             response = self._endpoint.send("POST", *path, timeout_s=timeout_s, document={"text": text})
+            elapsed_s = time.monotonic() - began_s
+            if response.status_code != requests.codes.ok:
+                return Prediction(f"status {response.status_code}", elapsed_s=elapsed_s, sign=Sign.REFUSAL)
+            return replace(read_prediction(response.json(), text, model), elapsed_s=elapsed_s)
+        except requests.JSONDecodeError:
+            return Prediction("a reply that is not JSON", elapsed_s=time.monotonic() - began_s, sign=Sign.REFUSAL)
         except requests.RequestException as error:
             is_late = isinstance(error, requests.Timeout)
             problem = f"no answer within {timeout_s:g} s" if is_late else f"no answer: {type(error).__name__}"
-            prediction = Prediction(problem, sign=Sign.SILENCE)
-        else:
-            prediction = _judged(response, text, model)
-        return replace(prediction, elapsed_s=time.monotonic() - began_s)
-
-
-def _judged(response: requests.Response, text: str, model: str) -> Prediction:
-    if response.status_code != requests.codes.ok:
-        return Prediction(f"status {response.status_code}", sign=Sign.REFUSAL)
-    try:
-        reply = response.json()
-    except requests.JSONDecodeError:
-        return Prediction("a reply that is not JSON", sign=Sign.REFUSAL)
-    return read_prediction(reply, text, model)
+            return Prediction(problem, elapsed_s=time.monotonic() - began_s, sign=Sign.SILENCE)
 
 
 def read_prediction(reply: object, text: str, model: str) -> Prediction:

@@ -11,7 +11,7 @@ SMALL_FOLDERS = ("contract", "handler", "archive", "web", "ops", "nerserve")
 SHORT_FUNCTIONS = (*SMALL_FOLDERS, "training", "deploy", "examples")
 MAX_MODULES = 16
 MAX_LINES = 60
-PARSERS = re.compile(r"add_parsers|\w+_parser")
+PARSERS = re.compile(r"\w+_parsers?|_?add_\w*(arguments|options)")
 
 
 def folders():

@@ -137,7 +137,7 @@ def by_familiarity(tagged: Iterable[TaggedSentence], trained_on: SurfaceForms) -
 
 
 def with_all_labels(shares: Mapping[str, Mapping[Familiarity, Share]]) -> dict[str, Mapping[Familiarity, Share]]:
-    """*shares* behind a first row ``"all labels"``, their sum."""
+    """*shares* after a first row ``"all labels"``, their sum."""
     rows = list(shares.values())
     totals = {
         kind: Share(sum(row[kind].part for row in rows), sum(row[kind].whole for row in rows)) for kind in FAMILIARITIES

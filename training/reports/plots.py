@@ -93,12 +93,12 @@ def learning_curve(log: Sequence[Mapping[str, Any]]) -> Figure:
     best = log[log[-1]["best_epoch"] - 1]
     with _styled(5.2) as figure:
         above, below = figure.subplots(2, 1, sharex=True, height_ratios=(2, 3))
-        above.set_title(f"Learning curve: best in epoch {best['epoch']}, with a dev F1 of {best['dev_f1']:.1%}")
         losses = [entry["loss"] for entry in log]
         above.plot(epochs, losses, color=_INK, marker="o", markersize=3.5)
-        above.set_ylabel("training loss\n(nats per token)")
-        above.set_ylim(0, 1.08 * max(losses))
-
+        above.set(
+            title=f"Learning curve: best in epoch {best['epoch']}, with a dev F1 of {best['dev_f1']:.1%}",
+            ylabel="training loss\n(nats per token)", ylim=(0, 1.08 * max(losses)),
+        )  # fmt: skip
         names = sorted(best["dev"], key=lambda name: -log[-1]["dev"][name]["f1"])  # in the order of the lines' ends
         for i, name in enumerate(names):
             below.plot(
@@ -114,8 +114,7 @@ def learning_curve(log: Sequence[Mapping[str, Any]]) -> Figure:
         )  # fmt: skip
         for axes in (above, below):
             axes.axvline(best["epoch"], color=_VERMILION, linewidth=1, linestyle=":", zorder=0)
-        below.set_ylabel("dev F1 (micro)")
-        below.set_xlabel("epoch")
+        below.set(xlabel="epoch", ylabel="dev F1 (micro)")
         below.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
         below.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         below.legend(loc="center left", bbox_to_anchor=(1, 0.5), fontsize=8)
@@ -133,9 +132,8 @@ def label_scores(evaluation: Evaluation) -> Figure:
     with _styled(1.2 + 0.62 * len(rows)) as figure:
         axes = figure.subplots()
         axes.set_title(f"Precision, recall and F1 by label (dev): micro F1 {micro.f1:.1%}")
-        for place, (name, color, hatch) in enumerate(
-            (("precision", _SKY, ""), ("recall", _ORANGE, "//"), ("f1", _BLUE, ""))
-        ):
+        styles = (("precision", _SKY, ""), ("recall", _ORANGE, "//"), ("f1", _BLUE, ""))
+        for place, (name, color, hatch) in enumerate(styles):
             values = [getattr(score, name) for _, score in rows]
             at = [row + (place - 1) * 0.26 for row in range(len(rows))]
             axes.barh(
@@ -182,9 +180,10 @@ def confusion_matrix(counts: Mapping[tuple[str, str], int]) -> Figure:
         axes.spines[:].set_visible(False)
         axes.axhline(len(labels) - 0.5, color=_GREY, linewidth=1)
         axes.axvline(len(labels) - 0.5, color=_GREY, linewidth=1)
-        axes.set_ylabel("gold label and count")
-        axes.set_xlabel("label found with exactly the gold boundaries, or what else became of the entity")
-        axes.set_title("What became of the gold entities (dev): counts and shares of a row")
+        axes.set(
+            title="What became of the gold entities (dev): counts and shares of a row", ylabel="gold label and count",
+            xlabel="label found with exactly the gold boundaries, or what else became of the entity",
+        )  # fmt: skip
     return figure
 
 
@@ -192,7 +191,6 @@ def reliability_diagram(bins: Sequence[Bin], error: float) -> Figure:
     """Precision and number of entities by score; *error* is the expected calibration error."""
     with _styled(5.4) as figure:
         above, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
-        above.set_title(f"Calibration (dev): expected calibration error {error:.1%}")
         above.plot(
             [0, 1], [0, 1], color=_GREY, linestyle="--", linewidth=1, label="scores that can be taken at their word"
         )
@@ -203,9 +201,9 @@ def reliability_diagram(bins: Sequence[Bin], error: float) -> Figure:
             scores, precisions, yerr=_error_bars(precisions, intervals), color=_BLUE, marker="o", markersize=4,
             linewidth=1.5, elinewidth=1, capsize=2, label="this model, with 95% intervals",
         )  # fmt: skip
-        above.set_ylabel("share of these entities\nthat is right")
+        title = f"Calibration (dev): expected calibration error {error:.1%}"
+        above.set(title=title, ylabel="share of these entities\nthat is right", ylim=(0, 1.02))
         above.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-        above.set_ylim(0, 1.02)
         above.legend()
         below.bar(
             [row.low for row in bins], [row.count for row in bins], width=[row.high - row.low for row in bins],
@@ -218,12 +216,10 @@ def reliability_diagram(bins: Sequence[Bin], error: float) -> Figure:
             )  # fmt: skip
         below.set_yscale("log")
         below.minorticks_off()
+        below.set(xlabel="score that the model gave", ylabel="found entities\n(log scale)", xlim=(0, 1))
         below.set_ylim(0.8, 4 * max((row.count for row in bins), default=1))
         below.yaxis.set_major_formatter(FuncFormatter(lambda count, _: f"{count:,.0f}"))
-        below.set_ylabel("found entities\n(log scale)")
-        below.set_xlabel("score that the model gave")
         below.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-        below.set_xlim(0, 1)
     return figure
 
 
@@ -231,7 +227,6 @@ def f1_by_length(groups: Sequence[LengthGroup]) -> Figure:
     """F1 by sentence length."""
     with _styled(3.6) as figure:
         axes = figure.subplots()
-        axes.set_title("F1 by length of the sentence (dev)")
         values = [group.score.f1 for group in groups]
         axes.bar(range(len(groups)), values, color=_BLUE, width=0.65)
         for x, value in enumerate(values):
@@ -239,10 +234,9 @@ def f1_by_length(groups: Sequence[LengthGroup]) -> Figure:
         names = [f"{row.name}\n{row.num_sentences:,} sentences\n{row.score.gold:,} entities" for row in groups]
         axes.set_xticks(range(len(groups)), names, fontsize=8)
         axes.grid(visible=False, axis="x")
-        axes.set_xlabel("tokens in the sentence")
-        axes.set_ylabel("F1 (micro)")
+        title = "F1 by length of the sentence (dev)"
+        axes.set(title=title, xlabel="tokens in the sentence", ylabel="F1 (micro)", ylim=(0, 1.05))
         axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-        axes.set_ylim(0, 1.05)
     return figure
 
 

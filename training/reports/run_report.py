@@ -70,8 +70,16 @@ def write_report(
         (run / PLOTS).mkdir(exist_ok=True)
     except OSError as error:
         raise RunError(f"{run / PLOTS}: cannot be written: {error.strerror}") from error
+    sentences = [row for rows in dev.values() for row in rows]
     figures = []
-    for plot in _plots(log, [row for rows in dev.values() for row in rows], trained_on):
+    for plot in (
+        _learning_curve(log),
+        _label_scores(score_tagged(sentences)),
+        _confusion(sentences),
+        _calibration(sentences),
+        _length(sentences),
+        _familiarity(sentences, trained_on),
+    ):
         png, svg = plots.rendered(plot.figure)
         write_file(run / PLOTS / f"{plot.name}.png", png)
         write_file(run / PLOTS / f"{plot.name}.svg", svg)
@@ -86,18 +94,6 @@ def write_report(
         settings=settings,
     )
     write_file(run / REPORT_FILE, page.encode())
-
-
-def _plots(log: Sequence[Mapping[str, Any]], dev: Sequence[TaggedSentence], trained_on: SurfaceForms) -> list[Plot]:
-    """The plots of the report, in order."""
-    return [
-        _learning_curve(log),
-        _label_scores(score_tagged(dev)),
-        _confusion(dev),
-        _calibration(dev),
-        _length(dev),
-        _familiarity(dev, trained_on),
-    ]
 
 
 def _best(log: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:

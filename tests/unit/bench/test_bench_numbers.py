@@ -13,7 +13,7 @@ from bench.needs import require_program
 from bench.plots import draw
 from bench.report import Chart, Report, Table
 from bench.rivals.plain import PlainTagger
-from bench.rounds import Progress, Spread, in_turn, interleaved, ratio
+from bench.rounds import Spread, StatusLine, in_turn, interleaved, ratio
 from bench.texts import SHAPES, Texts
 from handler.tagger import Tagger
 
@@ -168,7 +168,7 @@ def test_a_missing_program_is_told_with_its_package(monkeypatch, tmp_path):
 
 
 def test_a_report_has_every_round_in_its_json(capsys, tmp_path):
-    report = Report(Progress(), {"texts": "mine"})
+    report = Report(StatusLine(), {"texts": "mine"})
     table = Table("Speed", ("way", "per s"), [["a", Spread.of([1.0, 3.0])], ["b", 2.0]], charts=[Chart("per s", "way")])
     report.add(table)
     report.expect("a over b", Spread.of([0.5, 1.5]), 2.0)

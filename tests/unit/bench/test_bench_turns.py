@@ -12,12 +12,13 @@ from pathlib import Path
 import pytest
 import requests
 
-from bench import scaling
 from bench.contestants import NOOP, build_noop, torchserve_alone
 from bench.report import Report
-from bench.rounds import Progress
-from bench.served import CARRIED_P99_S, OpenTurn, at_highest
+from bench.rounds import StatusLine
+from bench.sections import scaling
+from bench.sections.served import CARRIED_P99_S, at_highest, is_carried
 from bench.settings import Settings
+from bench.wrk import Measured
 
 ROOT = Path(__file__).parents[3]
 Tagged = namedtuple("Tagged", ["num_tokens"])
@@ -41,7 +42,7 @@ def test_no_size_is_measured_with_the_texts_of_another(measure):
         num_rounds=2, seconds=1, num_workers=2, connections=(1,), without=frozenset(), texts_file=None, is_quick=True
     )
 
-    measure(Report(Progress(), {}), settings, asked)
+    measure(Report(StatusLine(), {}), settings, asked)
 
     assert len(asked.texts) > 1000
     assert len(set(asked.texts)) > 0.95 * len(asked.texts)  # some short ones hold nothing that changes
@@ -58,10 +59,10 @@ def test_the_load_that_is_carried_is_the_highest_one(most, expected):
 
 
 @pytest.mark.parametrize(
-    ("p99_s", "num_bad", "is_carried"), [(CARRIED_P99_S, 0, True), (CARRIED_P99_S + 0.01, 0, False), (0.001, 1, False)]
+    ("p99_s", "num_bad", "carried"), [(CARRIED_P99_S, 0, True), (CARRIED_P99_S + 0.01, 0, False), (0.001, 1, False)]
 )
-def test_a_load_is_carried_when_all_is_answered_soon(p99_s, num_bad, is_carried):
-    assert OpenTurn(0.001, 0.001, p99_s, num_bad).is_carried == is_carried
+def test_a_load_is_carried_when_all_is_answered_soon(p99_s, num_bad, carried):
+    assert is_carried(Measured(100, 1.0, num_bad, 0, 1.0, 1.0, p99_s * 1e3)) == carried
 
 
 def test_a_torchserve_that_was_stopped_leaves_class_data_for_the_next(tmp_path):
@@ -71,7 +72,7 @@ def test_a_torchserve_that_was_stopped_leaves_class_data_for_the_next(tmp_path):
     for _ in range(2):
         with torchserve_alone(tmp_path, NOOP) as server:
             commands.append(server.process.cmdline())
-            answer = answer_of(f"{server.inference}/predictions/{NOOP}")
+            answer = answer_of(f"{server.url}{server.path}")
 
     assert answer["entities"] == []
     assert not [part for part in commands[0] if "SharedArchiveFile" in part]

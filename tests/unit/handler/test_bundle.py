@@ -117,7 +117,7 @@ def test_a_bundle_is_saved_behind_a_symbolic_link(make_bundle, tmp_path, there):
 
 
 @pytest.mark.parametrize("name", [".", "../tiny", "inner/.."])
-def test_a_bundle_is_saved_where_one_stands(folder, make_bundle, monkeypatch, name):
+def test_a_bundle_replaces_another(folder, make_bundle, monkeypatch, name):
     (folder / "inner").mkdir()
     monkeypatch.chdir(folder)
 
@@ -171,7 +171,7 @@ def edit_config(folder, change):
 def test_a_file_without_a_digest_is_refused(folder):
     edit_config(folder, lambda document: document["digests"].pop("vectors/scales.npy"))
 
-    with pytest.raises(BundleError, match=r"vectors/scales\.npy: config\.json holds no digest of it"):
+    with pytest.raises(BundleError, match=r"vectors/scales\.npy: config\.json has no digest of it"):
         Bundle.load(folder)
 
 

