@@ -1,4 +1,4 @@
-"""How the body of a request is read: its media type, its charset, and what stands where a text should."""
+"""Checks on a request's body: media type, content coding, charset, and the types of its values."""
 
 from __future__ import annotations
 

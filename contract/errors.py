@@ -1,4 +1,4 @@
-"""Every failure that a client can be told, one class each; ``status``, ``code`` and ``retry_after_s`` sit on the class.
+"""Every failure on the wire, one class each; ``status``, ``code`` and ``retry_after_s`` sit on the class.
 
 ```text
 ServingError

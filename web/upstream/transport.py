@@ -57,7 +57,7 @@ class DeadlineTransport:
     def __init__(self, num_connections: int, *, ca_file: Path | None = None) -> None:
         """Keep up to *num_connections* open; more are opened when needed and closed after use.
 
-        An https server is verified by the certificates in *ca_file*, by default by the usual authorities.
+        An https server is verified by the certificates in *ca_file*, by default by the system's authorities.
         """
         self._verify = True if ca_file is None else str(ca_file)
         self._adapter = HTTPAdapter(pool_maxsize=num_connections)
