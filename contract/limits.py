@@ -28,8 +28,8 @@ MAX_EXPLAINED_TOKENS = 128
 #: Bytes in one request, at most, at the default limit of characters.
 DEFAULT_REQUEST_BYTES = 1_048_576
 
-#: Bytes in one reply, at most, at the default limit of characters: TorchServe's own default; it ends a worker that sends
-#: more.  A list of two-letter names has replies of 24 bytes a character.
+#: Bytes in one reply, at most, at the default limit of characters: TorchServe's own default; it ends a worker that
+#: sends more.  A list of two-letter names has replies of 24 bytes a character.
 DEFAULT_REPLY_BYTES = 6_553_500
 
 #: Characters that a batch takes beside one text as long as a text may be; about 20 s of the costliest on one core.
