@@ -57,7 +57,14 @@ def make_parser() -> argparse.ArgumentParser:
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--version", action=_Version, nargs=0, help="show program's version number and exit")
+    parser.add_argument(
+        "--version",
+        action=_Version,
+        nargs=0,
+        dest=argparse.SUPPRESS,
+        default=argparse.SUPPRESS,
+        help="print the version",
+    )
     subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     ops.cli.add_parsers(subparsers)
     archive.cli.add_parsers(subparsers)
