@@ -149,6 +149,7 @@ def all_of(settings: Settings, stack: contextlib.ExitStack) -> list[Contestant]:
     """Start every contestant that takes part; *stack* stops them."""
     folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
     server = stack.enter_context(running(folder / "nerserve", num_workers=settings.num_workers))
+    server.wait_for_workers()
     build_noop(folder / NOOP / "model-store", settings.num_workers)
     noop = stack.enter_context(torchserve_alone(folder / NOOP, NOOP))
     noop.wait()

@@ -61,6 +61,15 @@ class Server:
         """The model's worker processes that are ready, the oldest first."""
         return ready_workers(self.management, "en")
 
+    def wait_for_workers(self) -> None:
+        """Return once the model has all its workers; ``nerserve up`` is ready with one."""
+
+        def has_all() -> bool:
+            (described,) = requests.get(f"{self.management}/models/en", timeout=5).json()
+            return bool(len(self.workers()) == described["minWorkers"])
+
+        wait_until(has_all, self.process, "nerserve up")
+
     def processes(self) -> dict[str, psutil.Process]:
         """Every process by its role: the JVM, the model's workers, the site's master and workers."""
         roles = {"nerserve up": self.process, "JVM": self.java(), "site master": self.gunicorn()}

@@ -129,6 +129,7 @@ def _long_and_short(report: Report, settings: Settings) -> None:
     tagger = Tagger.load(BUNDLE)
     add("in process", lambda text: tagger.tag([text]))
     with tempfile.TemporaryDirectory() as name, running(Path(name), options=["--max-chars", str(LONG_CHARS)]) as server:
+        server.wait_for_workers()
         with watched(server.processes()) as memory:
             add("site", _client(f"{server.site}/api/predict"))
             add("port", _client(f"{server.inference}/predictions/en"))

@@ -112,6 +112,7 @@ def _workers(report: Report, settings: Settings) -> None:
         ports = {}
         for count in (1, 2):
             server = stack.enter_context(running(folder / str(count), num_workers=count, options=["--no-site"]))
+            server.wait_for_workers()
             ports[count] = port_of(server)
         for num_texts in (1, 32):
             file = _requests(folder / f"{num_texts}.txt", settings, num_texts, ["/predictions/en"])
@@ -140,6 +141,7 @@ def _models(report: Report, settings: Settings) -> None:
             loaded = " and ".join(models)
             started = running(folder / loaded, models=models, num_workers=settings.num_workers, options=["--no-site"])
             server = stack.enter_context(started)
+            server.wait_for_workers()
             for asked in all_asked:
                 case = loaded, " and ".join(asked)
                 ports[case] = port_of(server)

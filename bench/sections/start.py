@@ -125,6 +125,7 @@ def _memory(report: Report, settings: Settings) -> None:
     for count in counts:
         report.progress.step(f"{count} workers")
         with tempfile.TemporaryDirectory() as name, running(Path(name), num_workers=count) as server:
+            server.wait_for_workers()
             _send_all(f"{server.inference}/predictions/en", texts.take(count * _WARM_UP_REQUESTS))
             _send_all(f"{server.site}/api/predict", texts.take(_WARM_UP_REQUESTS))
             site = [server.gunicorn(), *server.site_workers()]

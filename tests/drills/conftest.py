@@ -44,4 +44,5 @@ def expected():
 @pytest.fixture
 def server(tmp_path):
     with running(tmp_path) as server:
+        server.wait_for_workers()
         yield server

@@ -27,7 +27,7 @@ import pytest
 import requests
 
 from bench.load import HUNG, LOST, REFUSED, RIGHT, WRONG, Load
-from bench.serving import running, wait_until
+from bench.serving import running
 from tests.drills.sentences import text_requests
 
 pytestmark = [pytest.mark.drill, pytest.mark.timeout(0)]
@@ -120,12 +120,6 @@ def own_logs(folder):
     return pytest.fail("a disk that can be full takes root or a user namespace; --drill-faults leaves that fault out")
 
 
-def has_all_workers(server):
-    """Whether the model has all its workers; ``nerserve up`` is ready with one."""
-    (described,) = requests.get(f"{server.management}/models/en", timeout=5).json()
-    return len(server.workers()) == described["minWorkers"]
-
-
 def is_whole(server, num_workers, num_site_workers):
     """Whether both tiers have all their workers, running, and the site says that it is ready."""
     bad = {psutil.STATUS_ZOMBIE, psutil.STATUS_STOPPED}
@@ -190,7 +184,7 @@ def test_faults_give_no_wrong_answer_and_hang_no_client(tmp_path, option, expect
     prefix = own_logs(tmp_path) if any(fault.strike is fill_logs for fault in faults) else ()
 
     with running(tmp_path, prefix=prefix) as server:
-        wait_until(lambda: has_all_workers(server), server.process, "nerserve up")
+        server.wait_for_workers()
         site = Load(server.site, text_requests("/api/predict", expected), SITE_DEADLINE_S)
         port = Load(server.inference, text_requests("/predictions/en", expected), PORT_DEADLINE_S)
         site.start(rate)
