@@ -16,10 +16,14 @@ def check_media_type(media_type: str, known: Sequence[str]) -> None:
         raise UnsupportedMediaTypeError(f"Expected one of the Content-Types {', '.join(known)}.")
 
 
-def check_coding(content_encoding: str, charset: str) -> None:
-    """Raise UnsupportedMediaTypeError unless the body is sent as it is, and in UTF-8 where it is text."""
+def check_content_encoding(content_encoding: str) -> None:
+    """Raise UnsupportedMediaTypeError if the body is compressed; *content_encoding* is empty without the header."""
     if content_encoding.strip().lower() not in {"", "identity"}:
-        raise UnsupportedMediaTypeError("Expected no Content-Encoding but identity.")
+        raise UnsupportedMediaTypeError
+
+
+def check_charset(charset: str) -> None:
+    """Raise UnsupportedMediaTypeError unless *charset*, in small letters, is UTF-8 or a part of it."""
     if charset not in _CHARSETS:
         raise UnsupportedMediaTypeError("Expected the charset utf-8.")
 

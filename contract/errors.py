@@ -24,13 +24,12 @@ ServingError
 ```
 
 A message is a sentence that says what was expected and what came, the same on both tiers; it holds no text of a user.
-The first paragraph of a class's docstring says when the failure happens and what a client does; the reference of the
-API shows it, beside ``example``, a message that the server really sends.
+A class's docstring says when the failure happens and what a client does; the reference of the API shows it, beside
+``example``, a message that the server really sends.
 """
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Iterator
 from typing import ClassVar, Literal, TypeAlias
 
@@ -45,7 +44,7 @@ class SettingError(Exception):
 
 
 class ServingError(Exception):
-    """Base of every failure that goes on the wire.
+    """Base of every failure that goes on the wire; without a message of its own it says its ``example``.
 
     Attributes:
         status: HTTP status where the request as a whole fails.
@@ -61,6 +60,9 @@ class ServingError(Exception):
     tiers: ClassVar[tuple[Tier, ...]] = ()
     example: ClassVar[str] = ""
 
+    def __init__(self, message: str = "") -> None:
+        super().__init__(message or self.example)
+
     def to_json(self) -> dict[str, dict[str, str]]:
         """The failure in the contract's form: ``{"error": {"code", "message"}}``."""
         return {"error": {"code": self.code, "message": str(self)}}
@@ -68,7 +70,7 @@ class ServingError(Exception):
     @classmethod
     def meaning(cls) -> str:
         """When it happens, and what a client does about it; Markdown in one line."""
-        return " ".join(inspect.cleandoc(cls.__doc__ or "").partition("\n\n")[0].split())
+        return " ".join((cls.__doc__ or "").split())
 
 
 class RequestError(ServingError):
@@ -80,7 +82,7 @@ class RequestError(ServingError):
 class MalformedRequestError(RequestError):
     """The body is not what its `Content-Type` says, has an unknown key, a key twice, NaN or Infinity, or a value of
     another type. Mend the request.
-    """  # noqa: D205
+    """  # noqa: D205  (one sentence, longer than a line)
 
     code = "malformed_request"
     tiers = BOTH_TIERS
@@ -141,9 +143,10 @@ class TextTooLongError(RequestError):
 
 
 class RequestTooLargeError(RequestError):
-    """Too many bytes, texts, or characters in all texts together, or a reply of too many bytes. Send less in a
-    request; the message names the limit.
-    """  # noqa: D205
+    """Too many bytes, texts, or characters in all texts together, or a reply of too many bytes.
+
+    Send less in a request; the message names the limit.
+    """
 
     status = 413
     code = "request_too_large"
@@ -180,9 +183,10 @@ class TooManyRequestsError(RequestError):
 
 
 class OverloadedError(RequestError):
-    """More characters came together in one batch than a worker takes on at a time. Wait for the seconds of
-    `Retry-After`, then send the same request again.
-    """  # noqa: D205
+    """More characters came together in one batch than a worker takes on at a time.
+
+    Wait for the seconds of `Retry-After`, then send the same request again.
+    """
 
     status = 503
     code = "overloaded"
@@ -192,9 +196,10 @@ class OverloadedError(RequestError):
 
 
 class DeadlineExceededError(RequestError):
-    """The deadline passed while the request waited for a worker, or while it worked. Send less at a time, allow more
-    time, or try again later.
-    """  # noqa: D205
+    """The deadline passed while the request waited for a worker, or while it worked.
+
+    Send less at a time, allow more time, or try again later.
+    """
 
     status = 504
     code = "deadline_exceeded"
@@ -225,9 +230,10 @@ class ModelReplyError(UpstreamError):
 
 
 class ModelUnavailableError(UpstreamError):
-    """No worker answers, even after the site has asked again. Wait for the seconds of `Retry-After`, then send the
-    same request again.
-    """  # noqa: D205
+    """No worker answers, even after the site has asked again.
+
+    Wait for the seconds of `Retry-After`, then send the same request again.
+    """
 
     status = 503
     code = "model_unavailable"

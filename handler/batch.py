@@ -114,7 +114,7 @@ class BatchWorker:
             if isinstance(request, Request):
                 own = request.num_chars * (EXPLAINED_CHAR_COST if headers.explain else 1)
                 if cost and cost + own > self._limits.batch_chars:
-                    request = Refusal(OverloadedError(OverloadedError.example), request.form)
+                    request = Refusal(OverloadedError(), request.form)
                 else:
                     cost += own
             admitted.append(request)
@@ -167,7 +167,7 @@ class BatchWorker:
 
 
 def _too_late(form: str) -> Refusal:
-    return Refusal(DeadlineExceededError(DeadlineExceededError.example), form)
+    return Refusal(DeadlineExceededError(), form)
 
 
 def _counts(names: Sequence[str]) -> Mapping[str, int]:

@@ -11,7 +11,7 @@ from gunicorn.http.errors import ParseException
 from werkzeug.exceptions import ClientDisconnected, RequestEntityTooLarge
 from werkzeug.http import parse_options_header
 
-from contract.bodies import check_coding, decode
+from contract.bodies import check_charset, check_content_encoding, decode
 from contract.errors import MalformedRequestError, RequestError, RequestTimeoutError
 from web.service import Service
 
@@ -31,7 +31,8 @@ def media_type(environ: WSGIEnvironment) -> str:
 
 def check_encoding(environ: WSGIEnvironment) -> None:
     """Raise UnsupportedMediaTypeError unless the body is uncompressed and its charset is UTF-8."""
-    check_coding(environ.get("HTTP_CONTENT_ENCODING", ""), _content_type(environ.get("CONTENT_TYPE", ""))[1])
+    check_content_encoding(environ.get("HTTP_CONTENT_ENCODING", ""))
+    check_charset(_content_type(environ.get("CONTENT_TYPE", ""))[1])
 
 
 @lru_cache(maxsize=64)  # clients send few different values
@@ -71,5 +72,5 @@ def _whole_body(environ: WSGIEnvironment, max_bytes: int) -> bytes:
 def broken_body(error: Exception) -> RequestError:
     """The error for a body that could not be read because of *error*: too slow, or cut off."""
     if isinstance(error, TimeoutError) or isinstance(error.__context__, TimeoutError):  # werkzeug wraps it
-        return RequestTimeoutError("The request was not complete in time.")
+        return RequestTimeoutError()
     return MalformedRequestError("The request is not complete.")

@@ -8,6 +8,7 @@ import re
 import ssl
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -120,7 +121,7 @@ class WebConfig:
         """
         return max(10.0, self.max_chars / 10_000) if self.timeout_s is None else self.timeout_s
 
-    @property
+    @cached_property
     def limits(self) -> RequestLimits:
         """How much one text and one request may hold."""
         return RequestLimits(self.max_chars)

@@ -78,7 +78,7 @@ def predict() -> ResponseReturnValue:
         record.model = model
         record.add_texts(1, len(text))
         if not text.strip():
-            raise EmptyTextError(EmptyTextError.example)
+            raise EmptyTextError
         service.limits.check_text(text)
         reply = service.client.tag_text(model, text, caller=Caller(record.request_id, record=record))
     except (RequestError, UpstreamError) as error:

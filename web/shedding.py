@@ -29,7 +29,7 @@ class Shedding:
     def __init__(self, app: WSGIApplication, admission: Admission) -> None:
         self._app = app
         self._admission = admission
-        error = TooManyRequestsError(TooManyRequestsError.example)
+        error = TooManyRequestsError()
         self._body = json.dumps(error.to_json(), separators=(",", ":")).encode("ascii") + b"\n"
         self._headers = [
             ("Content-Type", "application/json"),

@@ -14,7 +14,14 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from contract import options
-from contract.bodies import check_coding, check_media_type, check_string, check_strings, decode
+from contract.bodies import (
+    check_charset,
+    check_content_encoding,
+    check_media_type,
+    check_string,
+    check_strings,
+    decode,
+)
 from contract.errors import MalformedRequestError, RequestError, UnsupportedMediaTypeError
 from contract.limits import RequestLimits, check_num_texts
 from contract.options import Options
@@ -82,12 +89,12 @@ def read_request(
 def _document(row: Mapping[str, object], headers: RequestHeaders) -> Mapping[str, object]:
     """The JSON object that was sent; for plain text, the one that says the same."""
     media_type, charset = _media_type(headers.content_type)
-    check_coding(headers.content_encoding, "utf-8")
+    check_content_encoding(headers.content_encoding)
     if media_type in _FORM_TYPES or headers.is_grpc or not row.keys() & {"body", "data"}:
         return _part(row)
     if media_type:
         check_media_type(media_type, _MEDIA_TYPES)
-    check_coding("", charset)
+    check_charset(charset)
     body = _decoded(row["body"] if "body" in row else row["data"])
     if not media_type and not body:
         raise UnsupportedMediaTypeError(f"Expected a text/plain body, or {_OBJECT}, got an empty body.")

@@ -67,11 +67,11 @@ class Admission:
     def request(self) -> Iterator[None]:
         """Count a request from its first attempt to its last; raises TooManyRequestsError if the queue is full."""
         with self._lock:
-            is_full = self._num_requests >= self.max_requests
+            is_full = self.is_full
             self._num_requests += not is_full
         if is_full:
             self.count_refusal()
-            raise TooManyRequestsError(TooManyRequestsError.example)
+            raise TooManyRequestsError
         try:
             yield
         finally:

@@ -89,7 +89,7 @@ def _load(body: bytes) -> Any:
     try:
         return _DECODER.decode(body.decode("utf-8"))
     except (ValueError, RecursionError) as error:
-        raise ModelReplyError("The model's reply is not JSON.") from error
+        raise ModelReplyError from error
 
 
 def _model(reply: object) -> ModelInfo:

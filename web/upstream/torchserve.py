@@ -111,9 +111,9 @@ def _worker_error(status: int, body: bytes) -> UpstreamError:
     with suppress(ModelReplyError):  # where TorchServe answers itself
         code = parse_rejection(body).code
         if (status, code) == (503, WorkerOverloadedError.code):
-            return WorkerOverloadedError(WorkerOverloadedError.example)
+            return WorkerOverloadedError()
         if (status, code) == (504, WorkerDeadlineError.code):
-            return WorkerDeadlineError(WorkerDeadlineError.example)
+            return WorkerDeadlineError()
     # 500 and 507 are InternalServerException "Worker died."; an error in the handler is a 503
     kind = WorkerDiedError if status in {500, 507} else ModelUnavailableError
     return kind(f"The model server answered with status {status}.")

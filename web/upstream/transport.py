@@ -100,7 +100,7 @@ class DeadlineTransport:
             is_late = isinstance(error, TimeoutError | exceptions.TimeoutError)
             if is_late and not isinstance(error, exceptions.NewConnectionError):  # urllib3 derives it from its timeouts
                 raise timeout_error(timeout_s) from error
-            raise ModelUnavailableError("There is no connection to the model server.") from error
+            raise ModelUnavailableError from error
 
     def _route(self, url: str) -> _Route:
         request = requests.Request("POST", url).prepare()
