@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Final, TextIO
+from typing import Any, Final, TextIO
 
 from contract.limits import RequestLimits
 from ops.errors import BadArchiveError, ConfigFileError
@@ -20,7 +20,7 @@ from ops.process.keys import DEFAULT_RENEWAL_SHARE, KeyRing, published_keys
 from ops.process.limits import default_drain_s
 from ops.process.ports import check_ports
 from ops.process.server_config import ServerConfig
-from ops.process.site import Site, SiteCommand
+from ops.process.site import Site, SiteCommand, site_environ
 from ops.process.state_dir import StateDir
 from ops.process.tls import Trust
 from ops.process.torchserve import TorchServe, server_env
@@ -103,6 +103,7 @@ class _Instance:
     trust: Trust | None
     site_command: SiteCommand | None
     site_address: Address
+    site_environ: Mapping[str, str]
 
     @classmethod
     def checked(
@@ -115,12 +116,22 @@ class _Instance:
         trust = _trust(options, config)
         _check_key_options(options, config)
         command = site_command() if options.has_site else None
+        address = Address(options.host, options.port, "--port")
+        site = site_environ(
+            address=address,
+            inference_url=config.inference.url,
+            models=options.models,
+            max_chars=options.limits.max_chars,
+            inference_key=state_dir.inference_key if config.has_token_authorization else None,
+            ca=trust.ca if trust and config.inference.has_tls else None,
+        )
         with ThreadPoolExecutor() as pool:  # Java is asked for its version meanwhile
-            checks = [pool.submit(check_archive, options.model_store / f"{model}.mar") for model in options.models]
+            checks: list[Future[Any]] = [pool.submit(command.check_settings, site)] if command else []
+            checks += [pool.submit(check_archive, options.model_store / f"{model}.mar") for model in options.models]
             java = find_java(os.environ)
             for check in checks:
                 check.result()
-        return cls(options, config, state_dir, java, trust, command, Address(options.host, options.port, "--port"))
+        return cls(options, config, state_dir, java, trust, command, address, site)
 
     def run(self, stop: StopRequests, console: Console) -> GiveUp | None:
         """Start, supervise and drain everything; why it was given up, None when a signal ended it."""
@@ -172,13 +183,13 @@ class _Instance:
         )
 
     def _servers(self, guard: Guard, keys: KeyRing | None) -> Servers:
-        options, config, state_dir = self.options, self.config, self.state_dir
+        config, state_dir, models = self.config, self.state_dir, self.options.models
         ca = self.trust.ca if self.trust else None
         torchserve = TorchServe(
             java=self.java.path,
             config=config,
-            model_store=options.model_store,
-            models=options.models,
+            model_store=self.options.model_store,
+            models=models,
             state_dir=state_dir,
             guard=guard,
         )
@@ -188,13 +199,9 @@ class _Instance:
             else Site(
                 command=self.site_command,
                 address=self.site_address,
-                inference_url=config.inference.url,
-                models=options.models,
+                environ=self.site_environ,
                 state_dir=state_dir,
                 guard=guard,
-                max_chars=options.limits.max_chars,
-                inference_key=state_dir.inference_key if keys else None,
-                ca=ca if config.inference.has_tls else None,
             )
         )
         management = ManagementClient(
@@ -203,7 +210,7 @@ class _Instance:
         predictions = PredictionClient(
             config.inference.url, key=partial(keys.current, "inference") if keys else None, ca=ca
         )
-        return Servers(torchserve, site, management, predictions, options.models)
+        return Servers(torchserve, site, management, predictions, models)
 
     def _announce(self, console: Console, site: Site | None) -> None:
         """Say where everything is."""
