@@ -31,6 +31,7 @@ NAMES: Final = WORKER_NAMES | frozenset({
     "NERSERVE_PORT",
     "NERSERVE_QUEUE_S",
     "NERSERVE_READY_TIMEOUT_S",
+    "NERSERVE_READY_WHEN",
     "NERSERVE_TIMEOUT_S",
     "NERSERVE_WEB_WORKERS",
     # the operator's commands

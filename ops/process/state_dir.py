@@ -6,8 +6,13 @@ import fcntl
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Final
+
+import psutil
 
 from ops.errors import OpsError, StateDirBusyError
+
+_IN_MEMORY: Final = frozenset({"tmpfs", "ramfs"})
 
 
 class StateDir:
@@ -18,6 +23,7 @@ class StateDir:
         scratch: Where TorchServe unpacks archives and opens the workers' sockets; emptied at every start.
         settings: The config.properties that TorchServe reads.
         key_file: Where TorchServe writes its keys, when it asks for any: its working directory decides.
+        archives: A copy of the last good archive of each model.
         keys: Where keys are published, each in a file of its own.
     """
 
@@ -27,6 +33,7 @@ class StateDir:
         self.scratch = path / "tmp"
         self.settings = path / "torchserve.properties"
         self.key_file = path / "key_file.json"
+        self.archives = path / "archives"
         self.keys = path / "keys"
         self.inference_key = self.keys / "inference.key"
 
@@ -62,3 +69,10 @@ class StateDir:
                     "with --state-dir"
                 ) from error
             yield
+
+
+def is_in_memory(folder: Path) -> bool:
+    """Whether what is written into *folder* stays in memory."""
+    mounts = {Path(part.mountpoint): part.fstype for part in psutil.disk_partitions(all=True)}
+    folder = folder.resolve()
+    return next((mounts[path] for path in (folder, *folder.parents) if path in mounts), "") in _IN_MEMORY
