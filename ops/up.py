@@ -21,7 +21,7 @@ from ops.process.limits import default_drain_s
 from ops.process.ports import check_ports
 from ops.process.server_config import ServerConfig
 from ops.process.site import Site, SiteCommand
-from ops.process.state_dir import StateDir
+from ops.process.state_dir import DEFAULT_STATE_DIR, StateDir
 from ops.process.tls import Trust
 from ops.process.torchserve import TorchServe, server_env
 from ops.signals import StopRequests
@@ -193,7 +193,7 @@ class _Instance:
                 state_dir=state_dir,
                 guard=guard,
                 max_chars=options.limits.max_chars,
-                inference_key=state_dir.inference_key if keys else None,
+                inference_key=state_dir.published_key("inference") if keys else None,
                 ca=ca if config.inference.has_tls else None,
             )
         )
@@ -218,7 +218,8 @@ class _Instance:
         say(f"  Management  {config.management.url}/models")
         say(f"  Metrics     {config.metrics.url}/metrics")
         if config.has_token_authorization:
-            say(f"  Keys        {self.state_dir.keys}")
+            chosen = "" if self.options.state_dir == DEFAULT_STATE_DIR else f" --state-dir {self.state_dir.path}"
+            say(f"  Key         nerserve key{chosen}")
         say("Press Ctrl-C to stop.")
 
 
@@ -228,13 +229,18 @@ def _remove_if_empty(folder: Path) -> None:
 
 
 def _warnings(config: ServerConfig) -> list[str]:
-    """What is open to other machines and should not be."""
+    """What is open to others and should not be."""
     warnings = []
+    if not config.has_token_authorization and config.management.is_loopback:
+        warnings.append(
+            "nobody is asked for a key (disable_token_authorization=true): any program of this machine, and any web "
+            "page in a browser here, can register models"
+        )
     for address in config.addresses:
         if address.is_loopback:
             continue
         if not config.has_token_authorization or address is config.metrics:
-            warnings.append(f"{address.setting} is open to other machines, and nobody is asked for a token")
+            warnings.append(f"{address.setting} is open to other machines, and nobody is asked for a key")
         elif not address.has_tls:
             warnings.append(f"{address.setting} is open to other machines without TLS, so they can read keys and texts")
     return warnings

@@ -6,8 +6,11 @@ import fcntl
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Final
 
 from ops.errors import OpsError, StateDirBusyError
+
+DEFAULT_STATE_DIR: Final = Path(".nerserve")
 
 
 class StateDir:
@@ -28,7 +31,10 @@ class StateDir:
         self.settings = path / "torchserve.properties"
         self.key_file = path / "key_file.json"
         self.keys = path / "keys"
-        self.inference_key = self.keys / "inference.key"
+
+    def published_key(self, kind: str) -> Path:
+        """The file with the "inference" or the "management" key, while TorchServe asks for keys."""
+        return self.keys / f"{kind}.key"
 
     def create(self) -> None:
         """Make the directories, private to this user: what TorchServe unpacks there is code that runs."""
