@@ -36,6 +36,7 @@ NAMES: Final = WORKER_NAMES | frozenset({
     "NERSERVE_WEB_WORKERS",
     # the operator's commands
     "NERSERVE_MANAGEMENT_URL",
+    "NERSERVE_STATE_DIR",
     # scripts/install, docker-compose.yml; docs/containers.md, "Settings"
     "NERSERVE_PUBLISH",
     "NERSERVE_PYTHON_IMAGE",

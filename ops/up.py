@@ -22,7 +22,7 @@ from ops.process.limits import default_drain_s
 from ops.process.ports import check_ports
 from ops.process.server_config import ServerConfig
 from ops.process.site import Site, SiteCommand, site_environ
-from ops.process.state_dir import StateDir
+from ops.process.state_dir import DEFAULT_STATE_DIR, StateDir
 from ops.process.tls import Trust
 from ops.process.torchserve import TorchServe, server_env
 from ops.signals import StopRequests
@@ -125,7 +125,7 @@ class _Instance:
             inference_url=config.inference.url,
             models=options.models,
             max_chars=options.limits.max_chars,
-            inference_key=state_dir.inference_key if config.has_token_authorization else None,
+            inference_key=state_dir.published_key("inference") if config.has_token_authorization else None,
             ca=trust.ca if trust and config.inference.has_tls else None,
         )
         with ThreadPoolExecutor() as pool:  # Java is asked for its version meanwhile
@@ -231,7 +231,8 @@ class _Instance:
         say(f"  Management  {config.management.url}/models")
         say(f"  Metrics     {config.metrics.url}/metrics")
         if config.has_token_authorization:
-            say(f"  Keys        {self.state_dir.keys}")
+            chosen = "" if self.options.state_dir == DEFAULT_STATE_DIR else f" --state-dir {self.state_dir.path}"
+            say(f"  Key         nerserve key{chosen}")
         say("Press Ctrl-C to stop.")
 
 
@@ -241,13 +242,18 @@ def _remove_if_empty(folder: Path) -> None:
 
 
 def _warnings(config: ServerConfig) -> list[str]:
-    """What is open to other machines and should not be."""
+    """What is open to others and should not be."""
     warnings = []
+    if not config.has_token_authorization and config.management.is_loopback:
+        warnings.append(
+            "nobody is asked for a key (disable_token_authorization=true): any program of this machine, and any web "
+            "page in a browser here, can register models"
+        )
     for address in config.addresses:
         if address.is_loopback:
             continue
         if not config.has_token_authorization or address is config.metrics:
-            warnings.append(f"{address.setting} is open to other machines, and nobody is asked for a token")
+            warnings.append(f"{address.setting} is open to other machines, and nobody is asked for a key")
         elif not address.has_tls:
             warnings.append(f"{address.setting} is open to other machines without TLS, so they can read keys and texts")
     return warnings

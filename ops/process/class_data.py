@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from ops.process.state_dir import is_in_memory
+from ops.process.file_systems import is_in_memory
 
 #: Without it the JVM prints a warning for each class that cannot be archived.
 _QUIET: Final = "-Xlog:cds*=off"

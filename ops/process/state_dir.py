@@ -8,11 +8,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-import psutil
-
 from ops.errors import OpsError, StateDirBusyError
 
-_IN_MEMORY: Final = frozenset({"tmpfs", "ramfs"})
+DEFAULT_STATE_DIR: Final = Path(".nerserve")
 
 
 class StateDir:
@@ -35,7 +33,10 @@ class StateDir:
         self.key_file = path / "key_file.json"
         self.archives = path / "archives"
         self.keys = path / "keys"
-        self.inference_key = self.keys / "inference.key"
+
+    def published_key(self, kind: str) -> Path:
+        """The file with the "inference" or the "management" key, while TorchServe asks for keys."""
+        return self.keys / f"{kind}.key"
 
     def create(self) -> None:
         """Make the directories, private to this user: what TorchServe unpacks there is code that runs."""
@@ -69,10 +70,3 @@ class StateDir:
                     "with --state-dir"
                 ) from error
             yield
-
-
-def is_in_memory(folder: Path) -> bool:
-    """Whether what is written into *folder* stays in memory."""
-    mounts = {Path(part.mountpoint): part.fstype for part in psutil.disk_partitions(all=True)}
-    folder = folder.resolve()
-    return next((mounts[path] for path in (folder, *folder.parents) if path in mounts), "") in _IN_MEMORY

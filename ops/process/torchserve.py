@@ -80,6 +80,7 @@ class TorchServe(ProcessGroup):
         if self._config.has_token_authorization:
             state_dir.key_file.touch(0o600, exist_ok=False)  # TorchServe's own is for all to read at first
             self._guard.remove_at_the_end(state_dir.key_file)
+        self._guard.remove_at_the_end(state_dir.settings)
         state_dir.settings.write_text(format_properties(self._config.settings), encoding="ascii")
         for log in (self.log, *self._logs):
             log.mark()

@@ -13,8 +13,9 @@ from typing import TypeAlias
 from archive import mar
 from archive.errors import ArchiveError
 from ops.errors import BadArchiveError
+from ops.process.file_systems import is_in_memory
 from ops.process.group import Guard
-from ops.process.state_dir import StateDir, is_in_memory
+from ops.process.state_dir import StateDir
 
 logger = logging.getLogger(__name__)
 

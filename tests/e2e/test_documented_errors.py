@@ -69,6 +69,11 @@ def ask(url, **request_):
     return requests.post(url, **{"json": {"text": "Oslo"}} | request_, timeout=ANSWER_S)
 
 
+def ask_with_key(served, url, **request_):
+    """The same with the inference key of *served*, which the site does not need."""
+    return ask(url, auth=served.inference_key, **request_)
+
+
 class Stage:
     """The fixtures of a test by name, each made when a case first wants it."""
 
@@ -100,7 +105,7 @@ def tiny(tmp_path_factory):
 
 
 def asked(tier, path, stage, **request_):
-    return stage.served.site, ask(getattr(stage.served, tier) + path, **request_)
+    return stage.served.site, ask_with_key(stage.served, getattr(stage.served, tier) + path, **request_)
 
 
 def empty_text(stage):
@@ -181,14 +186,15 @@ def deadline_exceeded(stage):
 
 def overloaded(stage):
     """Texts to be explained, each as much as 100,000 characters, come together while both workers have a long text."""
-    inference = stage.served.inference
+    inference, key = stage.served.inference, stage.served.inference_key
     answers = []
 
     def explain():
-        answers.append(ask(f"{inference}/explanations/en", json={"text": "a " * 1_000}))
+        answers.append(ask(f"{inference}/explanations/en", auth=key, json={"text": "a " * 1_000}))
 
     for _ in range(20):  # until enough of them are in one batch
-        long = partial(ask, f"{inference}/predictions/en", json={"text": "Nothing was found here. " * 4_000})
+        text = "Nothing was found here. " * 4_000
+        long = partial(ask, f"{inference}/predictions/en", auth=key, json={"text": text})
         threads = [threading.Thread(target=target) for target in [long] * 2 + [explain] * 16]
         for thread in threads:
             thread.start()
@@ -232,9 +238,9 @@ def no_worker(stage):
     up = stage.tiny
     up.wait_until(up.model_answers)
     numbers = "/models/en?synchronous=true&min_worker={0}&max_worker={0}".format
-    requests.put(up.management + numbers(0), timeout=ANSWER_S).raise_for_status()
+    requests.put(up.management + numbers(0), auth=up.management_key, timeout=ANSWER_S).raise_for_status()
     answer = up.predict()
-    requests.put(up.management + numbers(1), timeout=ANSWER_S).raise_for_status()
+    requests.put(up.management + numbers(1), auth=up.management_key, timeout=ANSWER_S).raise_for_status()
     return up.site, answer
 
 
@@ -342,7 +348,9 @@ def test_an_error_in_another_example_is_what_the_server_sends(served, start_site
     document = requests.get(served.site + DOCUMENTS[tier], timeout=ANSWER_S).json()
     del document["components"]["responses"]
 
-    sent = set(errors_in(ask(getattr(served, tier) + PATHS[tier], json={"texts": ["Oslo", "", 42]}).json()))
+    sent = set(
+        errors_in(ask_with_key(served, getattr(served, tier) + PATHS[tier], json={"texts": ["Oslo", "", 42]}).json())
+    )
     if tier == "site":
         body = document["paths"]["/api/predict"]["post"]["requestBody"]["content"]["application/x-ndjson"]["example"]
         ndjson = {"data": body, "headers": {"Content-Type": "application/x-ndjson"}, "json": None}
