@@ -18,13 +18,15 @@ def up(tmp_path):
 
 
 def answers(up, model):
-    reply = requests.post(f"{up.inference}/predictions/{model}", json={"text": TEXT}, timeout=5)
+    url = f"{up.inference}/predictions/{model}"
+    reply = requests.post(url, json={"text": TEXT}, auth=up.inference_key, timeout=5)
     return reply.status_code == 200 and reply.json()["model"]["name"] == model
 
 
 def forget(up, model):
-    requests.put(f"{up.management}/models/{model}", params={"min_worker": "0", "max_worker": "0"}, timeout=ANSWER_S)
-    reply = requests.delete(f"{up.management}/models/{model}/1.0", timeout=ANSWER_S)
+    url, key = f"{up.management}/models/{model}", up.management_key
+    requests.put(url, params={"min_worker": "0", "max_worker": "0"}, auth=key, timeout=ANSWER_S)
+    reply = requests.delete(f"{url}/1.0", auth=key, timeout=ANSWER_S)
     assert reply.status_code == 200, reply.text
 
 
