@@ -31,10 +31,12 @@ NAMES: Final = WORKER_NAMES | frozenset({
     "NERSERVE_PORT",
     "NERSERVE_QUEUE_S",
     "NERSERVE_READY_TIMEOUT_S",
+    "NERSERVE_READY_WHEN",
     "NERSERVE_TIMEOUT_S",
     "NERSERVE_WEB_WORKERS",
     # the operator's commands
     "NERSERVE_MANAGEMENT_URL",
+    "NERSERVE_STATE_DIR",
     # scripts/install, docker-compose.yml; docs/containers.md, "Settings"
     "NERSERVE_PUBLISH",
     "NERSERVE_PYTHON_IMAGE",

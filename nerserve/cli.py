@@ -27,6 +27,7 @@ examples:
   nerserve up                          serve model-store/en.mar, with the site, on this machine only
   nerserve up --models en,de           two models; the first is the site's default
   nerserve up --no-site                TorchServe alone
+  nerserve key                         the key for the inference port, for curl and your programs
   nerserve models                      what is served, with how many workers
   nerserve scale en --workers 4        more or fewer workers, while requests come
   nerserve COMMAND --help              more on one command

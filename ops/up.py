@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final, TextIO
 
+from archive.mar import MarInfo
 from contract.limits import RequestLimits
 from ops.errors import BadArchiveError, ConfigFileError
 from ops.process.addresses import Address
@@ -21,10 +22,11 @@ from ops.process.limits import default_drain_s
 from ops.process.ports import check_ports
 from ops.process.server_config import ServerConfig
 from ops.process.site import Site, SiteCommand, site_environ
-from ops.process.state_dir import StateDir
+from ops.process.state_dir import DEFAULT_STATE_DIR, StateDir
 from ops.process.tls import Trust
 from ops.process.torchserve import TorchServe, server_env
 from ops.signals import StopRequests
+from ops.supervise.archives import Archives, CheckArchive
 from ops.supervise.canaries import Canaries
 from ops.supervise.console import Console
 from ops.supervise.policy import GiveUp
@@ -70,7 +72,7 @@ class UpOptions:
 def up(
     options: UpOptions,
     *,
-    check_archive: Callable[[Path], object],
+    check_archive: CheckArchive,
     site_command: Callable[[], SiteCommand],
     out: TextIO,
     err: TextIO,
@@ -97,6 +99,7 @@ class _Instance:
     """One nerserve: what was checked before anything is started, and all that it starts."""
 
     options: UpOptions
+    check_archive: CheckArchive
     config: ServerConfig
     state_dir: StateDir
     java: Java
@@ -107,7 +110,7 @@ class _Instance:
 
     @classmethod
     def checked(
-        cls, options: UpOptions, check_archive: Callable[[Path], object], site_command: Callable[[], SiteCommand]
+        cls, options: UpOptions, check_archive: CheckArchive, site_command: Callable[[], SiteCommand]
     ) -> _Instance:
         """An instance with *options*; an OpsError for what would not come up."""
         state_dir = StateDir(options.state_dir.absolute())
@@ -122,27 +125,30 @@ class _Instance:
             inference_url=config.inference.url,
             models=options.models,
             max_chars=options.limits.max_chars,
-            inference_key=state_dir.inference_key if config.has_token_authorization else None,
+            inference_key=state_dir.published_key("inference") if config.has_token_authorization else None,
             ca=trust.ca if trust and config.inference.has_tls else None,
         )
         with ThreadPoolExecutor() as pool:  # Java is asked for its version meanwhile
             checks: list[Future[Any]] = [pool.submit(command.check_settings, site)] if command else []
-            checks += [pool.submit(check_archive, options.model_store / f"{model}.mar") for model in options.models]
+            store = options.model_store
+            checks += [pool.submit(check_archive, store / f"{model}.mar", model) for model in options.models]
             java = find_java(os.environ)
             for check in checks:
                 check.result()
-        return cls(options, config, state_dir, java, trust, command, address, site)
+        return cls(options, check_archive, config, state_dir, java, trust, command, address, site)
 
     def run(self, stop: StopRequests, console: Console) -> GiveUp | None:
         """Start, supervise and drain everything; why it was given up, None when a signal ended it."""
         options = self.options
         with ExitStack() as cleanup:
+            cleanup.callback(_remove_if_empty, self.state_dir.archives)
             guard = Guard()
             cleanup.callback(guard.close)
             keys = self._key_ring(guard)
             cleanup.callback(_remove_if_empty, self.state_dir.keys)
             kept = cleanup.enter_context(ExitStack())
-            servers = self._servers(guard, keys)
+            archives = Archives(options.model_store, options.models, self.state_dir, guard, self.check_archive)
+            servers = self._servers(guard, keys, archives)
             cleanup.callback(servers.kill)
             cleanup.callback(console.clear)
             console.say(f"Java {self.java.version} from {self.java.path}; logs in {self.state_dir.logs}")
@@ -154,7 +160,7 @@ class _Instance:
             startup.run(kept)
             self._announce(console, servers.site)
             canaries = Canaries(servers.predictions)
-            supervisor = Supervisor(servers, canaries, guard, console.report, can_restart=options.can_restart)
+            supervisor = Supervisor(servers, canaries, archives, guard, console.report, can_restart=options.can_restart)
             given_up = supervisor.run(lambda: stop.should_stop)
             if given_up is not None:
                 console.report(f"{given_up.reason}; ending everything, as --no-restart says")
@@ -182,14 +188,14 @@ class _Instance:
             renew_every_s=options.renew_keys_every_s or DEFAULT_RENEWAL_SHARE * config.key_life_s,
         )
 
-    def _servers(self, guard: Guard, keys: KeyRing | None) -> Servers:
+    def _servers(self, guard: Guard, keys: KeyRing | None, archives: Archives) -> Servers:
         config, state_dir, models = self.config, self.state_dir, self.options.models
         ca = self.trust.ca if self.trust else None
         torchserve = TorchServe(
             java=self.java.path,
             config=config,
             model_store=self.options.model_store,
-            models=models,
+            sources=archives.sources,
             state_dir=state_dir,
             guard=guard,
         )
@@ -225,7 +231,8 @@ class _Instance:
         say(f"  Management  {config.management.url}/models")
         say(f"  Metrics     {config.metrics.url}/metrics")
         if config.has_token_authorization:
-            say(f"  Keys        {self.state_dir.keys}")
+            chosen = "" if self.options.state_dir == DEFAULT_STATE_DIR else f" --state-dir {self.state_dir.path}"
+            say(f"  Key         nerserve key{chosen}")
         say("Press Ctrl-C to stop.")
 
 
@@ -235,13 +242,18 @@ def _remove_if_empty(folder: Path) -> None:
 
 
 def _warnings(config: ServerConfig) -> list[str]:
-    """What is open to other machines and should not be."""
+    """What is open to others and should not be."""
     warnings = []
+    if not config.has_token_authorization and config.management.is_loopback:
+        warnings.append(
+            "nobody is asked for a key (disable_token_authorization=true): any program of this machine, and any web "
+            "page in a browser here, can register models"
+        )
     for address in config.addresses:
         if address.is_loopback:
             continue
         if not config.has_token_authorization or address is config.metrics:
-            warnings.append(f"{address.setting} is open to other machines, and nobody is asked for a token")
+            warnings.append(f"{address.setting} is open to other machines, and nobody is asked for a key")
         elif not address.has_tls:
             warnings.append(f"{address.setting} is open to other machines without TLS, so they can read keys and texts")
     return warnings
@@ -275,18 +287,25 @@ def _check_key_options(options: UpOptions, config: ServerConfig) -> None:
         )
 
 
-def checked_with(check: Callable[[Path], object], failure: type[Exception]) -> Callable[[Path], object]:
-    """*check*, with every *failure* of it, whose message names the file, turned into a BadArchiveError."""
+def checked_with(check: Callable[[Path], MarInfo], failure: type[Exception]) -> CheckArchive:
+    """*check*, and that the model has the name it is to be served by; every failure is a BadArchiveError."""
 
-    def check_archive(path: Path) -> object:
-        if not path.is_file():
-            there = ", ".join(sorted(other.stem for other in path.parent.glob("*.mar"))) or "no archive at all"
-            raise BadArchiveError(
-                f"{path} does not exist, {path.parent} has {there}; nerserve archive builds one from a bundle"
-            )
+    def check_archive(path: Path, model: str) -> object:
         try:
-            return check(path)
+            if not path.is_file():
+                there = ", ".join(sorted(other.stem for other in path.parent.glob("*.mar"))) or "no archive at all"
+                raise BadArchiveError(
+                    f"{path} does not exist, {path.parent} has {there}; nerserve archive builds one from a bundle"
+                )
+            info = check(path)
         except failure as error:
             raise BadArchiveError(str(error)) from error
+        except OSError as error:
+            raise BadArchiveError(f"{path} cannot be read: {error.strerror}") from error
+        if info.name != model:
+            raise BadArchiveError(
+                f"{path} is a model {info.name}, expected {model}; nerserve archive --name {model} builds it as {model}"
+            )
+        return info
 
     return check_archive

@@ -36,6 +36,7 @@ _VARIABLES: Final = {
     "timeout_s": "NERSERVE_TIMEOUT_S",
     "ready_timeout_s": "NERSERVE_READY_TIMEOUT_S",
     "canary": "NERSERVE_CANARY",
+    "ready_when": "NERSERVE_READY_WHEN",
     "max_chars": MAX_CHARS_VARIABLE,
     "host": "NERSERVE_HOST",
     "port": "NERSERVE_PORT",
@@ -61,6 +62,7 @@ class WebConfig:
         timeout_s: Deadline of one call to TorchServe in seconds, or None for what follows from ``max_chars``.
         ready_timeout_s: The same for the canary of ``/readyz``, which is never retried.
         canary: A sentence that every model must find an entity in to be ready, or None: then any answer counts.
+        ready_when: Whether ``/readyz`` is 200 while "all" models answer, or "any" of them.
         max_chars: Longest text accepted, in Unicode code points.
         host: Address gunicorn binds.
         port: Port gunicorn binds.
@@ -79,6 +81,7 @@ class WebConfig:
     timeout_s: float | None = None
     ready_timeout_s: float = 2.0
     canary: str | None = None
+    ready_when: str = "all"
     max_chars: int = DEFAULT_MAX_CHARS
     host: str = "127.0.0.1"
     port: int = 8000
@@ -105,6 +108,7 @@ class WebConfig:
         _check_range("max_chars", self.max_chars, 1, LARGEST_MAX_CHARS)
         is_canary = self.canary is None or 0 < len(self.canary) <= 1_000
         _check(is_canary, "canary", "1 to 1000 characters", self.canary)
+        _check(self.ready_when in {"all", "any"}, "ready_when", "all or any", self.ready_when)
         _check(re.fullmatch(r"[A-Za-z0-9.:_-]+", self.host) is not None, "host", "an address or a name", self.host)
         _check_range("port", self.port, 1, 65_535)
         _check_range("num_workers", self.num_workers, 1, 64)

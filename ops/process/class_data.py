@@ -11,9 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-import psutil
-
-_IN_MEMORY: Final = frozenset({"tmpfs", "ramfs"})
+from ops.process.file_systems import is_in_memory
 
 #: Without it the JVM prints a warning for each class that cannot be archived.
 _QUIET: Final = "-Xlog:cds*=off"
@@ -54,7 +52,7 @@ class ClassData:
         """
         if self.file.exists():
             return [f"-XX:SharedArchiveFile={self.file}", _QUIET]
-        if not self.has_base or _is_in_memory(self.file.parent):
+        if not self.has_base or is_in_memory(self.file.parent):
             return []
         return [f"-XX:ArchiveClassesAtExit={self.new}", _QUIET]
 
@@ -62,9 +60,3 @@ class ClassData:
         """Take over what a JVM that exited normally has written."""
         if self.new.exists():
             self.new.replace(self.file)
-
-
-def _is_in_memory(folder: Path) -> bool:
-    mounts = {Path(part.mountpoint): part.fstype for part in psutil.disk_partitions(all=True)}
-    folder = folder.resolve()
-    return next((mounts[path] for path in (folder, *folder.parents) if path in mounts), "") in _IN_MEMORY

@@ -6,8 +6,11 @@ import fcntl
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Final
 
 from ops.errors import OpsError, StateDirBusyError
+
+DEFAULT_STATE_DIR: Final = Path(".nerserve")
 
 
 class StateDir:
@@ -18,6 +21,7 @@ class StateDir:
         scratch: Where TorchServe unpacks archives and opens the workers' sockets; emptied at every start.
         settings: The config.properties that TorchServe reads.
         key_file: Where TorchServe writes its keys, when it asks for any: its working directory decides.
+        archives: A copy of the last good archive of each model.
         keys: Where keys are published, each in a file of its own.
     """
 
@@ -27,8 +31,12 @@ class StateDir:
         self.scratch = path / "tmp"
         self.settings = path / "torchserve.properties"
         self.key_file = path / "key_file.json"
+        self.archives = path / "archives"
         self.keys = path / "keys"
-        self.inference_key = self.keys / "inference.key"
+
+    def published_key(self, kind: str) -> Path:
+        """The file with the "inference" or the "management" key, while TorchServe asks for keys."""
+        return self.keys / f"{kind}.key"
 
     def create(self) -> None:
         """Make the directories, private to this user: what TorchServe unpacks there is code that runs."""

@@ -41,8 +41,10 @@ def test_a_request_is_found_in_both_tiers_by_its_id(served):
 
 
 def test_every_line_is_an_object_with_a_message_or_an_event(served):
-    requests.post(f"{served.inference}/predictions/nobody", json={"text": "Paris"}, timeout=60)
-    requests.get(f"{served.management}/models/nobody", timeout=60)
+    requests.post(
+        f"{served.inference}/predictions/nobody", json={"text": "Paris"}, auth=served.inference_key, timeout=60
+    )
+    requests.get(f"{served.management}/models/nobody", auth=served.management_key, timeout=60)
 
     refused = lines_with(served, "access_log.log", "POST /predictions/nobody")
     lines = [line for name in LOGS for line in lines_of(served, name)]
@@ -57,10 +59,14 @@ def test_an_answered_prediction_is_not_logged_twice(served):
     before = len(lines_of(served, "access_log.log"))
 
     requests.post(
-        f"{served.inference}/predictions/en", json={"text": "Paris"}, headers={"X-Request-Id": mark}, timeout=60
+        f"{served.inference}/predictions/en",
+        json={"text": "Paris"},
+        headers={"X-Request-Id": mark},
+        auth=served.inference_key,
+        timeout=60,
     )
     lines_with(served, "model_log.log", mark)
-    requests.get(f"{served.management}/models/{mark}", timeout=60)
+    requests.get(f"{served.management}/models/{mark}", auth=served.management_key, timeout=60)
     lines_with(served, "access_log.log", f"GET /models/{mark}")
 
     new = lines_of(served, "access_log.log")[before:]

@@ -62,6 +62,8 @@ def test_up_says_where_everything_is_once_everything_answers(up):
     assert f"gRPC        {up.grpc}\n" in printed
     assert f"Management  {up.management}/models\n" in printed
     assert f"Metrics     {up.metrics}/metrics\n" in printed
+    assert f"Key         nerserve key --state-dir {up.state_dir}\n" in printed
+    assert "warning" not in printed
     assert up.predict().json()["entities"][0]["text"] == "Barack Obama"
     assert requests.get(f"{up.metrics}/metrics", timeout=ANSWER_S).text.startswith("# HELP")
 
@@ -89,9 +91,13 @@ def test_no_text_of_a_request_is_in_any_log(up):
     secret, end = f"text-{uuid.uuid4()}", f"end-{uuid.uuid4()}"
     up.predict(secret)
     up.predict(f"sleep nonsense {secret}")  # the handler fails
-    requests.post(f"{up.inference}/predictions/en", data=secret, timeout=ANSWER_S)  # not even JSON
-    requests.post(f"{up.inference}/predictions/en", params={"data": secret}, timeout=ANSWER_S)
-    requests.get(f"{up.inference}/predictions/en", params={"data": f"%zz{secret}"}, timeout=ANSWER_S)
+    requests.post(
+        f"{up.inference}/predictions/en", data=secret, auth=up.inference_key, timeout=ANSWER_S
+    )  # not even JSON
+    requests.post(f"{up.inference}/predictions/en", params={"data": secret}, auth=up.inference_key, timeout=ANSWER_S)
+    requests.get(
+        f"{up.inference}/predictions/en", params={"data": f"%zz{secret}"}, auth=up.inference_key, timeout=ANSWER_S
+    )
     requests.post(f"{up.site}/api/predict", json={"text": secret}, timeout=ANSWER_S)
     requests.post(f"{up.site}/predict", data={"text": secret}, timeout=ANSWER_S)
     up.predict(f"sleep {end}")  # what the worker printed until then comes before this word of its traceback
@@ -203,8 +209,8 @@ def test_a_model_that_torchserve_has_given_up_is_revived(up):
     assert "model en has had no worker that is ready" in up.text
 
 
-def test_nothing_is_registered_from_elsewhere(new_up):
-    up = new_up().start("--no-site").wait_until_ready()
+def test_nothing_is_registered_from_elsewhere_even_without_keys(new_up):
+    up = new_up(settings="\ndisable_token_authorization=true\n").start("--no-site").wait_until_ready()
     mar_bytes = (up.model_store / "en.mar").read_bytes()
     outside = up.directory / "outside.mar"
     outside.write_bytes(mar_bytes)
@@ -219,6 +225,9 @@ def test_nothing_is_registered_from_elsewhere(new_up):
     registered = requests.get(f"{up.management}/models", timeout=ANSWER_S).json()["models"]
     assert [model["modelName"] for model in registered] == ["en"]
     assert sorted(path.name for path in up.model_store.iterdir()) == ["en.mar"]
+    assert up.predict().json()["entities"][0]["text"] == "Barack Obama"
+    assert "warning: nobody is asked for a key" in up.text
+    assert "nerserve key" not in up.text
 
 
 def test_stopping_answers_what_was_accepted_and_leaves_nothing(new_up, tmp_path):

@@ -1,4 +1,4 @@
-"""The image's settings are config.properties, but for the address that the site's container must reach, and a path."""
+"""The image's settings are config.properties, but for keys, a path, and the address that the site's container needs."""
 
 from pathlib import Path
 
@@ -9,11 +9,15 @@ ROOT = Path(__file__).parents[3]
 SERVE = ROOT / "deploy" / "serve.properties"
 
 
-def test_the_image_differs_from_config_properties_in_the_inference_address_and_the_way_to_the_metrics():
+def test_the_image_differs_from_config_properties_in_the_inference_address_the_way_to_the_metrics_and_keys():
     usual = parse_properties((ROOT / "config.properties").read_text(encoding="utf-8"))
     image = parse_properties(SERVE.read_text(encoding="utf-8"))
 
-    assert image == usual | {"inference_address": "http://0.0.0.0:8080", "metrics_config": "../metrics.yaml"}
+    assert image == usual | {
+        "inference_address": "http://0.0.0.0:8080",
+        "metrics_config": "../metrics.yaml",
+        "disable_token_authorization": "true",
+    }
 
 
 def test_the_image_has_the_metrics_where_its_settings_say():

@@ -131,11 +131,11 @@ def test_a_missing_config_is_status_2_in_one_line(project, capsys):
     ("settings", "arguments", "message"),
     [
         ("", ["--ca", "ca.pem"], "--ca: neither inference_address nor management_address is https"),
-        ("", ["--renew-keys-every", "60"], "--renew-keys-every: nobody is asked for a key"),
-        ("", ["--inference-key-file", "key"], "--inference-key-file: nobody is asked for a key"),
-        ("{tokens}", ["--renew-keys-every", "0"], "more than 0 and less than the life of a key, 3600 s"),
-        ("{tokens}", ["--renew-keys-every", "3600"], "(token_expiration_min), got 3600"),
-        ("{tokens}token_expiration_min=0", [], "token_expiration_min: expected minutes, at least 0.08, got '0'"),
+        ("{off}", ["--renew-keys-every", "60"], "--renew-keys-every: nobody is asked for a key"),
+        ("{off}", ["--inference-key-file", "key"], "--inference-key-file: nobody is asked for a key"),
+        ("", ["--renew-keys-every", "0"], "more than 0 and less than the life of a key, 3600 s"),
+        ("", ["--renew-keys-every", "3600"], "(token_expiration_min), got 3600"),
+        ("token_expiration_min=0", [], "token_expiration_min: expected minutes, at least 0.08, got '0'"),
         (
             "",
             ["--max-chars", "1000001"],
@@ -159,7 +159,7 @@ def test_a_missing_config_is_status_2_in_one_line(project, capsys):
 def test_what_does_not_go_together_is_status_2_in_one_line(project, capsys, settings, arguments, message):
     (project / "nothing").write_text("")
     names = {
-        "tokens": "disable_token_authorization=false\n",
+        "off": "disable_token_authorization=true\n",
         "https": "inference_address=https://127.0.0.1:8443\n",
         "file": project / "nothing",
         "key": project / "key",

@@ -28,7 +28,6 @@ def up(tmp_path):
     (tmp_path / "config.properties").write_text(
         f"inference_address=http://127.0.0.1:{inference}\nmanagement_address=http://127.0.0.1:{management}\n"
         f"metrics_address=http://127.0.0.1:{metrics}\ngrpc_inference_port={grpc}\ngrpc_management_port=0\n"
-        "disable_token_authorization=true\n"
     )
     files = {
         mar.MANIFEST: json.dumps({"model": {"modelName": "en", "modelVersion": "1.0", "handler": mar.ENTRY_POINT}}),
@@ -103,7 +102,15 @@ def test_keys_that_have_no_place_are_told_in_one_line(up, tmp_path):
     for name in ("lock", "keys"):
         (state_dir / name).touch()
 
-    status, said = up(state_dir, "disable_token_authorization=false\n")
+    status, said = up(state_dir)
 
     assert status == 1
     assert said == f"nerserve: no key can be written to {state_dir / 'keys'}: File exists\n"
+
+
+def test_whoever_switches_keys_off_is_told_what_that_opens(up, tmp_path):
+    (tmp_path / "state" / "logs" / "torchserve.out").mkdir(parents=True)  # which ends the start
+
+    _, said = up(tmp_path / "state", "disable_token_authorization=true\n")
+
+    assert "warning: nobody is asked for a key (disable_token_authorization=true): any program of this machine" in said

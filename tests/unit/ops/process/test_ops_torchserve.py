@@ -19,7 +19,7 @@ def command(tmp_path):
         jvm_options=("-Xmx1g", "-Xms1g"),
         settings=tmp_path / "state" / "torchserve.properties",
         model_store=tmp_path / "store",
-        models=("en", "de"),
+        sources={"en": "en.mar", "de": "/state/tmp/last-good/de"},
         socket_dir="/run/s",
     )
 
@@ -43,7 +43,7 @@ def test_java_is_told_everything_the_launcher_would_tell_it(command, tmp_path):
         *("-f", str(tmp_path / "state" / "torchserve.properties")),
         *("-s", str(tmp_path / "store")),
         "-ncs",
-        *("-m", "en=en.mar", "de=de.mar"),
+        *("-m", "en=en.mar", "de=/state/tmp/last-good/de"),
     ]
 
 
