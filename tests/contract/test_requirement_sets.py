@@ -280,8 +280,12 @@ def test_the_serve_set_holds_all_that_torch_needs():
         assert one.specifier.contains(versions.get(canonicalize_name(one.name), "0")), one
 
 
-def test_torch_is_pinned_exactly():
+def test_torch_is_pinned_exactly_and_by_the_hash_of_one_file():
+    lines = [line for line in (REQUIREMENTS / "torch.txt").read_text().splitlines() if not line.startswith("#")]
+
     assert set(locked("torch")) == {"torch"}
+    assert len(lines) == 1
+    assert re.fullmatch(r"torch==[0-9.]+ --hash=sha256:[0-9a-f]{64}", lines[0])
 
 
 def test_what_both_images_have_is_the_same_version():
