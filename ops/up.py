@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Final, TextIO
+from typing import Any, Final, TextIO
 
 from archive.mar import MarInfo
 from contract.limits import RequestLimits
@@ -21,7 +21,7 @@ from ops.process.keys import DEFAULT_RENEWAL_SHARE, KeyRing, published_keys
 from ops.process.limits import default_drain_s
 from ops.process.ports import check_ports
 from ops.process.server_config import ServerConfig
-from ops.process.site import Site, SiteCommand
+from ops.process.site import Site, SiteCommand, site_environ
 from ops.process.state_dir import StateDir
 from ops.process.tls import Trust
 from ops.process.torchserve import TorchServe, server_env
@@ -89,7 +89,7 @@ def up(
     with stop.installed(), instance.state_dir.locked():
         check_ports([*instance.config.addresses, *([instance.site_address] if instance.site_command else [])])
         adopt_orphans()
-        given_up = instance.run(stop, console)
+        given_up = instance.run(stop, console, check_archive)
     console.say("Stopped.")
     return 0 if given_up is None else GAVE_UP_STATUS
 
@@ -99,13 +99,13 @@ class _Instance:
     """One nerserve: what was checked before anything is started, and all that it starts."""
 
     options: UpOptions
-    check_archive: CheckArchive
     config: ServerConfig
     state_dir: StateDir
     java: Java
     trust: Trust | None
     site_command: SiteCommand | None
     site_address: Address
+    site_environ: Mapping[str, str]
 
     @classmethod
     def checked(
@@ -118,16 +118,25 @@ class _Instance:
         trust = _trust(options, config)
         _check_key_options(options, config)
         command = site_command() if options.has_site else None
+        address = Address(options.host, options.port, "--port")
+        site = site_environ(
+            address=address,
+            inference_url=config.inference.url,
+            models=options.models,
+            max_chars=options.limits.max_chars,
+            inference_key=state_dir.inference_key if config.has_token_authorization else None,
+            ca=trust.ca if trust and config.inference.has_tls else None,
+        )
         with ThreadPoolExecutor() as pool:  # Java is asked for its version meanwhile
+            checks: list[Future[Any]] = [pool.submit(command.check_settings, site)] if command else []
             store = options.model_store
-            checks = [pool.submit(check_archive, store / f"{model}.mar", model) for model in options.models]
+            checks += [pool.submit(check_archive, store / f"{model}.mar", model) for model in options.models]
             java = find_java(os.environ)
             for check in checks:
                 check.result()
-        address = Address(options.host, options.port, "--port")
-        return cls(options, check_archive, config, state_dir, java, trust, command, address)
+        return cls(options, config, state_dir, java, trust, command, address, site)
 
-    def run(self, stop: StopRequests, console: Console) -> GiveUp | None:
+    def run(self, stop: StopRequests, console: Console, check_archive: CheckArchive) -> GiveUp | None:
         """Start, supervise and drain everything; why it was given up, None when a signal ended it."""
         options = self.options
         with ExitStack() as cleanup:
@@ -137,7 +146,7 @@ class _Instance:
             keys = self._key_ring(guard)
             cleanup.callback(_remove_if_empty, self.state_dir.keys)
             kept = cleanup.enter_context(ExitStack())
-            archives = Archives(options.model_store, options.models, self.state_dir, guard, self.check_archive)
+            archives = Archives(options.model_store, options.models, self.state_dir, guard, check_archive)
             servers = self._servers(guard, keys, archives)
             cleanup.callback(servers.kill)
             cleanup.callback(console.clear)
@@ -179,12 +188,12 @@ class _Instance:
         )
 
     def _servers(self, guard: Guard, keys: KeyRing | None, archives: Archives) -> Servers:
-        options, config, state_dir = self.options, self.config, self.state_dir
+        config, state_dir = self.config, self.state_dir
         ca = self.trust.ca if self.trust else None
         torchserve = TorchServe(
             java=self.java.path,
             config=config,
-            model_store=options.model_store,
+            model_store=self.options.model_store,
             sources=archives.sources,
             state_dir=state_dir,
             guard=guard,
@@ -195,13 +204,9 @@ class _Instance:
             else Site(
                 command=self.site_command,
                 address=self.site_address,
-                inference_url=config.inference.url,
-                models=options.models,
+                environ=self.site_environ,
                 state_dir=state_dir,
                 guard=guard,
-                max_chars=options.limits.max_chars,
-                inference_key=state_dir.inference_key if keys else None,
-                ca=ca if config.inference.has_tls else None,
             )
         )
         management = ManagementClient(
@@ -210,7 +215,7 @@ class _Instance:
         predictions = PredictionClient(
             config.inference.url, key=partial(keys.current, "inference") if keys else None, ca=ca
         )
-        return Servers(torchserve, site, management, predictions, options.models)
+        return Servers(torchserve, site, management, predictions, self.options.models)
 
     def _announce(self, console: Console, site: Site | None) -> None:
         """Say where everything is."""

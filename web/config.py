@@ -6,6 +6,7 @@ import math
 import os
 import re
 import ssl
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from functools import cached_property
@@ -16,6 +17,7 @@ from urllib.parse import urlsplit
 from contract.errors import SettingError
 from contract.limits import DEFAULT_MAX_CHARS, LARGEST_MAX_CHARS, MAX_CHARS_VARIABLE, RequestLimits
 from contract.names import MODEL_NAME_RULE, is_model_name
+from contract.settings import read_settings
 
 BYTES_PER_FORM_CHAR: Final = 12
 """The most one code point takes in a form: ``%F0%9F%98%80``."""
@@ -162,14 +164,24 @@ class WebConfig:
     def from_env(cls, environ: Mapping[str, str] | None = None) -> WebConfig:
         """Read the ``NERSERVE_...`` variables of *environ*, by default the process's; what is not set has its default.
 
-        Raises SettingError for a value that is there but wrong, an empty one included but for ``NERSERVE_MAX_CHARS``.
+        Raises SettingError for an unknown name, and for a value that is there but wrong, an empty one included but for
+        ``NERSERVE_MAX_CHARS``.
 
         >>> WebConfig.from_env({"NERSERVE_MODELS": "en, de"}).models
         ('en', 'de')
         """
-        environ = os.environ if environ is None else environ
+        environ = read_settings(os.environ if environ is None else environ)
         given = {name: environ[variable] for name, variable in _VARIABLES.items() if variable in environ}
         return cls(**{name: _read(name, value) for name, value in given.items()})
+
+
+def read_or_exit() -> WebConfig:
+    """The settings of this process; where one is wrong, one line on stderr says so and the exit status is 2."""
+    try:
+        return WebConfig.from_env()
+    except SettingError as error:
+        sys.stderr.write(f"{error}\n")
+        raise SystemExit(2) from None
 
 
 def _read(name: str, value: str) -> Any:
@@ -227,3 +239,7 @@ def _check(fine: bool, name: str, expected: str, value: object) -> None:
 
 def _wrong(name: str, expected: str, value: object) -> SettingError:
     return SettingError(f"{_VARIABLES[name]}: expected {expected}, got {value!r}")
+
+
+if __name__ == "__main__":  # nerserve up asks before it starts anything
+    read_or_exit()

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Final
 
 from contract.limits import MAX_CHARS_VARIABLE
+from contract.settings import PREFIX, WORKER_NAMES
 from ops.errors import OpsError
 from ops.process.class_data import ClassData
 from ops.process.group import Guard, LogFile, ProcessGroup
@@ -199,12 +200,16 @@ def java_command(
 
 
 def server_env(environ: Mapping[str, str], state_dir: StateDir, max_chars: int) -> dict[str, str]:
-    """The environment of TorchServe and its workers: *environ* without what would redirect them, plus our places.
+    """The environment of TorchServe and its workers: *environ* without what is not for them, plus our places.
 
     Every ``TS_`` variable goes: TS_CONFIG_FILE, for one, would win over the ``-f`` of the command line.  Where this
     process's locale is ASCII (``LC_ALL=C``), Java would not find a path with other characters in it.
     """
-    env = {key: value for key, value in environ.items() if key not in _NOT_FOR_WORKERS and not key.startswith("TS_")}
+    env = {
+        key: value
+        for key, value in environ.items()
+        if key in WORKER_NAMES or not (key in _NOT_FOR_WORKERS or key.startswith(("TS_", PREFIX)))
+    }
     if codecs.lookup(locale.getencoding()).name == "ascii":
         env["LC_ALL"] = "C.UTF-8"
     return env | {

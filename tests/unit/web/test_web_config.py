@@ -78,6 +78,10 @@ def test_what_is_no_longest_text_is_refused_by_its_variable(value):
         WebConfig.from_env({"NERSERVE_MAX_CHARS": value})
 
 
+def test_the_port_of_a_kubernetes_service_is_not_the_site_s():
+    assert WebConfig.from_env({"NERSERVE_PORT": "tcp://10.0.0.1:80", "NERSERVE_SERVICE_PORT": "80"}) == WebConfig()
+
+
 def test_the_environment_of_the_process_is_the_default(monkeypatch):
     monkeypatch.setenv("NERSERVE_PORT", "8123")
 

@@ -56,6 +56,7 @@ def test_workers_get_an_environment_that_misleads_nobody(tmp_path):
         "OMP_NUM_THREADS": "8",
         "LOG_LOCATION": "/elsewhere",
         "NERSERVE_MAX_CHARS": "7",
+        "NERSERVE_PORT": "8000",  # a worker of an older archive would call a newer name unknown
     }
 
     environment = server_env(given, StateDir(tmp_path), 5_000)
