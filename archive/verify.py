@@ -29,12 +29,8 @@ def verify_mar(path: Path, timeout_s: float = PROBE_TIMEOUT_S) -> MarInfo:
     Raises:
         ArchiveError: as :func:`check_mar`, or the model does not load or its reply violates the contract.
     """
-    info, files = mar.read(path)
     with tempfile.TemporaryDirectory(prefix="nerserve-verify-") as folder:
-        for name, content in files.items():
-            target = Path(folder, name)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_bytes(content)
+        info = mar.unpack(path, Path(folder))
         # -I: no PYTHONPATH, user site or working directory on the module path.
         command = [sys.executable, "-I", str(_PROBE), folder, CANARY_TEXT]
         try:

@@ -219,7 +219,7 @@ def torchserve_alone(folder: Path, model: str) -> Iterator[Contestant]:
         java=find_java(os.environ).path,
         config=config,
         model_store=folder / "model-store",
-        models=(model,),
+        sources=lambda: {model: f"{model}.mar"},
         state_dir=StateDir(folder / "state"),
         guard=guard,
     )

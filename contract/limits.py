@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from contract.errors import RequestTooLargeError, SettingError, TextTooLongError
+from contract.settings import read_settings
 
 MAX_CHARS_VARIABLE = "NERSERVE_MAX_CHARS"
 DEFAULT_MAX_CHARS = 100_000
@@ -56,9 +57,9 @@ class RequestLimits:
         """The limits by ``NERSERVE_MAX_CHARS``; the default where it is not set or blank.
 
         Raises:
-            SettingError: it is no whole number in its range.
+            SettingError: it is no whole number in its range, or *environment* has a name that is no setting.
         """
-        value = environment.get(MAX_CHARS_VARIABLE, "").strip()
+        value = read_settings(environment).get(MAX_CHARS_VARIABLE, "").strip()
         return cls.read(value, MAX_CHARS_VARIABLE) if value else cls()
 
     @classmethod

@@ -6,6 +6,7 @@ Nothing heavy is imported before a command runs: ``--help`` takes about 0.1 s.
 from __future__ import annotations
 
 import argparse
+import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
@@ -17,6 +18,8 @@ from typing import Any
 import archive.cli
 import ops.cli
 import training.cli
+from contract.errors import SettingError
+from contract.settings import read_settings
 from ops.errors import OpsError, StartError
 
 _EPILOG = """\
@@ -39,7 +42,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = make_parser().parse_args(arguments)
     run: Callable[[argparse.Namespace], int] = options.run
     try:
+        read_settings(os.environ)  # a misspelt name is an error for every command
         return run(options)
+    except SettingError as error:
+        print(f"nerserve: {error}", file=sys.stderr)
+        return 2  # as for other wrong usage
     except OpsError as error:
         with suppress(OSError):  # the terminal may be gone
             for line in error.details if isinstance(error, StartError) else ():

@@ -10,10 +10,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import fields
 from pathlib import Path
 
-from contract.errors import SettingError
 from contract.limits import RequestLimits
+from contract.settings import own_settings
 from ops.argument_types import DIR, FILE, SECONDS, model_names, whole_number
-from ops.errors import ConfigFileError
 from ops.operate import cli as operate_cli
 
 _UP_EPILOG = """\
@@ -64,7 +63,7 @@ def add_parsers(subparsers: argparse._SubParsersAction[argparse.ArgumentParser])
         epilog=_UP_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    _add_up_arguments(parser.add_argument, os.environ)
+    _add_up_arguments(parser.add_argument, own_settings(os.environ))
     parser.set_defaults(run=_run_up)
     key = subparsers.add_parser(
         "key",
@@ -132,12 +131,9 @@ def _run_up(options: argparse.Namespace) -> int:
 
 def _limits(max_chars: str | None) -> RequestLimits:
     """The limits by ``--max-chars`` if given, else by the environment."""
-    try:
-        if max_chars is None:
-            return RequestLimits.from_environment(os.environ)
-        return RequestLimits.read(max_chars, "--max-chars")
-    except SettingError as error:
-        raise ConfigFileError(str(error)) from error
+    if max_chars is None:
+        return RequestLimits.from_environment(os.environ)
+    return RequestLimits.read(max_chars, "--max-chars")
 
 
 def _run_key(options: argparse.Namespace) -> int:

@@ -6,6 +6,7 @@ import math
 import os
 import re
 import ssl
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from functools import cached_property
@@ -16,6 +17,7 @@ from urllib.parse import urlsplit
 from contract.errors import SettingError
 from contract.limits import DEFAULT_MAX_CHARS, LARGEST_MAX_CHARS, MAX_CHARS_VARIABLE, RequestLimits
 from contract.names import MODEL_NAME_RULE, is_model_name
+from contract.settings import read_settings
 
 BYTES_PER_FORM_CHAR: Final = 12
 """The most one code point takes in a form: ``%F0%9F%98%80``."""
@@ -34,6 +36,7 @@ _VARIABLES: Final = {
     "timeout_s": "NERSERVE_TIMEOUT_S",
     "ready_timeout_s": "NERSERVE_READY_TIMEOUT_S",
     "canary": "NERSERVE_CANARY",
+    "ready_when": "NERSERVE_READY_WHEN",
     "max_chars": MAX_CHARS_VARIABLE,
     "host": "NERSERVE_HOST",
     "port": "NERSERVE_PORT",
@@ -59,6 +62,7 @@ class WebConfig:
         timeout_s: Deadline of one call to TorchServe in seconds, or None for what follows from ``max_chars``.
         ready_timeout_s: The same for the canary of ``/readyz``, which is never retried.
         canary: A sentence that every model must find an entity in to be ready, or None: then any answer counts.
+        ready_when: Whether ``/readyz`` is 200 while "all" models answer, or "any" of them.
         max_chars: Longest text accepted, in Unicode code points.
         host: Address gunicorn binds.
         port: Port gunicorn binds.
@@ -77,6 +81,7 @@ class WebConfig:
     timeout_s: float | None = None
     ready_timeout_s: float = 2.0
     canary: str | None = None
+    ready_when: str = "all"
     max_chars: int = DEFAULT_MAX_CHARS
     host: str = "127.0.0.1"
     port: int = 8000
@@ -103,6 +108,7 @@ class WebConfig:
         _check_range("max_chars", self.max_chars, 1, LARGEST_MAX_CHARS)
         is_canary = self.canary is None or 0 < len(self.canary) <= 1_000
         _check(is_canary, "canary", "1 to 1000 characters", self.canary)
+        _check(self.ready_when in {"all", "any"}, "ready_when", "all or any", self.ready_when)
         _check(re.fullmatch(r"[A-Za-z0-9.:_-]+", self.host) is not None, "host", "an address or a name", self.host)
         _check_range("port", self.port, 1, 65_535)
         _check_range("num_workers", self.num_workers, 1, 64)
@@ -158,14 +164,24 @@ class WebConfig:
     def from_env(cls, environ: Mapping[str, str] | None = None) -> WebConfig:
         """Read the ``NERSERVE_...`` variables of *environ*, by default the process's; what is not set has its default.
 
-        Raises SettingError for a value that is there but wrong, an empty one included but for ``NERSERVE_MAX_CHARS``.
+        Raises SettingError for an unknown name, and for a value that is there but wrong, an empty one included but for
+        ``NERSERVE_MAX_CHARS``.
 
         >>> WebConfig.from_env({"NERSERVE_MODELS": "en, de"}).models
         ('en', 'de')
         """
-        environ = os.environ if environ is None else environ
+        environ = read_settings(os.environ if environ is None else environ)
         given = {name: environ[variable] for name, variable in _VARIABLES.items() if variable in environ}
         return cls(**{name: _read(name, value) for name, value in given.items()})
+
+
+def read_or_exit() -> WebConfig:
+    """The settings of this process; where one is wrong, one line on stderr says so and the exit status is 2."""
+    try:
+        return WebConfig.from_env()
+    except SettingError as error:
+        sys.stderr.write(f"{error}\n")
+        raise SystemExit(2) from None
 
 
 def _read(name: str, value: str) -> Any:
@@ -223,3 +239,7 @@ def _check(fine: bool, name: str, expected: str, value: object) -> None:
 
 def _wrong(name: str, expected: str, value: object) -> SettingError:
     return SettingError(f"{_VARIABLES[name]}: expected {expected}, got {value!r}")
+
+
+if __name__ == "__main__":  # nerserve up asks before it starts anything
+    read_or_exit()

@@ -117,8 +117,11 @@ It stays registered: nerserve scale starts it again, nerserve unregister forgets
 _UNREGISTER: Final = """\
 examples:
   nerserve unregister en 1.1
+  nerserve unregister en 1.1 --force      the default too
 
-It is drained first.  The default version is only unregistered when it is the model's only one.
+It is drained first.  The default version only goes with --force: another version on standby takes over.  Without one
+nobody answers until nerserve up, which serves the models it was started with, registers the model store's MODEL.mar
+again after some seconds; to take a model away, start it without that model.
 """
 
 
@@ -181,6 +184,7 @@ def add_parsers(subparsers: argparse._SubParsersAction[argparse.ArgumentParser],
     unregister = add("unregister", "stop a version and forget it", _UNREGISTER)
     unregister.add_argument("model", **_MODEL)
     unregister.add_argument("version", **_VERSION)
+    unregister.add_argument("--force", action="store_true", help="the default version too")
     _add_idle_timeout(unregister)
 
 

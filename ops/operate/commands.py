@@ -241,9 +241,11 @@ def _drain(operator: Operator, options: argparse.Namespace) -> _Result:
 
 def _unregister(operator: Operator, options: argparse.Namespace) -> _Result:
     if options.dry_run:
-        status = operator.look(options.model).status(options.version)
+        seen = operator.look(options.model)
+        status = seen.status(options.version)
+        operator.check_unregister(seen, status.version, is_forced=options.force)
         return _plan([f"drain {status.name} {status.version}", "unregister it"])
-    operator.unregister(options.model, options.version)
+    operator.unregister(options.model, options.version, is_forced=options.force)
     return "", {"model": options.model, "version": options.version, "outcome": "done"}
 
 

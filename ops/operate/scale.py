@@ -157,13 +157,18 @@ class Operator:
         seen = self.look(model)
         version = seen.default if version is None else version
         status = seen.status(version)
-        default = self.default_to_drain_for(seen, version, is_forced=is_forced)
-        if default != seen.default:
-            self.management.set_default(model, default)
-            self.say(f"{model} is served by {default} now; {version} gets no more requests that name no version")
+        default = self._hand_over(seen, version, is_forced=is_forced)
         self._stop_once_idle(status)
         self.say(f"{model} {version} is stopped: no worker, nothing in its queue")
         return version, default
+
+    def _hand_over(self, seen: ModelVersions, version: str, *, is_forced: bool) -> str:
+        """Have another version answer in the place of *version* if it is the default: what is the default now."""
+        default = self.default_to_drain_for(seen, version, is_forced=is_forced)
+        if default != seen.default:
+            self.management.set_default(seen.name, default)
+            self.say(f"{seen.name} is served by {default} now; {version} gets no more requests that name no version")
+        return default
 
     @staticmethod
     def default_to_drain_for(seen: ModelVersions, version: str, *, is_forced: bool) -> str:
@@ -199,15 +204,22 @@ class Operator:
         except (LoadError, WaitError) as error:  # the new default is good: that is no reason to go back
             self.say(f"{model} {version} keeps its workers for now: {error}")
 
-    def unregister(self, model: str, version: str) -> None:
-        """Forget *version*, stopped first; the default version only when it is the only one."""
+    def unregister(self, model: str, version: str, *, is_forced: bool) -> None:
+        """Forget *version*, stopped first; the default version only when *is_forced*, see :meth:`drain`."""
         seen = self.look(model)
         status = seen.status(version)
-        if version == seen.default and len(seen.statuses) > 1:
-            raise NotNowError(f"{version} is the default of {model}; nerserve rollback serves another version first")
+        self.check_unregister(seen, version, is_forced=is_forced)
+        self._hand_over(seen, version, is_forced=is_forced)
         self._stop_once_idle(status)
         self.management.unregister(model, version)
         self.say(f"{model} {version} is unregistered")
+
+    def check_unregister(self, seen: ModelVersions, version: str, *, is_forced: bool) -> None:
+        """Raise NotNowError when *version* cannot be unregistered, or only by force."""
+        default = self.default_to_drain_for(seen, version, is_forced=is_forced)
+        if default == version and len(seen.statuses) > 1:  # TorchServe refuses
+            message = f"{version} is the default of {seen.name}; nerserve rollback serves another version first"
+            raise NotNowError(message)
 
     def _stop_once_idle(self, status: ModelStatus) -> None:
         if status.workers:

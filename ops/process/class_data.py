@@ -11,9 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-import psutil
-
-_IN_MEMORY: Final = frozenset({"tmpfs", "ramfs"})
+from ops.process.file_systems import is_in_memory
 
 #: Without it the JVM prints a warning for each class that cannot be archived.
 _QUIET: Final = "-Xlog:cds*=off"
@@ -44,7 +42,7 @@ class ClassData:
         """Options for a JVM to use the archive, or else to write it at exit, unless the directory is in memory."""
         if self.file.exists():
             return [f"-XX:SharedArchiveFile={self.file}", _QUIET]
-        if _is_in_memory(self.file.parent):
+        if is_in_memory(self.file.parent):
             return []
         return [f"-XX:ArchiveClassesAtExit={self.new}", _QUIET]
 
@@ -52,9 +50,3 @@ class ClassData:
         """Take over what a JVM that exited normally has written."""
         if self.new.exists():
             self.new.replace(self.file)
-
-
-def _is_in_memory(folder: Path) -> bool:
-    mounts = {Path(part.mountpoint): part.fstype for part in psutil.disk_partitions(all=True)}
-    folder = folder.resolve()
-    return next((mounts[path] for path in (folder, *folder.parents) if path in mounts), "") in _IN_MEMORY

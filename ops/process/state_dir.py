@@ -21,6 +21,7 @@ class StateDir:
         scratch: Where TorchServe unpacks archives and opens the workers' sockets; emptied at every start.
         settings: The config.properties that TorchServe reads.
         key_file: Where TorchServe writes its keys, when it asks for any: its working directory decides.
+        archives: A copy of the last good archive of each model.
         keys: Where keys are published, each in a file of its own.
     """
 
@@ -30,6 +31,7 @@ class StateDir:
         self.scratch = path / "tmp"
         self.settings = path / "torchserve.properties"
         self.key_file = path / "key_file.json"
+        self.archives = path / "archives"
         self.keys = path / "keys"
 
     def published_key(self, kind: str) -> Path:

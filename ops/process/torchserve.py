@@ -14,11 +14,12 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
 from contract.limits import MAX_CHARS_VARIABLE
+from contract.settings import PREFIX, WORKER_NAMES
 from ops.errors import OpsError
 from ops.process.class_data import ClassData
 from ops.process.group import Guard, LogFile, ProcessGroup
@@ -46,7 +47,10 @@ _NOT_FOR_WORKERS: Final = frozenset({
 
 
 class TorchServe(ProcessGroup):
-    """One TorchServe, with *models* from *model_store*."""
+    """One TorchServe, with the models that *sources* has at each start.
+
+    *sources* gives for each model the name of an archive in *model_store*, or a directory.
+    """
 
     def __init__(
         self,
@@ -54,7 +58,7 @@ class TorchServe(ProcessGroup):
         java: Path,
         config: ServerConfig,
         model_store: Path,
-        models: tuple[str, ...],
+        sources: Callable[[], Mapping[str, str]],
         state_dir: StateDir,
         guard: Guard,
     ) -> None:
@@ -62,7 +66,7 @@ class TorchServe(ProcessGroup):
         self._java = java
         self._config = config
         self._model_store = model_store.absolute()
-        self._models = models
+        self._sources = sources
         self._state_dir = state_dir
         self._logs = [LogFile(state_dir.logs / name) for name in ("model_log.log", "ts_log.log")]
         self._class_data: ClassData | None = None
@@ -86,7 +90,7 @@ class TorchServe(ProcessGroup):
             jvm_options=[*self._class_data.jvm_options(), *self._config.jvm_options],
             settings=state_dir.settings,
             model_store=self._model_store,
-            models=self._models,
+            sources=self._sources(),
             socket_dir=self._socket_dir(),
         )
         environ = server_env(os.environ, state_dir, self._config.limits.max_chars)
@@ -176,12 +180,12 @@ def java_command(
     jvm_options: Sequence[str],
     settings: Path,
     model_store: Path,
-    models: tuple[str, ...],
+    sources: Mapping[str, str],
     socket_dir: str,
 ) -> list[str]:
     """The command line of the JVM, as TorchServe's launcher would build it; *settings* is the file it reads.
 
-    ``-ncs``: a snapshot of an earlier run would win over ``-m``.
+    ``-ncs``: a snapshot of an earlier run would win over ``-m``; an empty ``-m`` over load_models.
     """
     home = torchserve_home()
     return [
@@ -192,17 +196,21 @@ def java_command(
         *jvm_options,
         *("-cp", str(home / "ts" / "frontend" / "*"), "org.pytorch.serve.ModelServer"),
         *("--python", sys.executable, "-f", str(settings), "-s", str(model_store), "-ncs"),
-        *("-m", *(f"{model}={model}.mar" for model in models)),
+        *("-m", *([f"{model}={source}" for model, source in sources.items()] or [""])),
     ]
 
 
 def server_env(environ: Mapping[str, str], state_dir: StateDir, max_chars: int) -> dict[str, str]:
-    """The environment of TorchServe and its workers: *environ* without what would redirect them, plus our places.
+    """The environment of TorchServe and its workers: *environ* without what is not for them, plus our places.
 
     Every ``TS_`` variable goes: TS_CONFIG_FILE, for one, would win over the ``-f`` of the command line.  Where this
     process's locale is ASCII (``LC_ALL=C``), Java would not find a path with other characters in it.
     """
-    env = {key: value for key, value in environ.items() if key not in _NOT_FOR_WORKERS and not key.startswith("TS_")}
+    env = {
+        key: value
+        for key, value in environ.items()
+        if key in WORKER_NAMES or not (key in _NOT_FOR_WORKERS or key.startswith(("TS_", PREFIX)))
+    }
     if codecs.lookup(locale.getencoding()).name == "ascii":
         env["LC_ALL"] = "C.UTF-8"
     return env | {

@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Final, TypeAlias
 
+from ops.supervise.archives import ArchiveSeen
 from ops.torchserve_api.predictions import Sign
 
 
@@ -20,6 +21,9 @@ class Thresholds:
         canary_silence_s: Silence of the inference API while a worker is ready and its queue empty.
         no_worker_s: How long a model may be without any worker process; TorchServe itself takes about 3 s.
         loading_s: How long its worker processes may take to become ready.
+        absent_s: How long a model may be missing from TorchServe; someone may be replacing it.
+        longest_absence_s: The back-off between registrations of one model doubles up to this.
+        remind_every_s: A trouble that lasts is told again after this long.
         longest_revival_s: The back-off between revivals of one model doubles up to this.
         first_pause_s: Back-off before the second restart of a process in a row; the first comes at once.
         longest_pause_s: It doubles up to this.
@@ -33,6 +37,9 @@ class Thresholds:
     canary_silence_s: float = 60.0
     no_worker_s: float = 15.0
     loading_s: float = 120.0
+    absent_s: float = 5.0
+    longest_absence_s: float = 60.0
+    remind_every_s: float = 60.0
     longest_revival_s: float = 300.0
     first_pause_s: float = 1.0
     longest_pause_s: float = 30.0
@@ -66,6 +73,7 @@ class Seen:
         site_exit: Exit status of the site, None while it runs or when there is none.
         was_polled: Whether the management API was asked.
         models: Its reply, None for a model that is not registered; None as a whole when there was no reply.
+        archives: Each model's archive, as it would be loaded now.
         stopped: Processes that are stopped: what each is, by its process id.
         signs: What canaries brought back since the last look.
     """
@@ -74,6 +82,7 @@ class Seen:
     site_exit: int | None = None
     was_polled: bool = False
     models: Mapping[str, ModelSeen | None] | None = None
+    archives: Mapping[str, ArchiveSeen] = field(default_factory=dict)
     stopped: Mapping[int, str] = field(default_factory=dict)
     signs: Mapping[str, Sign] = field(default_factory=dict)
 
@@ -109,6 +118,13 @@ class Revive:
 
 
 @dataclass(frozen=True)
+class Register:
+    """Register a model that TorchServe does not have, from its archive or the last good one."""
+
+    model: str
+
+
+@dataclass(frozen=True)
 class KillStopped:
     """Kill the stopped process *pid*; its parent starts another."""
 
@@ -128,7 +144,7 @@ class GiveUp:
     model: str | None = None
 
 
-Action: TypeAlias = Note | StartTorchServe | KillTorchServe | StartSite | Revive | KillStopped | GiveUp
+Action: TypeAlias = Note | StartTorchServe | KillTorchServe | StartSite | Revive | Register | KillStopped | GiveUp
 
 REVIVALS_BEFORE_RESTART: Final = 2
 
@@ -205,7 +221,9 @@ class _Model:
     num_revivals: int = 0
     num_owed: int = 0  # the workers it had before a revival took them
     last_sign_s: float = 0.0
-    was_absent: bool = False
+    absent_since_s: float | None = None
+    register_at_s: float = 0.0
+    remind_at_s: dict[str, float] = field(default_factory=dict)  # when each trouble is told again
 
 
 class Policy:
@@ -252,7 +270,7 @@ class Policy:
             if seen.signs[name] is not Sign.SILENCE:
                 self._models[name].last_sign_s = now_s
         if seen.was_polled:
-            actions += self._missed(now_s) if seen.models is None else self._heard(now_s, seen.models)
+            actions += self._missed(now_s) if seen.models is None else self._heard(now_s, seen.models, seen.archives)
         return actions
 
     def _missed(self, now_s: float) -> list[Action]:
@@ -267,28 +285,63 @@ class Policy:
             return []
         return self._kill(now_s, f"TorchServe has not replied for {silence_s:.0f} s")
 
-    def _heard(self, now_s: float, seen: Mapping[str, ModelSeen | None]) -> list[Action]:
+    def _heard(
+        self, now_s: float, seen: Mapping[str, ModelSeen | None], archives: Mapping[str, ArchiveSeen]
+    ) -> list[Action]:
         """The management API replied."""
         self._heard_s, self._num_missed = now_s, 0
         actions: list[Action] = []
         any_ready = any(model is not None and model.num_ready for model in seen.values())
         for name, model in seen.items():
             if name in self._models:
-                actions += self._look_at(now_s, name, model, any_ready=any_ready)
+                archive = archives.get(name, ArchiveSeen())
+                if model is None:
+                    actions += self._look_at_absent(now_s, name, archive)
+                else:
+                    actions += self._look_at(now_s, name, model, archive, any_ready=any_ready)
                 if KillTorchServe() in actions:
                     break  # what the others look like is past
         return actions
 
-    def _look_at(self, now_s: float, name: str, seen: ModelSeen | None, *, any_ready: bool) -> list[Action]:
+    def _look_at(
+        self, now_s: float, name: str, seen: ModelSeen, archive: ArchiveSeen, *, any_ready: bool
+    ) -> list[Action]:
         """One model that the management API described."""
-        model = self._models[name]
-        if seen is None:
-            first, model.was_absent = not model.was_absent, True
-            return [Note(f"model {name} is not registered with TorchServe any more")] if first else []
-        model.was_absent = False
+        self._models[name].absent_since_s = None
+        actions: list[Action] = []
+        if archive.problem:
+            then = "load the last good one" if archive.has_last_good else f"leave model {name} out"
+            actions += self._remind(now_s, name, "archive", f"{archive.problem}; a restart of TorchServe would {then}")
+        else:
+            self._models[name].remind_at_s.pop("archive", None)
         if seen.num_ready:
-            return self._look_at_ready(now_s, name, seen)
-        return self._look_at_idle(now_s, name, seen, any_ready=any_ready)
+            return actions + self._look_at_ready(now_s, name, seen)
+        return actions + self._look_at_idle(now_s, name, seen, any_ready=any_ready)
+
+    def _look_at_absent(self, now_s: float, name: str, archive: ArchiveSeen) -> list[Action]:
+        """A model that TorchServe does not have: it comes back as soon as there is an archive to load."""
+        model, thresholds = self._models[name], self._thresholds
+        if model.absent_since_s is None:
+            model.absent_since_s, model.register_at_s = now_s, now_s + thresholds.absent_s
+            model.was_ready = False
+            model.remind_at_s.clear()
+        problem = f"model {name} is not registered with TorchServe"
+        actions = self._remind(now_s, name, "absent", f"{problem}: {archive.problem}" if archive.problem else problem)
+        absent_s = now_s - model.absent_since_s
+        if not self._can_restart:
+            return [*actions, GiveUp(problem, name)] if absent_s >= thresholds.absent_s else actions
+        if now_s < model.register_at_s or (archive.problem and not archive.has_last_good):
+            return actions
+        model.register_at_s = now_s + min(thresholds.longest_absence_s, absent_s)
+        return [*actions, Register(name)]
+
+    def _remind(self, now_s: float, name: str, trouble: str, text: str) -> list[Action]:
+        """Tell a *trouble* of a model now and then while it lasts."""
+        remind_at_s = self._models[name].remind_at_s
+        if now_s < remind_at_s.get(trouble, now_s):
+            return []
+        remind_at_s[trouble] = now_s + self._thresholds.remind_every_s
+        return [Note(text)]
 
     def _look_at_idle(self, now_s: float, name: str, seen: ModelSeen, *, any_ready: bool) -> list[Action]:
         """A model without a worker that is ready."""

@@ -14,6 +14,7 @@ import psutil
 
 from ops.errors import ManagementError, UnknownModelError
 from ops.process.group import Guard
+from ops.supervise.archives import Archives
 from ops.supervise.canaries import Canaries
 from ops.supervise.policy import (
     Action,
@@ -23,6 +24,7 @@ from ops.supervise.policy import (
     ModelSeen,
     Note,
     Policy,
+    Register,
     Revive,
     Seen,
     StartSite,
@@ -47,6 +49,7 @@ class Supervisor:
         self,
         servers: Servers,
         canaries: Canaries,
+        archives: Archives,
         guard: Guard,
         tell: Callable[[str], None],
         *,
@@ -55,6 +58,7 @@ class Supervisor:
         self._torchserve, self._site, self._management = servers.torchserve, servers.site, servers.management
         self._models = servers.models
         self._canaries = canaries
+        self._archives = archives
         self._guard = guard
         self._tell = tell
         self._policy = Policy(servers.models, time.monotonic(), can_restart=can_restart)
@@ -91,7 +95,10 @@ class Supervisor:
             for name, model in models.items():
                 if model is not None and model.num_ready:
                     self._canaries.send(name)
-        return Seen(site_exit=site_exit, was_polled=True, models=models, stopped=stopped, signs=signs)
+        archives = self._archives.look() if models is not None else {}
+        return Seen(
+            site_exit=site_exit, was_polled=True, models=models, archives=archives, stopped=stopped, signs=signs
+        )
 
     def _describe(self) -> dict[str, ModelSeen | None] | None:
         """What the management API says of each model, None without a valid reply."""
@@ -131,6 +138,8 @@ class Supervisor:
                     self._start("the site", self._site.start)
             case Revive(model, num_workers):
                 self._revive(model, num_workers)
+            case Register(model):
+                self._register(model)
             case KillStopped(pid):
                 if self._is_stopped(pid):
                     with suppress(ProcessLookupError):
@@ -170,3 +179,13 @@ class Supervisor:
             self._management.scale(model, num_workers)
         except ManagementError as error:
             self._tell(f"model {model} could not be started anew: {error}")
+
+    def _register(self, model: str) -> None:
+        """Register *model* again; should that fail, the policy tries again later."""
+        source = self._archives.source(model)
+        if source is None:
+            return
+        try:
+            self._management.register(source, model, num_workers=1)  # the archive's yaml has the last word
+        except ManagementError as error:
+            self._tell(f"model {model} could not be registered again: {error}")

@@ -10,7 +10,7 @@ from typing import Any
 
 from gunicorn.glogging import Logger
 
-from web.config import WebConfig
+from web.config import WebConfig, read_or_exit
 from web.server.logs import configuration
 
 _MAX_CONNECTIONS = 1_000
@@ -31,7 +31,7 @@ def _num_connections(settings: WebConfig) -> int:
     return max(1, (hard - others) // 2, hard - others - settings.num_threads)
 
 
-settings = WebConfig.from_env()  # a wrong setting stops gunicorn here, before any worker starts
+settings = read_or_exit()  # a wrong setting stops gunicorn here, before any worker starts
 
 wsgi_app = "web.app:create_app()"
 bind = settings.bind  # loopback unless an operator says otherwise: there is no log-in and no TLS here

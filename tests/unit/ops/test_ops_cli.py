@@ -147,6 +147,8 @@ def test_a_missing_config_is_status_2_in_one_line(project, capsys):
             "max_request_size: expected 1048576, which follows from the 100000 characters",
         ),
         ("max_request_size=1048577", ["--max-chars", "200000"], "expected 2097152, which follows from the 200000"),
+        ("job_que_size=1", [], "job_que_size: unknown setting; the nearest known one is job_queue_size"),
+        ("job_queue_size=many", [], "job_queue_size: expected a whole number from 1 to 2147483647, got 'many'"),
         ("metrics_config=nowhere.yaml", [], "metrics_config: expected a file that can be read, got "),
         ("{https}", [], "private_key_file is missing"),
         ("{https}keystore={file}", [], "--ca: expected a file with the certificates to trust"),
@@ -170,6 +172,42 @@ def test_what_does_not_go_together_is_status_2_in_one_line(project, capsys, sett
     printed = capsys.readouterr().err
     assert message in printed
     assert printed.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("setting", "problem"),
+    [
+        ("NERSERVE_MAX_CHAR=5", "NERSERVE_MAX_CHAR: unknown setting; the nearest known one is NERSERVE_MAX_CHARS"),
+        ("NERSERVE_QUEUE_S=soon", "NERSERVE_QUEUE_S: expected a number of seconds, got 'soon'"),
+        ("NERSERVE_WEB_WORKERS=0", "NERSERVE_WEB_WORKERS: expected a number from 1 to 64, got 0"),
+        ("NERSERVE_HOST=a b", "NERSERVE_HOST: expected an address or a name, got 'a b'"),
+    ],
+)
+def test_a_wrong_variable_is_status_2_in_one_line_before_anything_starts(
+    project, capsys, monkeypatch, setting, problem
+):
+    monkeypatch.setenv(*setting.split("="))
+
+    assert main(["up"]) == 2
+    printed = capsys.readouterr()
+    assert (printed.out, printed.err) == ("", f"nerserve: {problem}\n")
+
+
+@pytest.mark.parametrize("command", ["models", "scale en --workers 1", "archive x", "inspect x.mar", "up --no-site"])
+def test_every_command_refuses_a_variable_that_nobody_reads(project, capsys, monkeypatch, command):
+    monkeypatch.setenv("NERSERVE_MANAGMENT_URL", "http://127.0.0.1:9")
+
+    assert main(command.split()) == 2
+    expected = "nerserve: NERSERVE_MANAGMENT_URL: unknown setting; the nearest known one is NERSERVE_MANAGEMENT_URL\n"
+    assert capsys.readouterr().err == expected
+
+
+def test_a_port_that_kubernetes_sets_is_none_of_ours(project, capsys, monkeypatch):
+    monkeypatch.setenv("NERSERVE_PORT", "tcp://10.0.0.1:8000")
+    monkeypatch.setenv("NERSERVE_SERVICE_HOST", "10.0.0.1")
+
+    assert make_parser().parse_args(["up"]).port == 8000
+    assert main(["up"]) == 5  # the settings are fine, and there is no archive
 
 
 @pytest.mark.parametrize(

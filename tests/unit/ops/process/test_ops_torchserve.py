@@ -19,7 +19,7 @@ def command(tmp_path):
         jvm_options=("-Xmx1g", "-Xms1g"),
         settings=tmp_path / "state" / "torchserve.properties",
         model_store=tmp_path / "store",
-        models=("en", "de"),
+        sources={"en": "en.mar", "de": "/state/tmp/last-good/de"},
         socket_dir="/run/s",
     )
 
@@ -43,7 +43,7 @@ def test_java_is_told_everything_the_launcher_would_tell_it(command, tmp_path):
         *("-f", str(tmp_path / "state" / "torchserve.properties")),
         *("-s", str(tmp_path / "store")),
         "-ncs",
-        *("-m", "en=en.mar", "de=de.mar"),
+        *("-m", "en=en.mar", "de=/state/tmp/last-good/de"),
     ]
 
 
@@ -56,6 +56,7 @@ def test_workers_get_an_environment_that_misleads_nobody(tmp_path):
         "OMP_NUM_THREADS": "8",
         "LOG_LOCATION": "/elsewhere",
         "NERSERVE_MAX_CHARS": "7",
+        "NERSERVE_PORT": "8000",  # a worker of an older archive would call a newer name unknown
     }
 
     environment = server_env(given, StateDir(tmp_path), 5_000)

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from ops.supervise.archives import ArchiveSeen
 from ops.supervise.policy import (
     GiveUp,
     KillStopped,
@@ -12,6 +13,7 @@ from ops.supervise.policy import (
     Note,
     Pauses,
     Policy,
+    Register,
     Revive,
     Seen,
     StartSite,
@@ -34,6 +36,11 @@ SILENCE = {"en": Sign.SILENCE}
 def polled(model=None, signs=ANSWER, **others):
     """What a poll shows: the state of ``en`` and perhaps of other models, or no reply at all."""
     return Seen(was_polled=True, models=None if model is None else {"en": model} | others, signs=signs)
+
+
+def absent(**archive):
+    """A poll that finds ``en`` missing, with that *archive*, and another model as it should be."""
+    return Seen(was_polled=True, models={"en": None, "de": FINE}, archives={"en": ArchiveSeen(**archive)}, signs=ANSWER)
 
 
 def run(policy, looks):
@@ -112,8 +119,25 @@ def every(step_s, start_s, end_s, seen):
         pytest.param(every(2, 0, 600, polled(BUSY, SILENCE)), [], id="not when the queue is long"),
         pytest.param(every(2, 0, 600, polled(FINE, REFUSAL)), [], id="a refusal is a sign of life"),
         pytest.param(
-            [(0, Seen(was_polled=True, models={"en": None})), *every(2, 2, 600, polled(FINE))], [],
-            id="a model that is not registered is an operator's affair",
+            [*every(1, 0, 5, absent()), *every(2, 5, 600, polled(FINE))], [],
+            id="someone may be replacing a model that is not registered",
+        ),
+        pytest.param(
+            every(1, 0, 200, absent()),
+            [(now_s, Register("en")) for now_s in (5, 10, 20, 40, 80, 140)],
+            id="one that stays away is registered, again and again after longer and longer pauses",
+        ),
+        pytest.param(
+            [*every(1, 0, 100, absent(problem="cut off")), *every(1, 100, 102, absent())], [(100, Register("en"))],
+            id="as soon as its archive is whole",
+        ),
+        pytest.param(
+            every(1, 0, 6, absent(problem="cut off", has_last_good=True)), [(5, Register("en"))],
+            id="or from the last good one",
+        ),
+        pytest.param(
+            every(2, 0, 600, replace(polled(FINE), archives={"en": ArchiveSeen(problem="cut off")})), [],
+            id="an archive that is damaged while its model answers hurts nobody yet",
         ),
     ],
 )  # fmt: skip
@@ -158,6 +182,10 @@ def test_what_is_done_about_what_is_seen(looks, expected):
         ),
         pytest.param(every(2, 0, 600, polled(OFF, signs={})), [], id="an operator may scale to nothing"),
         pytest.param(
+            every(1, 0, 6, absent()), [(5, GiveUp("model en is not registered with TorchServe", "en"))],
+            id="a model that is lost",
+        ),
+        pytest.param(
             every(2, 0, 62, polled(FINE, SILENCE)),
             [(60, KillTorchServe()), (60, GiveUp("model en is ready and has not answered for 60 s"))],
             id="a hung inference API",
@@ -189,8 +217,41 @@ def test_every_event_is_told_once():
         "model en is ready again",
         "TorchServe ended (killed by signal 9); restarting it now",
         "model en is ready again",
-        "model en is not registered with TorchServe any more",
+        "model en is not registered with TorchServe",
         "the site ended (exit status 3); restarting it now",
+    ]
+
+
+def told(policy, looks):
+    """All that the policy says about *looks*, with the time."""
+    done = [(now_s, action) for now_s, seen in looks for action in policy.decide(now_s, seen)]
+    return [(now_s, action.text) for now_s, action in done if isinstance(action, Note)]
+
+
+def test_a_trouble_that_lasts_is_told_once_a_minute():
+    lost, fine = absent(problem="en.mar: cut off"), replace(polled(FINE), archives={"en": ArchiveSeen()})
+    damaged = [
+        replace(polled(FINE), archives={"en": ArchiveSeen(problem="en.mar: cut off", has_last_good=has_last_good)})
+        for has_last_good in (True, False)
+    ]
+    looks = [
+        *every(1, 0, 70, lost),
+        *every(1, 70, 80, fine),
+        *every(1, 80, 90, lost),
+        *every(1, 90, 160, damaged[0]),
+        *every(1, 160, 170, fine),
+        *every(1, 170, 180, damaged[1]),
+    ]
+
+    assert told(Policy(["en", "de"], now_s=0.0), looks) == [
+        (0, "model en is not registered with TorchServe: en.mar: cut off"),
+        (60, "model en is not registered with TorchServe: en.mar: cut off"),
+        (70, "model en is ready again"),
+        (80, "model en is not registered with TorchServe: en.mar: cut off"),
+        (90, "en.mar: cut off; a restart of TorchServe would load the last good one"),
+        (90, "model en is ready again"),
+        (150, "en.mar: cut off; a restart of TorchServe would load the last good one"),
+        (170, "en.mar: cut off; a restart of TorchServe would leave model en out"),
     ]
 
 
