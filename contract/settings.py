@@ -20,6 +20,7 @@ WORKER_NAMES: Final = frozenset({
 
 NAMES: Final = WORKER_NAMES | frozenset({
     # the site; docs/operations.md, "Settings of the site"
+    "NERSERVE_ALLOWED_HOSTS",
     "NERSERVE_CANARY",
     "NERSERVE_CA_FILE",
     "NERSERVE_CLIENT_TIMEOUT_S",
