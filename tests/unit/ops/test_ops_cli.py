@@ -86,7 +86,7 @@ def test_an_operator_s_command_loads_nothing_of_the_supervisor(command):
         (["up", "--models", ""], "got ''"),
         *(
             (["up", "--models", f"en,{name}"], f"--models: expected {MODEL_NAME_RULE}, got {name!r}")
-            for name in ("../en", "en=http://x", "en+x", "x" * 65)
+            for name in ("../en", "en=http://x", "en+x", "a%2fb", "a\nb", "x" * 65)
         ),
         (["up", "--start-timeout", "soon"], "expected a number of seconds, got 'soon'"),
         (["up", "--drain-timeout", "-1"], "expected a number of seconds, got '-1'"),
@@ -115,6 +115,11 @@ def test_the_site_s_variables_stand_for_the_options_of_up(monkeypatch, capsys):
     assert (set_so.host, set_so.port, set_so.models) == ("127.0.0.2", 9000, ("en", "de"))
     assert (given.host, given.port, given.models) == ("127.0.0.3", 9001, ("fr",))
     assert "expected a port from 1 to 65535, got 'http'" in capsys.readouterr().err
+    monkeypatch.setenv("NERSERVE_PORT", "9000")
+    monkeypatch.setenv("NERSERVE_MODELS", "../en")
+    with pytest.raises(SystemExit):
+        make_parser().parse_args(["up"])
+    assert f"argument --models: expected {MODEL_NAME_RULE}, got '../en'" in capsys.readouterr().err
 
 
 def test_a_missing_config_is_status_2_in_one_line(project, capsys):
