@@ -6,6 +6,7 @@ from it or is fixed (docs/decisions/0012).  ``nerserve bench long`` measures wha
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -97,6 +98,17 @@ class RequestLimits:
     def batch_chars(self) -> int:
         """Characters that a batch takes, its first request aside."""
         return self.max_chars + SPARE_BATCH_CHARS
+
+    def work_s(self, response_timeout_s: float = math.inf) -> float:
+        """Seconds that a worker works on a batch at most: the deadline of a request that names none, or a later one.
+
+        Several times what the costliest batch takes, and four fifths of *response_timeout_s*, after which TorchServe
+        kills the worker.
+
+        >>> RequestLimits().work_s(), RequestLimits(1_000_000).work_s(), RequestLimits().work_s(20)
+        (60.0, 240.0, 16.0)
+        """
+        return min(max(60.0, self.max_chars * 240e-6), 0.8 * response_timeout_s)
 
     def for_explanations(self) -> RequestLimits:
         """The limits of a request for explanations."""

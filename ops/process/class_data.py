@@ -19,9 +19,14 @@ _QUIET: Final = "-Xlog:cds*=off"
 
 @dataclass(frozen=True)
 class ClassData:
-    """The archive *file* of one Java and one jar; its directory must be private to this user: it is code that runs."""
+    """The archive *file* of one Java and one jar; its directory must be private to this user: it is code that runs.
+
+    Attributes:
+        has_base: Whether this Java has class data of its own.
+    """
 
     file: Path
+    has_base: bool
 
     @property
     def new(self) -> Path:
@@ -32,17 +37,22 @@ class ClassData:
     def of(cls, folder: Path, *, java: Path, jar: Path) -> ClassData:
         """The archive of *java* and *jar* as they are now, in *folder*; those of others in there are removed."""
         both = [(str(path.resolve()), path.stat().st_size, path.stat().st_mtime_ns) for path in (java, jar)]
-        data = cls(folder / f"classes-{hashlib.sha256(repr(both).encode()).hexdigest()[:16]}.jsa")
+        has_base = any(java.resolve().parents[1].glob("lib/server/classes*.jsa"))
+        data = cls(folder / f"classes-{hashlib.sha256(repr(both).encode()).hexdigest()[:16]}.jsa", has_base)
         for path in folder.glob("classes-*"):
             if path != data.file:
                 path.unlink(missing_ok=True)
         return data
 
     def jvm_options(self) -> list[str]:
-        """Options for a JVM to use the archive, or else to write it at exit, unless the directory is in memory."""
+        """Options for a JVM to use the archive, or else to write it at exit.
+
+        None where the directory is in memory, or where this Java came without class data of its own, on which the
+        archive would build: Java 17 ends at once then.
+        """
         if self.file.exists():
             return [f"-XX:SharedArchiveFile={self.file}", _QUIET]
-        if is_in_memory(self.file.parent):
+        if not self.has_base or is_in_memory(self.file.parent):
             return []
         return [f"-XX:ArchiveClassesAtExit={self.new}", _QUIET]
 

@@ -87,12 +87,19 @@ def checkout(tmp_path, new_venv):
     for stamp in ("build", "nerserve"):
         (tmp_path / ".venv" / ".nerserve" / stamp).write_text(hashlib.sha256(b"").hexdigest())
 
-    def install(*names):
+    def install(*names, machine=None):
+        programs = tmp_path / "programs"
+        programs.mkdir(exist_ok=True)
+        if machine:
+            (programs / "uname").write_text(f"#!/bin/sh\necho Linux {machine}\n")
+            (programs / "uname").chmod(0o755)
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("PIP_", "NERSERVE_"))}
         settings = {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(tmp_path / "wheels"), "PIP_CONFIG_FILE": os.devnull}
         return subprocess.run(
             [tmp_path / "scripts" / "install", *names],
-            env=kept | settings | {"PIP_NO_COMPILE": "1", "NERSERVE_TORCH_INDEX": ""},
+            env=kept
+            | settings
+            | {"PIP_NO_COMPILE": "1", "NERSERVE_TORCH_INDEX": "", "PATH": f"{programs}:{os.environ['PATH']}"},
             capture_output=True,
             text=True,
             check=False,
@@ -130,7 +137,7 @@ def test_newer_releases_change_nothing(checkout):
     for name, version in versions.items():
         wheels[name] = wheel(checkout.wheels, name, version, requires[name], extras)
         wheel(checkout.wheels, name, f"1000.{version}", requires[name], extras)
-    for set_name, pins in sets.items():
+    for set_name, pins in (sets | {"torch": locked_requirements("torch")}).items():
         checkout.lock(set_name, [(pin.text, wheels[name]) for name, pin in pins.items()])
 
     done = checkout.install(*SETS)
@@ -163,12 +170,25 @@ def test_packages_that_do_not_fit_together_are_named(checkout):
     ]
 
 
-def test_a_torch_that_wants_cuda_is_refused_and_another_is_taken(checkout):
+def test_a_torch_that_is_not_the_locked_file_is_refused_on_linux_on_x86_64(checkout):
+    version = locked("torch")["torch"]
+    checkout.lock("serve", [])
+    wheel(checkout.wheels, "torch", f"{version}+cpu")
+
+    refused = checkout.install("serve", machine="x86_64")
+
+    assert refused.returncode == 1
+    assert "THESE PACKAGES DO NOT MATCH THE HASHES FROM THE REQUIREMENTS FILE" in refused.stderr
+    assert "for another one put its hash into requirements/torch.txt" in refused.stderr.splitlines()[-1]
+    assert checkout.installed() == {}
+
+
+def test_a_torch_that_wants_cuda_is_refused_and_another_is_taken_where_there_is_no_hash(checkout):
     version = locked("torch")["torch"]
     checkout.lock("serve", [])
     wheel(checkout.wheels, "torch", version, ["nvidia-cublas"])
 
-    refused = checkout.install("serve")
+    refused = checkout.install("serve", machine="aarch64")
 
     assert refused.returncode == 1
     assert refused.stderr.splitlines() == [
@@ -179,7 +199,7 @@ def test_a_torch_that_wants_cuda_is_refused_and_another_is_taken(checkout):
     assert checkout.installed() == {}
 
     wheel(checkout.wheels, "torch", f"{version}+cpu")
-    taken = checkout.install("serve")
+    taken = checkout.install("serve", machine="aarch64")
 
     assert taken.returncode == 0, taken.stderr
     assert checkout.installed() == {"torch": f"{version}+cpu"}

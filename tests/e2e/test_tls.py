@@ -12,6 +12,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from trustme import KeyType
 
+from ops.process.java import bundled_java
 from tests.e2e.instance import ANSWER_S, PATIENCE_S, TEXT, Up, grpc_ping
 
 
@@ -113,8 +114,10 @@ def test_inference_over_tls_with_a_certificate_of_an_authority(new_up, authority
 def test_every_port_over_tls_with_a_certificate_that_signed_itself(new_up, authority):
     certificate = in_pkcs8(self_signed(authority[0].issue_cert("127.0.0.1", key_type=KeyType.RSA)))
     up = new_up(certificate, https=("inference", "management", "metrics"), settings="enable_grpc_ssl=true\n")
-    up.start("--renew-keys-every", "1").wait_until_ready()
+    java = bundled_java()  # the one that scripts/up brings where there is none
+    up.start("--renew-keys-every", "1", JAVA_HOME=str(java.parents[1])).wait_until_ready()
 
+    assert f" from {java};" in up.text
     assert requests.post(f"{up.site}/api/predict", json={"text": TEXT}, timeout=ANSWER_S).status_code == 200
     without_key = requests.post(f"{up.inference}/predictions/en", json={"text": TEXT}, timeout=ANSWER_S, verify=up.ca)
     assert without_key.json()["type"] == "InvalidKeyException"

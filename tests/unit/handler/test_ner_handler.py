@@ -432,3 +432,13 @@ def test_a_worker_does_not_start_on_a_bundle_that_is_damaged(model_dir, tmp_path
 
     with pytest.raises(BundleError, match=r"vocab\.json: missing"):
         NERHandler().initialize(FakeContext(folder))
+
+
+def test_no_batch_is_worked_on_until_torchserve_kills_the_worker(model_dir):
+    handler, context = NERHandler(), FakeContext(model_dir, [PLAIN])
+    context.model_yaml_config = {"responseTimeout": 1e-9}
+
+    handler.initialize(context)
+    (reply,) = handler.handle([{"body": TEXT.encode()}], context)
+
+    assert (context.statuses, json.loads(reply)["error"]["code"]) == ({0: 504}, "deadline_exceeded")

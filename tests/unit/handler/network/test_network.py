@@ -15,8 +15,9 @@ from handler.bundle import Bundle
 from handler.config import BundleConfig, ModelConfig, TrainingConfig
 from handler.network import inference as network_module
 from handler.network.features import ERASED
-from handler.network.inference import CancelledError, Network, row_step
+from handler.network.inference import Network, row_step
 from handler.network.packing import Packing
+from handler.pieces import CancelledError, check_by
 from handler.vectors import WordVectors
 
 WORDS = ["the", "Paris", "xyzzy", "Obama", "1984", "apple", ",", "Apple", ".", ERASED, "日本", "x" * 70, "don't"]
@@ -163,7 +164,7 @@ def test_a_sentence_has_the_same_emissions_in_windows(monkeypatch):
     assert network.emit([sentence], Packing.of([333])).is_unseen.tolist() == unseen.tolist()
     asked = iter([False, False, True])
     with pytest.raises(CancelledError):
-        network.emit([sentence], Packing.of([333]), lambda: next(asked))
+        network.emit([sentence], Packing.of([333]), check_by(lambda: next(asked)))
 
 
 def test_threads_change_nothing_and_stay_as_they_were():

