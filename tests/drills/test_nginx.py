@@ -115,6 +115,12 @@ class Nginx:
                 process.terminate()
 
 
+@pytest.fixture(autouse=True)
+def _named(monkeypatch):
+    """The site behind it knows the name that nginx passes on."""
+    monkeypatch.setenv("NERSERVE_ALLOWED_HOSTS", NAME)
+
+
 @pytest.fixture
 def nginx(tmp_path, server):
     folder = tmp_path / "nginx"
