@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import sys
 from collections.abc import Iterable, Mapping
 from difflib import SequenceMatcher
 from typing import Final
@@ -18,6 +20,7 @@ WORKER_NAMES: Final = frozenset({
 
 NAMES: Final = WORKER_NAMES | frozenset({
     # the site; docs/operations.md, "Settings of the site"
+    "NERSERVE_ALLOWED_HOSTS",
     "NERSERVE_CANARY",
     "NERSERVE_CA_FILE",
     "NERSERVE_CLIENT_TIMEOUT_S",
@@ -118,3 +121,11 @@ def unknown_setting(name: str, known: Iterable[str]) -> str:
 def _is_kubernetes(name: str, value: str) -> bool:
     is_address = _KUBERNETES_ADDRESS.match(value) is not None  # NERSERVE_PORT is a setting of ours as well
     return _KUBERNETES.fullmatch(name) is not None or (is_address and _KUBERNETES_PORT.fullmatch(name) is not None)
+
+
+if __name__ == "__main__":  # scripts/install asks before it installs anything
+    try:
+        read_settings(os.environ)
+    except SettingError as error:
+        sys.stderr.write(f"{error}\n")
+        sys.exit(2)

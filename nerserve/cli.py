@@ -39,10 +39,10 @@ default ports, all on 127.0.0.1:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command of *arguments*, by default the process's; returns the exit status."""
-    options = make_parser().parse_args(arguments)
-    run: Callable[[argparse.Namespace], int] = options.run
     try:
+        options = make_parser().parse_args(arguments)
         read_settings(os.environ)  # a misspelt name is an error for every command
+        run: Callable[[argparse.Namespace], int] = options.run
         return run(options)
     except SettingError as error:
         print(f"nerserve: {error}", file=sys.stderr)

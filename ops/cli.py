@@ -12,7 +12,7 @@ from pathlib import Path
 
 from contract.limits import RequestLimits
 from contract.settings import own_settings
-from ops.argument_types import DIR, FILE, SECONDS, model_names, whole_number
+from ops.argument_types import DIR, FILE, SECONDS, model_names, setting, whole_number
 from ops.operate import cli as operate_cli
 
 _UP_EPILOG = """\
@@ -83,11 +83,11 @@ def _add_up_arguments(add: Callable[..., object], environ: Mapping[str, str]) ->
     add("--config", **FILE, default=Path("config.properties"), help="TorchServe's settings (default: %(default)s)")
     archives = "directory with an archive NAME.mar for each model (default: %(default)s)"
     add("--model-store", **DIR, default=Path("model-store"), help=archives)
-    names = {"type": model_names, "metavar": "NAME[,NAME...]", "default": environ.get("NERSERVE_MODELS", "en")}
-    add("--models", **names, help="models to serve (default: NERSERVE_MODELS, else en)")
+    names = setting(environ, "NERSERVE_MODELS", "en", model_names)
+    add("--models", **names, metavar="NAME[,NAME...]", help="models to serve (default: NERSERVE_MODELS, else en)")
     host = environ.get("NERSERVE_HOST", "127.0.0.1")
     add("--host", default=host, help="address of the site (default: NERSERVE_HOST, else 127.0.0.1)")
-    port = {"type": whole_number("a port", 1, 65_535), "default": environ.get("NERSERVE_PORT", "8000")}
+    port = setting(environ, "NERSERVE_PORT", "8000", whole_number("a port", 1, 65_535))
     add("--port", **port, help="port of the site (default: NERSERVE_PORT, else 8000)")
     add("--no-site", dest="has_site", action="store_false", help="run TorchServe alone")
     operate_cli.add_state_dir(add, "logs, keys and scratch files; a directory of its own for each instance")

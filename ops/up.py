@@ -89,7 +89,7 @@ def up(
     with stop.installed(), instance.state_dir.locked():
         check_ports([*instance.config.addresses, *([instance.site_address] if instance.site_command else [])])
         adopt_orphans()
-        given_up = instance.run(stop, console)
+        given_up = instance.run(stop, console, check_archive)
     console.say("Stopped.")
     return 0 if given_up is None else GAVE_UP_STATUS
 
@@ -99,7 +99,6 @@ class _Instance:
     """One nerserve: what was checked before anything is started, and all that it starts."""
 
     options: UpOptions
-    check_archive: CheckArchive
     config: ServerConfig
     state_dir: StateDir
     java: Java
@@ -135,9 +134,9 @@ class _Instance:
             java = find_java(os.environ)
             for check in checks:
                 check.result()
-        return cls(options, check_archive, config, state_dir, java, trust, command, address, site)
+        return cls(options, config, state_dir, java, trust, command, address, site)
 
-    def run(self, stop: StopRequests, console: Console) -> GiveUp | None:
+    def run(self, stop: StopRequests, console: Console, check_archive: CheckArchive) -> GiveUp | None:
         """Start, supervise and drain everything; why it was given up, None when a signal ended it."""
         options = self.options
         with ExitStack() as cleanup:
@@ -147,7 +146,7 @@ class _Instance:
             keys = self._key_ring(guard)
             cleanup.callback(_remove_if_empty, self.state_dir.keys)
             kept = cleanup.enter_context(ExitStack())
-            archives = Archives(options.model_store, options.models, self.state_dir, guard, self.check_archive)
+            archives = Archives(options.model_store, options.models, self.state_dir, guard, check_archive)
             servers = self._servers(guard, keys, archives)
             cleanup.callback(servers.kill)
             cleanup.callback(console.clear)
@@ -189,7 +188,7 @@ class _Instance:
         )
 
     def _servers(self, guard: Guard, keys: KeyRing | None, archives: Archives) -> Servers:
-        config, state_dir, models = self.config, self.state_dir, self.options.models
+        config, state_dir = self.config, self.state_dir
         ca = self.trust.ca if self.trust else None
         torchserve = TorchServe(
             java=self.java.path,
@@ -216,7 +215,7 @@ class _Instance:
         predictions = PredictionClient(
             config.inference.url, key=partial(keys.current, "inference") if keys else None, ca=ca
         )
-        return Servers(torchserve, site, management, predictions, models)
+        return Servers(torchserve, site, management, predictions, self.options.models)
 
     def _announce(self, console: Console, site: Site | None) -> None:
         """Say where everything is."""

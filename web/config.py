@@ -18,15 +18,13 @@ from contract.errors import SettingError
 from contract.limits import DEFAULT_MAX_CHARS, LARGEST_MAX_CHARS, MAX_CHARS_VARIABLE, RequestLimits
 from contract.names import MODEL_NAME_RULE, is_model_name
 from contract.settings import read_settings
+from web.hosts import ANY, is_loopback, is_pattern
 
 BYTES_PER_FORM_CHAR: Final = 12
 """The most one code point takes in a form: ``%F0%9F%98%80``."""
 
 FORM_ENVELOPE_BYTES: Final = 4_096
 """Bytes around the text in a form: field names, the model, multipart headers."""
-
-SPARE_THREADS: Final = 16
-"""Threads for requests that wait for no model: pages, files, health, metrics, refusals."""
 
 _VARIABLES: Final = {
     "inference_url": "NERSERVE_INFERENCE_URL",
@@ -40,6 +38,7 @@ _VARIABLES: Final = {
     "max_chars": MAX_CHARS_VARIABLE,
     "host": "NERSERVE_HOST",
     "port": "NERSERVE_PORT",
+    "allowed_hosts": "NERSERVE_ALLOWED_HOSTS",
     "num_workers": "NERSERVE_WEB_WORKERS",
     "max_in_flight": "NERSERVE_MAX_IN_FLIGHT",
     "max_long_requests": "NERSERVE_MAX_LONG_REQUESTS",
@@ -67,6 +66,8 @@ class WebConfig:
         max_chars: Longest text accepted, in Unicode code points.
         host: Address gunicorn binds.
         port: Port gunicorn binds.
+        allowed_hosts: Names under which the site may be asked, beside loopback names; empty for loopback names alone
+            where ``host`` is one, and for any name elsewhere.
         num_workers: Processes of gunicorn.
         max_in_flight: Requests that a process has TorchServe work on at a time.
         max_long_requests: Requests of more than ``LONG_CHARS`` characters that a model works on at a time, from all
@@ -88,6 +89,7 @@ class WebConfig:
     max_chars: int = DEFAULT_MAX_CHARS
     host: str = "127.0.0.1"
     port: int = 8000
+    allowed_hosts: tuple[str, ...] = ()
     num_workers: int = 2
     max_in_flight: int = 8
     max_long_requests: int = 1
@@ -115,6 +117,8 @@ class WebConfig:
         _check(self.ready_when in {"all", "any"}, "ready_when", "all or any", self.ready_when)
         _check(re.fullmatch(r"[A-Za-z0-9.:_-]+", self.host) is not None, "host", "an address or a name", self.host)
         _check_range("port", self.port, 1, 65_535)
+        for name in self.allowed_hosts:
+            _check(is_pattern(name), "allowed_hosts", "hosts without a port, *.NAME for those below it, or *", name)
         _check_range("num_workers", self.num_workers, 1, 64)
         _check_range("max_in_flight", self.max_in_flight, 1, 256)
         _check_range("max_long_requests", self.max_long_requests, 1, 64)
@@ -147,13 +151,13 @@ class WebConfig:
         return max(self.limits.request_bytes, BYTES_PER_FORM_CHAR * self.max_chars + FORM_ENVELOPE_BYTES)
 
     @property
-    def num_threads(self) -> int:
-        """Threads of a process: one for every request that may wait, and some that never do.
+    def served_hosts(self) -> tuple[str, ...]:
+        """Patterns of :class:`~web.hosts.AllowedHosts` for the names that are served beside loopback names.
 
-        >>> WebConfig().num_threads
-        92
+        >>> [WebConfig(**one).served_hosts for one in ({}, {"host": "0.0.0.0"}, {"allowed_hosts": ("ner.example",)})]
+        [(), ('*',), ('ner.example',)]
         """
-        return self.max_in_flight + self.max_queue + self.max_streams + SPARE_THREADS
+        return self.allowed_hosts or (() if is_loopback(self.host.lower()) else (ANY,))
 
     @property
     def bind(self) -> str:
@@ -191,8 +195,10 @@ def read_or_exit() -> WebConfig:
 
 def _read(name: str, value: str) -> Any:
     """Turn one variable's *value* into the type of the field *name*."""
-    if name in {"models", "inference_url"}:
-        return tuple(model.strip() for model in value.split(",")) if name == "models" else value.rstrip("/")
+    if name in {"models", "allowed_hosts"}:
+        return tuple(one.strip() for one in value.split(","))
+    if name == "inference_url":
+        return value.rstrip("/")
     if name in {"inference_key_file", "ca_file"}:
         _check(bool(value), name, "the path of a file", value)
         return Path(value)
@@ -201,9 +207,7 @@ def _read(name: str, value: str) -> Any:
     kinds = {field.name: str(field.type) for field in fields(WebConfig)}
     if kinds[name] == "int":
         return _number(name, value, int, "a whole number")
-    if kinds[name].startswith("float"):
-        return _number(name, value, float, "a number of seconds")
-    return value
+    return _number(name, value, float, "a number of seconds") if kinds[name].startswith("float") else value
 
 
 def _number(name: str, value: str, kind: Callable[[str], float], expected: str) -> float:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
-from ops.argument_types import DIR, FILE, SECONDS, model_name, server_url, share, version, whole_number
+from ops.argument_types import DIR, FILE, SECONDS, model_name, server_url, setting, share, version, whole_number
 from ops.process.state_dir import DEFAULT_STATE_DIR
 
 _Run = Callable[[argparse.Namespace], int]
@@ -22,7 +22,6 @@ _VERSION: Final[_Arguments] = {"type": version, "metavar": "VERSION"}
 _DEFAULT_VERSION: Final[_Arguments] = _VERSION | {"nargs": "?", "help": "(default: the default version)"}
 _WORKERS: Final[_Arguments] = {"type": whole_number("a number of workers", 1, 1000), "metavar": "N"}
 _SHARE: Final[_Arguments] = {"type": share, "metavar": "SHARE"}
-_URL: Final[_Arguments] = {"type": server_url, "metavar": "URL"}
 
 _EXITS: Final = """
 exit status:
@@ -208,12 +207,12 @@ def _add_rollout(rollout: _Parser) -> None:
 
 def _add_server(parser: _Parser, *, predicts: bool) -> None:
     add, environ = parser.add_argument_group("the server").add_argument, os.environ
-    url = environ.get("NERSERVE_MANAGEMENT_URL", "http://127.0.0.1:8081")
-    add("--management", **_URL, default=url, help="its management API (default: %(default)s)")
+    url = setting(environ, "NERSERVE_MANAGEMENT_URL", "http://127.0.0.1:8081", server_url)
+    add("--management", **url, metavar="URL", help="its management API (default: %(default)s)")
     add("--management-key-file", **FILE, help="a file with the management key")
     if predicts:
-        url = environ.get("NERSERVE_INFERENCE_URL", "http://127.0.0.1:8080")
-        add("--inference", **_URL, default=url, help="its inference API, for canaries (default: %(default)s)")
+        url = setting(environ, "NERSERVE_INFERENCE_URL", "http://127.0.0.1:8080", server_url)
+        add("--inference", **url, metavar="URL", help="its inference API, for canaries (default: %(default)s)")
         add("--inference-key-file", **FILE, help="a file with the inference key")
     add_state_dir(add, "of the nerserve up whose keys are used")
     add("--ca", **FILE, help="certificates to trust behind https (PEM)")

@@ -15,6 +15,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
+import psutil
+
 from ops.process import guard
 
 logger = logging.getLogger(__name__)
@@ -127,6 +129,15 @@ class ProcessGroup:
     def pid(self) -> int | None:
         """The process id of the command, which is the group's number as well; the last one's when it has ended."""
         return self._process.pid if self._process else None
+
+    @property
+    def cpu_s(self) -> float | None:
+        """The processor time that the command has taken, without its children; None when it has ended."""
+        try:
+            times = psutil.Process(self.pid).cpu_times() if self.pid is not None else None
+        except psutil.Error:
+            return None
+        return times and times.user + times.system
 
     def poll(self) -> int | None:
         """The exit status of the command, or None while it runs; once it has ended, the rest of its group is killed."""

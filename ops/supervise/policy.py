@@ -17,6 +17,9 @@ class Thresholds:
     Attributes:
         boot_s: From TorchServe's start to the first reply of its management API.
         hang_after_s: Silence of the management API after which TorchServe counts as hung.
+        slow_s: The same while TorchServe is at work: it is slow then, and not hung.
+        busy_share: It is at work while it takes at least this share of one processor,
+        idle_s: or did so this long ago.
         hang_polls: Polls in a row that must have failed as well; one after a suspension proves nothing.
         canary_silence_s: Silence of the inference API while a worker is ready and its queue empty.
         no_worker_s: How long a model may be without any worker process; TorchServe itself takes about 3 s.
@@ -33,6 +36,9 @@ class Thresholds:
 
     boot_s: float = 60.0
     hang_after_s: float = 10.0
+    slow_s: float = 60.0
+    busy_share: float = 0.05
+    idle_s: float = 5.0
     hang_polls: int = 3
     canary_silence_s: float = 60.0
     no_worker_s: float = 15.0
@@ -72,6 +78,8 @@ class Seen:
         torchserve_exit: Exit status of the JVM, None while it runs.
         site_exit: Exit status of the site, None while it runs or when there is none.
         was_polled: Whether the management API was asked.
+        torchserve_cpu_s: Processor time that the JVM had taken by then; None when it is not known, or when the
+            management API did reply, with a refusal.
         models: Its reply, None for a model that is not registered; None as a whole when there was no reply.
         archives: Each model's archive, as it would be loaded now.
         stopped: Processes that are stopped: what each is, by its process id.
@@ -81,6 +89,7 @@ class Seen:
     torchserve_exit: int | None = None
     site_exit: int | None = None
     was_polled: bool = False
+    torchserve_cpu_s: float | None = None
     models: Mapping[str, ModelSeen | None] | None = None
     archives: Mapping[str, ArchiveSeen] = field(default_factory=dict)
     stopped: Mapping[int, str] = field(default_factory=dict)
@@ -212,6 +221,29 @@ class _Stopped:
         return actions
 
 
+class _Work:
+    """Whether a process is at work, by the processor time that it takes."""
+
+    def __init__(self, thresholds: Thresholds) -> None:
+        self._thresholds = thresholds
+        self._look: tuple[float, float] | None = None
+        self._busy_s: float | None = None
+
+    def saw(self, now_s: float, cpu_s: float | None) -> None:
+        """Take note that the process had taken *cpu_s* by *now_s*; only looks a second apart are compared."""
+        if cpu_s is None:
+            return
+        look_s, before_s = self._look or (now_s, cpu_s)
+        if now_s - look_s >= 1.0 or self._look is None:
+            if cpu_s - before_s > self._thresholds.busy_share * (now_s - look_s):
+                self._busy_s = now_s
+            self._look = now_s, cpu_s
+
+    def is_going_on(self, now_s: float) -> bool:
+        """Whether the process was at work a short time ago."""
+        return self._busy_s is not None and now_s - self._busy_s < self._thresholds.idle_s
+
+
 @dataclass
 class _Model:
     """The state of one model between two decisions."""
@@ -247,13 +279,15 @@ class Policy:
         self._began_s = now_s
         self._heard_s: float | None = None  # the last reply of this TorchServe's management API
         self._num_missed = 0
+        self._is_slow = False
         self._begin(now_s, heard_s=now_s)
         for model in self._models.values():
             model.was_ready = True
 
     def _begin(self, now_s: float, heard_s: float | None) -> None:
         """Forget all that was true of an earlier TorchServe."""
-        self._began_s, self._heard_s, self._num_missed = now_s, heard_s, 0
+        self._began_s, self._heard_s, self._num_missed, self._is_slow = now_s, heard_s, 0, False
+        self._work = _Work(self._thresholds)
         self._models = {name: _Model(last_sign_s=now_s) for name in self._names}
 
     def decide(self, now_s: float, seen: Seen) -> list[Action]:
@@ -270,6 +304,7 @@ class Policy:
             if seen.signs[name] is not Sign.SILENCE:
                 self._models[name].last_sign_s = now_s
         if seen.was_polled:
+            self._work.saw(now_s, seen.torchserve_cpu_s)
             actions += self._missed(now_s) if seen.models is None else self._heard(now_s, seen.models, seen.archives)
         return actions
 
@@ -283,13 +318,20 @@ class Policy:
         silence_s = now_s - self._heard_s
         if silence_s < self._thresholds.hang_after_s or self._num_missed < self._thresholds.hang_polls:
             return []
+        if silence_s < self._thresholds.slow_s and self._work.is_going_on(now_s):
+            is_new, self._is_slow = not self._is_slow, True
+            limit_s = self._thresholds.slow_s
+            text = (
+                f"TorchServe has not replied for {silence_s:.0f} s and is at work; waiting for {limit_s:.0f} s at most"
+            )
+            return [Note(text)] if is_new else []
         return self._kill(now_s, f"TorchServe has not replied for {silence_s:.0f} s")
 
     def _heard(
         self, now_s: float, seen: Mapping[str, ModelSeen | None], archives: Mapping[str, ArchiveSeen]
     ) -> list[Action]:
         """The management API replied."""
-        self._heard_s, self._num_missed = now_s, 0
+        self._heard_s, self._num_missed, self._is_slow = now_s, 0, False
         actions: list[Action] = []
         any_ready = any(model is not None and model.num_ready for model in seen.values())
         for name, model in seen.items():

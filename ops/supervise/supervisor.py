@@ -12,7 +12,7 @@ from typing import Final
 
 import psutil
 
-from ops.errors import ManagementError, UnknownModelError
+from ops.errors import ManagementError, ManagementUnreachableError, UnknownModelError
 from ops.process.group import Guard
 from ops.supervise.archives import Archives
 from ops.supervise.canaries import Canaries
@@ -63,6 +63,7 @@ class Supervisor:
         self._tell = tell
         self._policy = Policy(servers.models, time.monotonic(), can_restart=can_restart)
         self._workers: dict[int, str] = {}  # by process id, at the last poll
+        self._was_refused = False
         self._poll_at_s = 0.0
         self._canary_at_s = time.monotonic() + CANARY_EVERY_S
 
@@ -97,13 +98,20 @@ class Supervisor:
                     self._canaries.send(name)
         archives = self._archives.look() if models is not None else {}
         return Seen(
-            site_exit=site_exit, was_polled=True, models=models, archives=archives, stopped=stopped, signs=signs
+            site_exit=site_exit,
+            was_polled=True,
+            torchserve_cpu_s=None if self._was_refused else self._torchserve.cpu_s,
+            models=models,
+            archives=archives,
+            stopped=stopped,
+            signs=signs,
         )
 
     def _describe(self) -> dict[str, ModelSeen | None] | None:
         """What the management API says of each model, None without a valid reply."""
         seen: dict[str, ModelSeen | None] = {}
         workers: dict[int, str] = {}
+        self._was_refused = False
         for name in self._models:
             try:
                 status = self._management.describe(name)
@@ -112,6 +120,7 @@ class Supervisor:
                 continue
             except ManagementError as error:
                 logger.info("management API: %s", error)
+                self._was_refused = not isinstance(error, ManagementUnreachableError)
                 return None
             pids = [worker.pid for worker in status.workers if worker.pid is not None]
             workers |= dict.fromkeys(pids, f"a worker of model {name}")

@@ -264,6 +264,7 @@ CASES = {
     ("site", "unknown_model"): partial(asked, "site", "/api/predict", json={"text": "Oslo", "model": "fr"}),
     ("site", "not_found"): partial(asked, "site", "/api/nowhere"),
     ("site", "method_not_allowed"): method_not_allowed,
+    ("site", "misdirected_request"): partial(asked, "site", "/api/predict", headers={"Host": "ner.example.org"}),
     ("site", "request_timeout"): request_timeout,
     ("site", "too_many_requests"): too_many_requests,
     ("site", "internal_error"): internal_error,

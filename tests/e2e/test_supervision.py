@@ -173,6 +173,29 @@ def test_a_jvm_that_runs_and_does_not_reply_is_replaced(up):
     assert "TorchServe has not replied for" in up.text
 
 
+def test_a_jvm_that_is_slow_is_left_alone(up):
+    jvm, before, is_over = up.jvm, up.text, threading.Event()
+    url, form = f"{up.inference}/predictions/nobody", {"Content-Type": "application/x-www-form-urlencoded"}
+
+    def keep_asking():
+        """Forms that take long to decode; the management API shares the threads that do it."""
+        while not is_over.is_set():
+            with contextlib.suppress(requests.RequestException):
+                requests.post(url, data=b"a=b&" * 75_000, headers=form, auth=up.inference_key, timeout=ANSWER_S)
+
+    with ThreadPoolExecutor(100) as pool:
+        for _ in range(100):
+            pool.submit(keep_asking)
+        try:
+            up.wait_until(lambda: re.search(r"TorchServe has not replied for \d+ s", up.text.removeprefix(before)))
+        finally:
+            is_over.set()
+    up.wait_until(up.model_answers)
+
+    assert "s and is at work; waiting for 60 s at most" in up.text.removeprefix(before)
+    assert up.jvm == jvm
+
+
 def test_a_stopped_worker_is_replaced(up):
     worker, jvm = up.worker, up.jvm
 

@@ -86,7 +86,7 @@ def test_an_operator_s_command_loads_nothing_of_the_supervisor(command):
         (["up", "--models", ""], "got ''"),
         *(
             (["up", "--models", f"en,{name}"], f"--models: expected {MODEL_NAME_RULE}, got {name!r}")
-            for name in ("../en", "en=http://x", "en+x", "x" * 65)
+            for name in ("../en", "en=http://x", "en+x", "a%2fb", "a\nb", "x" * 65)
         ),
         (["up", "--start-timeout", "soon"], "expected a number of seconds, got 'soon'"),
         (["up", "--drain-timeout", "-1"], "expected a number of seconds, got '-1'"),
@@ -101,20 +101,38 @@ def test_wrong_usage_is_status_2(capsys, arguments, message):
     assert message in capsys.readouterr().err
 
 
-def test_the_site_s_variables_stand_for_the_options_of_up(monkeypatch, capsys):
+def test_the_site_s_variables_stand_for_the_options_of_up(monkeypatch):
     variables = {"NERSERVE_HOST": "127.0.0.2", "NERSERVE_PORT": "9000", "NERSERVE_MODELS": "en,de"}
     for variable, value in variables.items():
         monkeypatch.setenv(variable, value)
 
     set_so = make_parser().parse_args(["up"])
     given = make_parser().parse_args(["up", "--host", "127.0.0.3", "--port", "9001", "--models", "fr"])
-    monkeypatch.setenv("NERSERVE_PORT", "http")
-    with pytest.raises(SystemExit):
-        make_parser().parse_args(["up"])
-
     assert (set_so.host, set_so.port, set_so.models) == ("127.0.0.2", 9000, ("en", "de"))
     assert (given.host, given.port, given.models) == ("127.0.0.3", 9001, ("fr",))
-    assert "expected a port from 1 to 65535, got 'http'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("command", "setting", "problem"),
+    [
+        ("up", "NERSERVE_PORT=http", "NERSERVE_PORT: expected a port from 1 to 65535, got 'http'"),
+        ("up", "NERSERVE_MODELS=en,en", "NERSERVE_MODELS: expected each model once, got 'en,en'"),
+        ("up", "NERSERVE_MODELS=../en", f"NERSERVE_MODELS: expected {MODEL_NAME_RULE}, got '../en'"),
+        (
+            "models",
+            "NERSERVE_MANAGEMENT_URL=8081",
+            "NERSERVE_MANAGEMENT_URL: expected http(s)://HOST[:PORT], got '8081'",
+        ),
+        ("rollback en", "NERSERVE_INFERENCE_URL=x", "NERSERVE_INFERENCE_URL: expected http(s)://HOST[:PORT], got 'x'"),
+    ],
+)
+def test_a_wrong_variable_is_named_in_one_line_where_it_stands_for_an_option(
+    monkeypatch, capsys, command, setting, problem
+):
+    monkeypatch.setenv(*setting.split("="))
+
+    assert main(command.split()) == 2
+    assert capsys.readouterr().err == f"nerserve: {problem}\n"
 
 
 def test_a_missing_config_is_status_2_in_one_line(project, capsys):

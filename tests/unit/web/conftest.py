@@ -268,6 +268,7 @@ def start_site(tmp_path):
             scratch = tmp_path / f"scratch-{port}"
             scratch.mkdir()
             settings = {"NERSERVE_INFERENCE_URL": url, "NERSERVE_PORT": str(port), "NERSERVE_WEB_WORKERS": "1"}
+            settings["NERSERVE_ALLOWED_HOSTS"] = "x"  # the host that requests over a bare socket name
             command = gunicorn_command(**settings | {"TMPDIR": str(scratch)} | environ)
             if app is not None:
                 command["args"].append(app)

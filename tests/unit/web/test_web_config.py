@@ -5,7 +5,7 @@ import pytest
 import trustme
 
 from contract.errors import SettingError
-from web.config import SPARE_THREADS, WebConfig
+from web.config import WebConfig
 
 #: What NERSERVE_MAX_CHARS may say, the same in every part that reads it, and what none of them takes.
 RIGHT = {"": 100_000, " \t": 100_000, "1": 1, " 5000 ": 5_000, "0000007": 7, "1000000": 1_000_000}
@@ -36,6 +36,7 @@ def test_every_variable_is_read(certificates):
         "NERSERVE_MAX_CHARS": "500",
         "NERSERVE_HOST": "::1",
         "NERSERVE_PORT": "9000",
+        "NERSERVE_ALLOWED_HOSTS": "ner.example.org, *.example.net",
         "NERSERVE_WEB_WORKERS": "3",
         "NERSERVE_MAX_IN_FLIGHT": "4",
         "NERSERVE_MAX_LONG_REQUESTS": "3",
@@ -59,6 +60,7 @@ def test_every_variable_is_read(certificates):
         max_chars=500,
         host="::1",
         port=9000,
+        allowed_hosts=("ner.example.org", "*.example.net"),
         num_workers=3,
         max_in_flight=4,
         max_long_requests=3,
@@ -124,6 +126,10 @@ def test_the_environment_of_the_process_is_the_default(monkeypatch):
         ("NERSERVE_PORT", "", "''"),
         ("NERSERVE_PORT", "http", "'http'"),
         ("NERSERVE_PORT", "65536", "65536"),
+        ("NERSERVE_ALLOWED_HOSTS", "", "''"),
+        ("NERSERVE_ALLOWED_HOSTS", "ner.example.org:8000", "'ner.example.org:8000'"),
+        ("NERSERVE_ALLOWED_HOSTS", "a,.example.org", "'.example.org'"),
+        ("NERSERVE_ALLOWED_HOSTS", "http://a", "'http://a'"),
         ("NERSERVE_WEB_WORKERS", "0", "0"),
         ("NERSERVE_MAX_IN_FLIGHT", "2.5", "'2.5'"),
         ("NERSERVE_MAX_IN_FLIGHT", "0", "0"),
@@ -181,12 +187,6 @@ def test_a_form_may_hold_any_text_within_the_limit(max_chars):
 )
 def test_the_deadline_follows_from_characters_in_a_text_unless_it_is_set(max_chars, timeout_s, deadline_s):
     assert WebConfig(max_chars=max_chars, timeout_s=timeout_s).deadline_s == deadline_s
-
-
-def test_there_is_a_thread_for_whatever_may_wait_and_some_that_never_do():
-    config = WebConfig(max_in_flight=2, max_queue=3, max_streams=4)
-
-    assert config.num_threads - 2 - 3 - 4 == SPARE_THREADS > 0
 
 
 @pytest.mark.parametrize(("host", "bind"), [("127.0.0.1", "127.0.0.1:8000"), ("::1", "[::1]:8000")])

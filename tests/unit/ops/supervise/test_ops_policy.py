@@ -43,6 +43,15 @@ def absent(**archive):
     return Seen(was_polled=True, models={"en": None, "de": FINE}, archives={"en": ArchiveSeen(**archive)}, signs=ANSWER)
 
 
+def silent(start_s, end_s, share, step_s=2, **options):
+    """Polls without a reply of a TorchServe that takes this *share* of a processor."""
+    polls = {
+        now_s: replace(polled(**options), torchserve_cpu_s=7.0 + share * now_s)
+        for now_s in range(start_s, end_s, step_s)
+    }
+    return list(polls.items())
+
+
 def run(policy, looks):
     """Everything the policy does about *looks*, (seconds, Seen), with the time, but for what it says."""
     done = []
@@ -73,6 +82,24 @@ def every(step_s, start_s, end_s, seen):
         ),
         pytest.param(every(2, 0, 10, polled()), [], id="a short silence is borne"),
         pytest.param(every(2, 0, 12, polled()), [(10, KillTorchServe())], id="a long one is a hung JVM"),
+        pytest.param(silent(0, 60, 1.0), [], id="one that is at work is slow, and not hung"),
+        pytest.param(silent(0, 62, 1.0), [(60, KillTorchServe())], id="but not for ever"),
+        pytest.param(silent(0, 62, 0.06), [(60, KillTorchServe())], id="on a busy machine it works little"),
+        pytest.param(silent(0, 12, 0.04), [(10, KillTorchServe())], id="housekeeping is no work"),
+        pytest.param(silent(0, 20, 0.06, step_s=1, signs=SILENCE), [], id="however often it is looked at"),
+        pytest.param(
+            [*silent(0, 2, 1.0), *((now_s, replace(polled(), torchserve_cpu_s=9.0)) for now_s in range(2, 14, 2))],
+            [(10, KillTorchServe())],
+            id="one that has worked until it hung",
+        ),
+        pytest.param(
+            [*silent(0, 20, 1.0), *((now_s, replace(polled(), torchserve_cpu_s=27.0)) for now_s in range(20, 30, 2))],
+            [(26, KillTorchServe())],
+            id="one that hangs after it was slow",
+        ),
+        pytest.param(
+            [*silent(0, 58, 1.0), (58, polled(FINE)), *silent(60, 116, 1.0)], [], id="a reply ends that, too"
+        ),
         pytest.param([(3600, polled()), (3602, polled())], [], id="missed polls must be many, not only long ago"),
         pytest.param(
             [*every(2, 0, 8, polled()), (8, polled(FINE)), *every(2, 10, 18, polled())], [], id="a reply ends a silence"
@@ -159,6 +186,7 @@ def test_what_is_done_about_what_is_seen(looks, expected):
             [(10, KillTorchServe()), (10, GiveUp("TorchServe has not replied for 10 s"))],
             id="a hung JVM is ended before its site is waited for",
         ),
+        pytest.param(silent(0, 60, 1.0), [], id="a slow one is waited for"),
         pytest.param(every(1, 0, 15, polled(DEAD)), [], id="TorchServe may restart a worker by itself"),
         pytest.param(
             [*every(1, 0, 14, polled(DEAD)), *every(1, 14, 60, polled(LOADING)), *every(1, 60, 99, polled(FINE))],
@@ -252,6 +280,13 @@ def test_a_trouble_that_lasts_is_told_once_a_minute():
         (90, "model en is ready again"),
         (150, "en.mar: cut off; a restart of TorchServe would load the last good one"),
         (170, "en.mar: cut off; a restart of TorchServe would leave model en out"),
+    ]
+
+
+def test_a_slow_torchserve_is_told_once():
+    assert told(Policy(["en"], now_s=0.0), [*silent(0, 40, 1.0), (40, polled(FINE)), *silent(42, 62, 1.0)]) == [
+        (10, "TorchServe has not replied for 10 s and is at work; waiting for 60 s at most"),
+        (50, "TorchServe has not replied for 10 s and is at work; waiting for 60 s at most"),
     ]
 
 
