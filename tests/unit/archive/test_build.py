@@ -124,7 +124,7 @@ def test_what_was_rolled_out_stays_until_it_is_rolled_back(tiny_bundle, tmp_path
     run(*up)
     first = (store / "tiny.mar").read_bytes()
     release = build_mar(tiny_bundle, releases, version="1.1")
-    model_store.put(release, store, "tiny-1.1.mar")
+    model_store.put(release, store, "tiny-1.1.mar", check_mar(release).sha256)
     model_store.make_current(store, "tiny", "1.1")
 
     capsys.readouterr()
