@@ -274,6 +274,14 @@ def test_a_model_config_of_ones_own_is_taken_by_the_command(tiny_bundle, tmp_pat
     assert mar.read(tmp_path / "tiny.mar")[1][mar.MODEL_CONFIG].startswith(b"minWorkers: 3")
 
 
+def test_what_a_build_that_was_killed_has_left_is_removed_by_the_next(tiny_bundle, tmp_path):
+    (tmp_path / ".building-abc" / "staged").mkdir(parents=True)
+
+    build_mar(tiny_bundle, tmp_path)
+
+    assert [path.name for path in tmp_path.iterdir()] == ["tiny.mar"]
+
+
 @pytest.mark.parametrize("package", ["contract", "handler"])
 def test_the_probe_refuses_what_is_not_from_the_archive(built, package):
     files = mar.read(built)[1]
