@@ -37,6 +37,9 @@ DEFAULT_REPLY_BYTES = 6_553_500
 #: Characters that a batch takes beside one text as long as a text may be; about 20 s of the costliest on one core.
 SPARE_BATCH_CHARS = 200_000
 
+#: A request with more characters than this is a long one: it keeps a worker for up to seconds.
+LONG_CHARS = 10_000
+
 #: Characters to tag in the time that the explanation of one character may take.
 EXPLAINED_CHAR_COST = 50
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import sys
 from collections.abc import Iterable, Mapping
 from difflib import SequenceMatcher
 from typing import Final
@@ -26,6 +28,7 @@ NAMES: Final = WORKER_NAMES | frozenset({
     "NERSERVE_INFERENCE_KEY_FILE",
     "NERSERVE_INFERENCE_URL",
     "NERSERVE_MAX_IN_FLIGHT",
+    "NERSERVE_MAX_LONG_REQUESTS",
     "NERSERVE_MAX_QUEUE",
     "NERSERVE_MAX_STREAMS",
     "NERSERVE_MODELS",
@@ -118,3 +121,11 @@ def unknown_setting(name: str, known: Iterable[str]) -> str:
 def _is_kubernetes(name: str, value: str) -> bool:
     is_address = _KUBERNETES_ADDRESS.match(value) is not None  # NERSERVE_PORT is a setting of ours as well
     return _KUBERNETES.fullmatch(name) is not None or (is_address and _KUBERNETES_PORT.fullmatch(name) is not None)
+
+
+if __name__ == "__main__":  # scripts/install asks before it installs anything
+    try:
+        read_settings(os.environ)
+    except SettingError as error:
+        sys.stderr.write(f"{error}\n")
+        sys.exit(2)

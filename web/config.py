@@ -26,9 +26,6 @@ BYTES_PER_FORM_CHAR: Final = 12
 FORM_ENVELOPE_BYTES: Final = 4_096
 """Bytes around the text in a form: field names, the model, multipart headers."""
 
-SPARE_THREADS: Final = 16
-"""Threads for requests that wait for no model: pages, files, health, metrics, refusals."""
-
 _VARIABLES: Final = {
     "inference_url": "NERSERVE_INFERENCE_URL",
     "inference_key_file": "NERSERVE_INFERENCE_KEY_FILE",
@@ -44,6 +41,7 @@ _VARIABLES: Final = {
     "allowed_hosts": "NERSERVE_ALLOWED_HOSTS",
     "num_workers": "NERSERVE_WEB_WORKERS",
     "max_in_flight": "NERSERVE_MAX_IN_FLIGHT",
+    "max_long_requests": "NERSERVE_MAX_LONG_REQUESTS",
     "max_queue": "NERSERVE_MAX_QUEUE",
     "queue_s": "NERSERVE_QUEUE_S",
     "max_streams": "NERSERVE_MAX_STREAMS",
@@ -72,6 +70,8 @@ class WebConfig:
             where ``host`` is one, and for any name elsewhere.
         num_workers: Processes of gunicorn.
         max_in_flight: Requests that a process has TorchServe work on at a time.
+        max_long_requests: Requests of more than ``LONG_CHARS`` characters that a model works on at a time, from all
+            processes together; fewer than its workers, so that short ones pass.
         max_queue: Requests that wait in a process for their turn, or for another attempt; more are refused.
         queue_s: How many seconds a request waits for its turn at most.
         max_streams: NDJSON streams that a process serves at a time.
@@ -92,6 +92,7 @@ class WebConfig:
     allowed_hosts: tuple[str, ...] = ()
     num_workers: int = 2
     max_in_flight: int = 8
+    max_long_requests: int = 1
     max_queue: int = 64
     queue_s: float = 5.0
     max_streams: int = 4
@@ -120,6 +121,7 @@ class WebConfig:
             _check(is_pattern(name), "allowed_hosts", "hosts without a port, *.NAME for those below it, or *", name)
         _check_range("num_workers", self.num_workers, 1, 64)
         _check_range("max_in_flight", self.max_in_flight, 1, 256)
+        _check_range("max_long_requests", self.max_long_requests, 1, 64)
         _check_range("max_queue", self.max_queue, 0, 1_000)
         _check_range("queue_s", self.queue_s, 0, 600)
         _check_range("max_streams", self.max_streams, 0, 64)
@@ -147,15 +149,6 @@ class WebConfig:
         1204096
         """
         return max(self.limits.request_bytes, BYTES_PER_FORM_CHAR * self.max_chars + FORM_ENVELOPE_BYTES)
-
-    @property
-    def num_threads(self) -> int:
-        """Threads of a process: one for every request that may wait, and some that never do.
-
-        >>> WebConfig().num_threads
-        92
-        """
-        return self.max_in_flight + self.max_queue + self.max_streams + SPARE_THREADS
 
     @property
     def served_hosts(self) -> tuple[str, ...]:

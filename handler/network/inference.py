@@ -31,7 +31,7 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from itertools import chain
 from typing import Any, Final, NamedTuple
 
@@ -195,13 +195,21 @@ class Network:
         while len(self._free) < len(words):
             self._free.append(self._slots.popitem(last=False)[1])
         taken = [self._free.pop() for _ in words]
-        for first in range(0, len(words), MAX_ROWS):
-            some, slots = words[first : first + MAX_ROWS], taken[first : first + MAX_ROWS]
+        self._slots.update(zip(words, taken, strict=True))
+        of_key: dict[Hashable, int] = {}  # the first word with each
+        originals = [of_key.setdefault(self._encoder.key(word), i) for i, word in enumerate(words)]
+        distinct = list(of_key.values())
+        for first in range(0, len(distinct), MAX_ROWS):
+            picked = distinct[first : first + MAX_ROWS]
+            some, slots = [words[i] for i in picked], [taken[i] for i in picked]
             features = self._encoder.words(some)
             gate_inputs = self._weights.gate_inputs(features, round_up(len(some), self._row_step))
             self._gate_inputs.index_copy_(1, torch.tensor(slots), gate_inputs[:, : len(some)])
             self._is_unseen[slots] = features.rows < 0
-        self._slots.update(zip(words, taken, strict=True))
+        if copies := [i for i, original in enumerate(originals) if i != original]:
+            slots, sources = [taken[i] for i in copies], [taken[originals[i]] for i in copies]
+            self._gate_inputs[:, slots] = self._gate_inputs[:, sources]
+            self._is_unseen[slots] = self._is_unseen[sources]
 
 
 class _FoldedWeights:

@@ -77,6 +77,7 @@ def checkout(tmp_path, new_venv):
     for folder in ("scripts", "requirements", "wheels"):
         (tmp_path / folder).mkdir()
     shutil.copy(ROOT / "scripts" / "install", tmp_path / "scripts")
+    shutil.copytree(ROOT / "contract", tmp_path / "contract")
     shutil.copy(REQUIREMENTS / "torch.txt", tmp_path / "requirements")
     (tmp_path / "requirements" / "build.txt").touch()
     # A package to build needs real tools, and this is about the locked wheels: nerserve counts as installed.
@@ -87,7 +88,7 @@ def checkout(tmp_path, new_venv):
     for stamp in ("build", "nerserve"):
         (tmp_path / ".venv" / ".nerserve" / stamp).write_text(hashlib.sha256(b"").hexdigest())
 
-    def install(*names, machine=None):
+    def install(*names, machine=None, **variables):
         programs = tmp_path / "programs"
         programs.mkdir(exist_ok=True)
         if machine:
@@ -99,7 +100,8 @@ def checkout(tmp_path, new_venv):
             [tmp_path / "scripts" / "install", *names],
             env=kept
             | settings
-            | {"PIP_NO_COMPILE": "1", "NERSERVE_TORCH_INDEX": "", "PATH": f"{programs}:{os.environ['PATH']}"},
+            | {"PIP_NO_COMPILE": "1", "NERSERVE_TORCH_INDEX": "", "PATH": f"{programs}:{os.environ['PATH']}"}
+            | variables,
             capture_output=True,
             text=True,
             check=False,
@@ -156,6 +158,16 @@ def test_a_set_that_was_installed_earlier_is_brought_up_to_date(checkout):
 
     assert done.returncode == 0, done.stdout + done.stderr
     assert checkout.installed() == {"one": "2"}
+
+
+def test_a_misspelt_variable_is_named_before_anything_is_installed(checkout):
+    checkout.lock("web", [("one==1", wheel(checkout.wheels, "one", "1"))])
+
+    done = checkout.install("web", NERSERVE_TORCH_INDX="http://127.0.0.1:9")
+
+    expected = "NERSERVE_TORCH_INDX: unknown setting; the nearest known one is NERSERVE_TORCH_INDEX\n"
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", expected)
+    assert checkout.installed() == {}
 
 
 def test_packages_that_do_not_fit_together_are_named(checkout):
@@ -280,8 +292,12 @@ def test_the_serve_set_holds_all_that_torch_needs():
         assert one.specifier.contains(versions.get(canonicalize_name(one.name), "0")), one
 
 
-def test_torch_is_pinned_exactly():
+def test_torch_is_pinned_exactly_and_by_the_hash_of_one_file():
+    lines = [line for line in (REQUIREMENTS / "torch.txt").read_text().splitlines() if not line.startswith("#")]
+
     assert set(locked("torch")) == {"torch"}
+    assert len(lines) == 1
+    assert re.fullmatch(r"torch==[0-9.]+ --hash=sha256:[0-9a-f]{64}", lines[0])
 
 
 def test_what_both_images_have_is_the_same_version():

@@ -1,5 +1,7 @@
 """The longest text is the same on both tiers, by default and raised; one character more is refused with the limit."""
 
+import time
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
@@ -13,6 +15,7 @@ RAISED = 300_000
 #: Of a common shape, so that offsets tell whether all of the text was read.
 SENTENCE = "Nothing of the kind was found here, a spokesman said on Tuesday. "
 NAME = "Barack Obama"
+HAN = "\u5317"
 
 
 @pytest.fixture(scope="module")
@@ -128,3 +131,27 @@ def test_torchserve_takes_bodies_of_the_size_that_follows_and_no_larger_ones(req
     assert largest.status_code == 400  # by the worker, which found no JSON in it
     assert largest.json()["error"]["code"] == "malformed_request"
     assert (larger.status_code, larger.content) == (413, b"")  # by TorchServe itself
+
+
+def test_short_texts_are_answered_while_two_long_ones_are_worked_on(served):
+    def ask(text):
+        return requests.post(f"{served.site}/api/predict", json={"text": text}, timeout=120)
+
+    def is_asked():
+        numbers = requests.get(f"{served.site}/metrics", timeout=60).text
+        return "\nnerserve_upstream_in_flight 0.0\n" not in numbers
+
+    with ThreadPoolExecutor() as pool:
+        long_ones = [
+            pool.submit(ask, HAN * 60_000) for _ in range(2)
+        ]  # the costliest there is: one sentence, a token each
+        while not is_asked():
+            assert not any(one.done() for one in long_ones)
+            time.sleep(0.05)
+        time.sleep(0.5)  # until both are where they will be worked on
+        short_ones = [ask(f"{NAME} was born in Hawaii.") for _ in range(4)]
+        is_long_done = [one.done() for one in long_ones]
+
+    assert [reply.json()["entities"][0]["text"] for reply in short_ones] == [NAME] * 4
+    assert is_long_done == [False, False]
+    assert sorted(one.result().status_code for one in long_ones) in ([200, 200], [200, 429])  # the second waited 5 s

@@ -175,15 +175,13 @@ def test_a_jvm_that_runs_and_does_not_reply_is_replaced(up):
 
 def test_a_jvm_that_is_slow_is_left_alone(up):
     jvm, before, is_over = up.jvm, up.text, threading.Event()
-    form = {"Content-Type": "application/x-www-form-urlencoded"}
+    url, form = f"{up.inference}/predictions/nobody", {"Content-Type": "application/x-www-form-urlencoded"}
 
     def keep_asking():
         """Forms that take long to decode; the management API shares the threads that do it."""
         while not is_over.is_set():
             with contextlib.suppress(requests.RequestException):
-                requests.post(
-                    f"{up.inference}/predictions/nobody", data=b"a=b&" * 75_000, headers=form, timeout=ANSWER_S
-                )
+                requests.post(url, data=b"a=b&" * 75_000, headers=form, auth=up.inference_key, timeout=ANSWER_S)
 
     with ThreadPoolExecutor(100) as pool:
         for _ in range(100):

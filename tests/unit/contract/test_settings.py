@@ -1,5 +1,6 @@
 import pytest
 
+from contract import settings
 from contract.errors import SettingError
 from contract.limits import RequestLimits
 from contract.settings import NAMES, own_settings, read_settings
@@ -40,6 +41,14 @@ def test_a_name_that_nobody_reads_is_named_with_the_nearest_setting_and_without_
         read_settings({name: "31415", "HOME": "/root"})
 
     assert str(caught.value) == f"{name}: unknown setting; the nearest known one is {nearest}"
+
+
+def test_a_name_that_was_a_setting_once_says_what_to_do(monkeypatch):
+    monkeypatch.setitem(settings.REMOVED, "NERSERVE_PORT_S", "set NERSERVE_PORT")
+
+    with pytest.raises(SettingError, match=r"^NERSERVE_PORT_S: no longer used; set NERSERVE_PORT$"):
+        read_settings({"NERSERVE_PORT_S": "1"})
+    assert NAMES.isdisjoint(settings.REMOVED)
 
 
 def test_all_unknown_names_are_said_in_one_line():

@@ -5,6 +5,7 @@ import os
 import random
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,8 @@ from handler.network.features import ERASED
 from handler.network.inference import Network, row_step
 from handler.network.packing import Packing
 from handler.pieces import CancelledError, check_by
+from handler.subwords import Subwords
+from handler.tables import VectorTable
 from handler.vectors import WordVectors
 
 WORDS = ["the", "Paris", "xyzzy", "Obama", "1984", "apple", ",", "Apple", ".", ERASED, "日本", "x" * 70, "don't"]
@@ -215,3 +218,30 @@ def test_long_words_are_not_cached():
 
     assert list(network._slots) == ["y" * 64]
     assert len(network._slots) + len(network._free) == network_module.CACHED_WORDS
+
+
+@pytest.mark.parametrize("has_subwords", [False, True])
+def test_words_of_equal_features_are_computed_once_and_differ_from_no_other(make_bundle, has_subwords, monkeypatch):
+    bundle = make_bundle()
+    if has_subwords:
+        table = VectorTable.new(np.random.default_rng(1).normal(size=(50, 6)).astype(np.float32), "float32")
+        subwords = [Subwords(table, min_n=1, max_n=3)]
+        vectors = WordVectors.new(["apple"], np.ones((1, 6), np.float32), "float32", subwords)
+        bundle = replace(bundle, vectors=vectors)
+    network = Network(bundle.model, bundle.encoder())
+    num_computed = 0
+    gate_inputs = network._weights.gate_inputs
+
+    def counted(words, num_rows):
+        nonlocal num_computed
+        num_computed += len(words.rows)
+        return gate_inputs(words, num_rows)
+
+    monkeypatch.setattr(network._weights, "gate_inputs", counted)
+    rare = [chr(0x4E00 + i) for i in range(300)]
+    sentence = [*rare[:150], "apple", "Apple", *rare[150:]]
+
+    (found,) = emitted(network, [sentence])
+
+    assert num_computed == (302 if has_subwords else 3)
+    np.testing.assert_allclose(found, reference(bundle, [sentence])[0], rtol=0, atol=1e-4)
