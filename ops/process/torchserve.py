@@ -131,6 +131,8 @@ class TorchServe(ProcessGroup):
         if len(os.fsencode(scratch)) <= MAX_SOCKET_DIR_BYTES:
             return scratch
         self._link = Path(tempfile.mkdtemp(prefix="nerserve-")) / "t"
+        for path in (self._link, self._link.parent):
+            self._guard.remove_at_the_end(path)
         self._link.symlink_to(scratch, target_is_directory=True)
         return str(self._link)
 
@@ -193,6 +195,7 @@ def java_command(
         f"-Dmodel_server_home={home}",
         f"-Djava.io.tmpdir={socket_dir}",
         f"-Dlog4j.configurationFile={LOG_CONFIG.as_uri()}",
+        "-XX:-UsePerfData",  # else there is a file in /tmp, which stays after kill -9
         *jvm_options,
         *("-cp", str(home / "ts" / "frontend" / "*"), "org.pytorch.serve.ModelServer"),
         *("--python", sys.executable, "-f", str(settings), "-s", str(model_store), "-ncs"),
