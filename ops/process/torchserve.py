@@ -49,7 +49,8 @@ _NOT_FOR_WORKERS: Final = frozenset({
 class TorchServe(ProcessGroup):
     """One TorchServe, with the models that *sources* has at each start.
 
-    *sources* gives for each model the name of an archive in *model_store*, or a directory.
+    *sources* gives for each model the name of an archive in *model_store*, or a directory; *http_codec* is a jar that
+    is to be used in the place of what TorchServe's own holds of it.
     """
 
     def __init__(
@@ -61,12 +62,14 @@ class TorchServe(ProcessGroup):
         sources: Callable[[], Mapping[str, str]],
         state_dir: StateDir,
         guard: Guard,
+        http_codec: Path | None = None,
     ) -> None:
         super().__init__(guard, state_dir.logs / "torchserve.out")
         self._java = java
         self._config = config
         self._model_store = model_store.absolute()
         self._sources = sources
+        self._jars = [*([http_codec] if http_codec else []), torchserve_jar()]
         self._state_dir = state_dir
         self._logs = [LogFile(state_dir.logs / name) for name in ("model_log.log", "ts_log.log")]
         self._class_data: ClassData | None = None
@@ -84,11 +87,12 @@ class TorchServe(ProcessGroup):
         state_dir.settings.write_text(format_properties(self._config.settings), encoding="ascii")
         for log in (self.log, *self._logs):
             log.mark()
-        self._class_data = ClassData.of(state_dir.path, java=self._java, jar=torchserve_jar())
+        self._class_data = ClassData.of(state_dir.path, java=self._java, jars=self._jars)
         command = java_command(
             java=self._java,
             jvm_options=[*self._class_data.jvm_options(), *self._config.jvm_options],
             settings=state_dir.settings,
+            jars=self._jars,
             model_store=self._model_store,
             sources=self._sources(),
             socket_dir=self._socket_dir(),
@@ -181,6 +185,7 @@ def java_command(
     java: Path,
     jvm_options: Sequence[str],
     settings: Path,
+    jars: Sequence[Path],
     model_store: Path,
     sources: Mapping[str, str],
     socket_dir: str,
@@ -197,7 +202,7 @@ def java_command(
         f"-Dlog4j.configurationFile={LOG_CONFIG.as_uri()}",
         "-XX:-UsePerfData",  # else there is a file in /tmp, which stays after kill -9
         *jvm_options,
-        *("-cp", str(home / "ts" / "frontend" / "*"), "org.pytorch.serve.ModelServer"),
+        *("-cp", ":".join(map(str, jars)), "org.pytorch.serve.ModelServer"),
         *("--python", sys.executable, "-f", str(settings), "-s", str(model_store), "-ncs"),
         *("-m", *([f"{model}={source}" for model, source in sources.items()] or [""])),
     ]

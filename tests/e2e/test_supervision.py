@@ -39,7 +39,7 @@ def new_up(tmp_path):
 @pytest.fixture(scope="module")
 def running(tmp_path_factory):
     """One ``nerserve up`` for the tests that hurt it and see it recover."""
-    up = Up(tmp_path_factory.mktemp("running")).start()
+    up = Up(tmp_path_factory.mktemp("running")).start(NERSERVE_NETTY_HTTP="")  # else it cannot be made slow
     try:
         yield up.wait_until_ready()
     finally:
