@@ -165,7 +165,7 @@ class UnsupportedMediaTypeError(RequestError):
 
 
 class MisdirectedRequestError(RequestError):
-    """`Host` is no name of this site. Ask it under one of its names, or add the name to `NERSERVE_ALLOWED_HOSTS`."""
+    """`Host` is no name of this site. Ask it under one of its names; its operator lists them."""
 
     status = 421
     code = "misdirected_request"

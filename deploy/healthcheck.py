@@ -25,7 +25,7 @@ from contract.settings import own_settings
 INFERENCE_PORT: Final = 8080
 MANAGEMENT_PORT: Final = 8081
 SITE_PORT: Final = 8000
-KEYS: Final = Path("/run/nerserve/keys")
+KEYS: Final = Path("/run/nerserve/state/keys")
 """Where ``nerserve up`` publishes TorchServe's keys, when it asks for any."""
 
 TIMEOUT_S: Final = 5.0

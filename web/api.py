@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from flask import Blueprint, request
+from flask import Blueprint, Response, request
 from flask.typing import ResponseReturnValue
 
 from contract import options
@@ -17,15 +18,19 @@ from contract.limits import check_num_texts
 from contract.options import Options, in_unit
 from contract.strict_json import kind, parse_json
 from web.body import check_encoding, media_type, read_text
+from web.off_loop import LARGE, off_loop, write_json
 from web.record import RequestRecord, record_of
 from web.service import Service
 from web.stream.response import stream_response
 from web.upstream.client import Caller
-from web.upstream.reply import RowError, TextReply, TextsReply
+from web.upstream.reply import RowError
 
 blueprint = Blueprint("api", __name__, url_prefix="/api")
 
 NDJSON: Final = "application/x-ndjson"
+
+_ENCODER: Final = json.JSONEncoder(separators=(",", ":"))
+_ENTITY_BYTES: Final = 80  # of one entity in the answer, about
 
 _MEDIA_TYPES: Final = ("application/json", "text/plain", NDJSON)
 _EXPECTED: Final = (
@@ -63,21 +68,28 @@ def predict() -> ResponseReturnValue:
         parameters = _parameters(service, query, caller, record)
         return stream_response(service, parameters.model, parameters.options, parameters.caller)
     text = read_text(service)
-    body: dict[str, Any] = {"text": text} if mimetype == "text/plain" else _parse(text)
+    body: dict[str, Any] = {"text": text} if mimetype == "text/plain" else off_loop(_parse, text, size=len(text))
     parameters = _parameters(service, {**query, **body}, caller, record)
     if "texts" in body:
-        return _tag_texts(service, parameters, body["texts"], record).to_json()
-    return _tag_text(service, parameters, body["text"], record).to_json()
+        return _tag_texts(service, parameters, body["texts"], record)
+    return _tag_text(service, parameters, body["text"], record)
 
 
-def _tag_text(service: Service, parameters: _Parameters, text: str, record: RequestRecord) -> TextReply:
+def _tag_text(service: Service, parameters: _Parameters, text: str, record: RequestRecord) -> ResponseReturnValue:
     record.add_texts(1, len(text))
     service.limits.check_text(text)
     reply = service.client.tag_text(parameters.model, text, parameters.options, parameters.caller)
-    return reply._replace(entities=in_unit(reply.entities, text, parameters.options.offsets))
+    unit = parameters.options.offsets
+
+    def document() -> dict[str, Any]:
+        return reply._replace(entities=in_unit(reply.entities, text, unit)).to_json()
+
+    return _answer(document, len(reply.entities))
 
 
-def _tag_texts(service: Service, parameters: _Parameters, texts: list[object], record: RequestRecord) -> TextsReply:
+def _tag_texts(
+    service: Service, parameters: _Parameters, texts: list[object], record: RequestRecord
+) -> ResponseReturnValue:
     """One result for each of *texts*, in order: entities, or the error of that text alone."""
     record.add_texts(len(texts), sum(len(text) for text in texts if isinstance(text, str)))
     check_num_texts(len(texts))
@@ -85,17 +97,28 @@ def _tag_texts(service: Service, parameters: _Parameters, texts: list[object], r
     right = [text for i, text in enumerate(texts) if isinstance(text, str) and i not in errors]
     service.limits.check_texts(right)
     reply = service.client.tag_texts(parameters.model, right, parameters.options, parameters.caller)
-    tagged = iter(zip(right, reply.results, strict=True))
-    results: list[Any] = []
-    for i in range(len(texts)):
-        if i in errors:
-            results.append(errors[i])
-        else:
-            text, result = next(tagged)
-            results.append(
-                result if isinstance(result, RowError) else in_unit(result, text, parameters.options.offsets)
-            )
-    return reply._replace(results=results)
+    unit = parameters.options.offsets
+
+    def document() -> dict[str, Any]:
+        tagged = iter(zip(right, reply.results, strict=True))
+        results: list[Any] = []
+        for i in range(len(texts)):
+            if i in errors:
+                results.append(errors[i])
+            else:
+                text, result = next(tagged)
+                results.append(result if isinstance(result, RowError) else in_unit(result, text, unit))
+        return reply._replace(results=results).to_json()
+
+    return _answer(document, sum(len(result) for result in reply.results))
+
+
+def _answer(document: Callable[[], dict[str, Any]], num_entities: int) -> ResponseReturnValue:
+    """The response with what *document* makes, off the loop if it has many entities."""
+    if num_entities * _ENTITY_BYTES < LARGE:
+        return document()
+    body = off_loop(lambda: write_json(_ENCODER, document()))
+    return Response(f"{body}\n", content_type="application/json")
 
 
 def _row_error(service: Service, text: object) -> RowError | None:

@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING, Final
 
 from flask import request
 from gunicorn.http.errors import ParseException
-from werkzeug.exceptions import ClientDisconnected, RequestEntityTooLarge
 from werkzeug.http import parse_options_header
 
 from contract.bodies import check_charset, check_content_encoding, decode
-from contract.errors import MalformedRequestError, RequestError, RequestTimeoutError
+from contract.errors import MalformedRequestError, RequestTimeoutError
 from web.service import Service
 
 if TYPE_CHECKING:
@@ -20,8 +19,8 @@ if TYPE_CHECKING:
 
 _LENGTH: Final = re.compile(r"[0-9]{1,15}")
 
-BROKEN: Final = (ClientDisconnected, OSError, ParseException)
-"""Raised while an incomplete body is read, by werkzeug, by the socket and by gunicorn's reader of chunks."""
+BROKEN: Final = (OSError, ParseException)
+"""Raised while an incomplete body is read, by the socket and by gunicorn's reader of chunks."""
 
 
 def media_type(environ: WSGIEnvironment) -> str:
@@ -43,34 +42,28 @@ def _content_type(value: str) -> tuple[str, str]:
 
 
 def read_text(service: Service) -> str:
-    """The body of the current request as text.
+    """The body of the current request as text; raises MalformedRequestError for what is not UTF-8."""
+    return decode(whole_body(service, service.limits.request_bytes))
 
-    Raises RequestTooLargeError, MalformedRequestError for what is not UTF-8 and RequestTimeoutError.
+
+def whole_body(service: Service, max_bytes: int) -> bytes:
+    """The complete body of the current request, read without werkzeug's stream wrappers, which cost more.
+
+    Raises RequestTooLargeError for more than *max_bytes*, MalformedRequestError for a part and RequestTimeoutError.
     """
-    max_bytes = service.limits.request_bytes
-    try:
-        return decode(_whole_body(request.environ, max_bytes))
-    except RequestEntityTooLarge as error:
-        raise service.body_too_large(max_bytes) from error
-    except BROKEN as error:
-        raise broken_body(error) from error
-
-
-def _whole_body(environ: WSGIEnvironment, max_bytes: int) -> bytes:
-    """The complete body; one with a Content-Length is read without werkzeug's stream wrappers, which cost more."""
+    environ = request.environ
     length = environ.get("CONTENT_LENGTH", "")
-    if not _LENGTH.fullmatch(length) or "HTTP_TRANSFER_ENCODING" in environ:
-        return request.get_data(cache=False)
-    if int(length) > max_bytes:
-        raise RequestEntityTooLarge
-    body: bytes = environ["wsgi.input"].read(int(length))
-    if len(body) < int(length):
-        raise ClientDisconnected
+    has_length = _LENGTH.fullmatch(length) is not None and "HTTP_TRANSFER_ENCODING" not in environ
+    if has_length and int(length) > max_bytes:
+        raise service.body_too_large(max_bytes)
+    try:
+        body: bytes = environ["wsgi.input"].read(int(length) if has_length else max_bytes + 1)
+    except TimeoutError as error:
+        raise RequestTimeoutError from error
+    except BROKEN as error:
+        raise MalformedRequestError("The request is not complete.") from error
+    if len(body) > max_bytes:
+        raise service.body_too_large(max_bytes)
+    if has_length and len(body) < int(length):
+        raise MalformedRequestError("The request is not complete.")
     return body
-
-
-def broken_body(error: Exception) -> RequestError:
-    """The error for a body that could not be read because of *error*: too slow, or cut off."""
-    if isinstance(error, TimeoutError) or isinstance(error.__context__, TimeoutError):  # werkzeug wraps it
-        return RequestTimeoutError()
-    return MalformedRequestError("The request is not complete.")

@@ -26,9 +26,6 @@ BYTES_PER_FORM_CHAR: Final = 12
 FORM_ENVELOPE_BYTES: Final = 4_096
 """Bytes around the text in a form: field names, the model, multipart headers."""
 
-SPARE_THREADS: Final = 16
-"""Threads for requests that wait for no model: pages, files, health, metrics, refusals."""
-
 _VARIABLES: Final = {
     "inference_url": "NERSERVE_INFERENCE_URL",
     "inference_key_file": "NERSERVE_INFERENCE_KEY_FILE",
@@ -152,15 +149,6 @@ class WebConfig:
         1204096
         """
         return max(self.limits.request_bytes, BYTES_PER_FORM_CHAR * self.max_chars + FORM_ENVELOPE_BYTES)
-
-    @property
-    def num_threads(self) -> int:
-        """Threads of a process: one for every request that may wait, and some that never do.
-
-        >>> WebConfig().num_threads
-        92
-        """
-        return self.max_in_flight + self.max_queue + self.max_streams + SPARE_THREADS
 
     @property
     def served_hosts(self) -> tuple[str, ...]:

@@ -12,6 +12,7 @@ from prometheus_client import CONTENT_TYPE_LATEST
 
 from contract.entities import CANARY_TEXT
 from contract.errors import ModelReplyError, ModelUnavailableError, UpstreamError
+from web.off_loop import off_loop
 from web.service import Service, States
 
 blueprint = Blueprint("health", __name__)
@@ -48,7 +49,7 @@ def readyz() -> ResponseReturnValue:
 @blueprint.get("/metrics")
 def metrics() -> ResponseReturnValue:
     """The site's metrics in Prometheus' text format, summed over its processes."""
-    return Response(Service.current().metrics.render(), content_type=CONTENT_TYPE_LATEST)
+    return Response(off_loop(Service.current().metrics.render), content_type=CONTENT_TYPE_LATEST)
 
 
 def _states(service: Service) -> States:

@@ -6,6 +6,7 @@ visitor's name and no CSRF token.
 
 from __future__ import annotations
 
+import io
 from collections import Counter
 from typing import Any, Final
 
@@ -21,7 +22,8 @@ from contract.errors import (
     TextTooLongError,
     UpstreamError,
 )
-from web.body import BROKEN, broken_body, check_encoding
+from web.body import check_encoding, whole_body
+from web.off_loop import off_loop
 from web.record import record_of
 from web.render import hues, segments
 from web.service import Service
@@ -41,6 +43,8 @@ MAX_MARKS: Final = 10_000
 
 MAX_ROWS: Final = 1_000
 """Rows in the table of a result, at most."""
+
+_ENTITY_BYTES: Final = 100  # that an entity takes on the page, about
 
 _TEXT_ERRORS: Final = (EmptyTextError, TextTooLongError, RequestTooLargeError, RequestRejectedError)
 """Errors that the form's text causes."""
@@ -85,7 +89,8 @@ def predict() -> ResponseReturnValue:
         record.code = error.code
         headers = {} if error.retry_after_s is None else {"Retry-After": str(error.retry_after_s)}
         return _page(text=text, model=model, error=error), error.status, headers
-    return _page(text=text, model=model, result=_result(text, reply))
+    size = len(text) + len(reply.entities) * _ENTITY_BYTES
+    return off_loop(lambda: _page(text=text, model=model, result=_result(text, reply)), size=size)
 
 
 def explain(error: ServingError) -> str:
@@ -102,15 +107,13 @@ def _read_form(service: Service) -> tuple[str, str | None]:
     that offsets count a line break once, as the visitor sees it. The JSON API never changes a text.
     """
     check_encoding(request.environ)
+    body = whole_body(service, service.config.max_form_bytes)
+    request.environ |= {"wsgi.input": io.BytesIO(body), "CONTENT_LENGTH": str(len(body))}
     request.max_content_length = service.config.max_form_bytes
-    if "HTTP_TRANSFER_ENCODING" not in request.environ:  # then werkzeug sees itself whether all of it came
-        request.environ.pop("wsgi.input_terminated", None)
     try:
-        fields = request.form
-    except RequestEntityTooLarge as error:
+        fields = off_loop(lambda: request.form, size=len(body))
+    except RequestEntityTooLarge as error:  # of more fields than Werkzeug takes
         raise service.body_too_large(service.config.max_form_bytes) from error
-    except BROKEN as error:
-        raise broken_body(error) from error
     return fields.get("text", "").replace("\r\n", "\n").replace("\r", "\n"), fields.get("model")
 
 

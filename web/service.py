@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias, cast
 
@@ -13,6 +12,7 @@ from contract.limits import RequestLimits
 from web.config import WebConfig
 from web.metrics import Metrics
 from web.single_flight import SingleFlight
+from web.stream.places import Places
 from web.upstream.admission import Admission
 from web.upstream.client import ModelClient
 from web.upstream.keys import KeyReader
@@ -26,14 +26,14 @@ _EXTENSION: Final = "nerserve"
 
 @dataclass(frozen=True)
 class Service:
-    """The parts of one site, made once and shared by all threads.
+    """The parts of one site, made once and shared by all its requests.
 
     Attributes:
         config: Settings.
         client: Client of the models.
         admission: Concurrency limit in front of TorchServe.
         metrics: Metrics for Prometheus.
-        streams: NDJSON streams that may still begin.
+        streams: Places for NDJSON streams.
         readiness: Runs one readiness check at a time.
     """
 
@@ -41,7 +41,7 @@ class Service:
     client: ModelClient
     admission: Admission
     metrics: Metrics
-    streams: threading.Semaphore
+    streams: Places
     readiness: SingleFlight[States]
 
     @classmethod
@@ -61,7 +61,8 @@ class Service:
         client = ModelClient(
             api, admission, metrics, timeout_s=config.deadline_s, max_long_requests=config.max_long_requests
         )
-        return cls(config, client, admission, metrics, threading.Semaphore(config.max_streams), SingleFlight())
+        streams = Places(config.max_streams, config.queue_s)
+        return cls(config, client, admission, metrics, streams, SingleFlight())
 
     @property
     def limits(self) -> RequestLimits:

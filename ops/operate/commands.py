@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 
 from archive.errors import ArchiveError
 from archive.verify import check_mar, verify_mar
+from contract.names import is_model_name
 from ops.errors import BadArchiveError, BrokenOffError, InputFileError, KeyRefusedError, NotNowError, OpsError
 from ops.operate import model_store
 from ops.operate.keys import KeySource, is_on_this_machine
@@ -133,8 +134,13 @@ def _models(operator: Operator, _options: argparse.Namespace) -> _Result:
     rows: list[tuple[str, ...]] = [
         ("MODEL", "VERSION", "DEFAULT", "READY", "WORKERS", "MIN", "MAX", "PENDING", "ARCHIVE")
     ]
-    models = []
-    for model in map(operator.look, operator.management.models()):
+    models: list[dict[str, Any]] = []
+    for name in operator.management.models():
+        if not is_model_name(name):  # registered by others; TorchServe does not find each of them again
+            rows.append((ascii(name), *[""] * (len(rows[0]) - 1)))
+            models.append({"name": name, "default": None, "versions": []})
+            continue
+        model = operator.look(name)
         versions = []
         for version, status in sorted(model.statuses.items()):
             is_default = version == model.default

@@ -21,7 +21,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from ops.errors import BrokenOffError, LoadError, ManagementUnreachableError, NotNowError, UnknownModelError, WaitError
+from contract.names import MODEL_NAME_RULE, is_model_name
+from ops.errors import (
+    BrokenOffError,
+    LoadError,
+    ManagementError,
+    ManagementUnreachableError,
+    NotNowError,
+    UnknownModelError,
+    WaitError,
+)
 from ops.operate.verdicts import IdleWatch, LoadWatch, Retire, other_version, scale_steps
 from ops.torchserve_api.management import ManagementClient, ModelStatus
 
@@ -231,8 +240,12 @@ class Operator:
 
         When they do not get ready, or the check breaks that off, it is unregistered again and the error is raised.
         """
+        names = set(self.management.models())
         before = {name: set(self.management.versions(name)) for name in self._names(model)}
         self.management.register(archive, model, num_workers)
+        for name in sorted(set(self.management.models()) - names):
+            if not is_model_name(name):
+                raise self._unfit(name, archive)
         new = self._new_version(before, model)
         self.say(f"{new.name} {new.version} is registered from {archive}; its workers load")
         try:
@@ -247,7 +260,18 @@ class Operator:
 
     def _names(self, model: str | None) -> list[str]:
         """The models to look at: *model* where it is registered, or all when its name is not known."""
-        return [name for name in self.management.models() if model in {None, name}]
+        return [name for name in self.management.models() if model in {None, name} and is_model_name(name)]
+
+    def _unfit(self, name: str, archive: str) -> NotNowError:
+        """The error for *archive*, which TorchServe took under a *name* that no model can have; unregisters it."""
+        left = "; it is unregistered again"
+        try:
+            for version in self.management.versions(name):
+                self.management.unregister(name, version)
+        except ManagementError:  # TorchServe does not find a name with a slash
+            left = ", and cannot unregister it before its next start"
+        expected = f"expected a name of {MODEL_NAME_RULE}; --name gives it another"
+        return NotNowError(f"TorchServe took {archive} as {name!r}{left}: {expected}")
 
     def _new_version(self, before: dict[str, set[str]], model: str | None) -> ModelStatus:
         """The one version that was not there *before*."""

@@ -54,7 +54,7 @@ class Guard:
         self._tell(f"-{group}")
 
     def remove_at_the_end(self, path: Path) -> None:
-        """Have the file at the absolute *path* removed when this process is gone."""
+        """Have the file, or the empty directory, at the absolute *path* removed when this process is gone."""
         if "\n" not in str(path):  # the protocol is one path a line
             self._files.add(str(path))
             self._tell(str(path))
@@ -111,7 +111,9 @@ class ProcessGroup:
 
     def launch(self, command: Sequence[str], *, env: Mapping[str, str], cwd: Path) -> None:
         """Start *command*; the one before must have ended."""
-        with self.log.path.open("ab") as log:
+        with os.fdopen(
+            os.open(self.log.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o600), "ab"
+        ) as log:
             self._process = subprocess.Popen(
                 command,
                 env=env,

@@ -7,7 +7,6 @@ import os
 import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -103,7 +102,7 @@ class Site(ProcessGroup):
         self._command = command
         self._address = address
         self._environ = environ
-        self._tmp: Path | None = None
+        self._scratch = state_dir.site_scratch
 
     @property
     def url(self) -> str:
@@ -113,9 +112,9 @@ class Site(ProcessGroup):
     def start(self) -> None:
         """Start gunicorn; what is left of an earlier one is ended first."""
         self.kill()
-        self._tmp = Path(tempfile.mkdtemp(prefix="nerserve-site-"))
+        self._scratch.mkdir(mode=0o700)
         self.log.mark()
-        env = {**self._environ, "TMPDIR": str(self._tmp)}
+        env = {**self._environ, "TMPDIR": str(self._scratch)}
         self.launch(self._command.arguments, env=env, cwd=self._command.directory)
 
     def is_ready(self, timeout_s: float) -> bool:
@@ -128,9 +127,7 @@ class Site(ProcessGroup):
     def kill(self) -> None:
         """End gunicorn and its workers at once, and remove their temporary files, which they leave behind then."""
         super().kill()
-        if self._tmp is not None:
-            shutil.rmtree(self._tmp, ignore_errors=True)
-            self._tmp = None
+        shutil.rmtree(self._scratch, ignore_errors=True)
 
     def last_words(self, num_lines: int = 25) -> list[str]:
         """The end of what the site has written since this start."""

@@ -34,7 +34,7 @@ MAX_SOCKET_DIR_BYTES: Final = 107 - len("/.ts.sock.65535")
 
 _BOUNDED_BUFFERS: Final = ("--add-opens=java.base/java.nio=ALL-UNNAMED", "-Dio.netty.tryReflectionSetAccessible=true")
 """So that netty counts its buffers outside the heap, and closes the connection that wants one too many; the JVM would
-collect garbage for minutes."""
+collect garbage for minutes.  From Java 21 on netty 4.1.53 does not find what it needs for that."""
 
 _LOAD_FAILURES: Final = (
     "Backend worker process died.",  # the worker's own last words, after a traceback
@@ -139,6 +139,8 @@ class TorchServe(ProcessGroup):
         if len(os.fsencode(scratch)) <= MAX_SOCKET_DIR_BYTES:
             return scratch
         self._link = Path(tempfile.mkdtemp(prefix="nerserve-")) / "t"
+        for path in (self._link, self._link.parent):
+            self._guard.remove_at_the_end(path)
         self._link.symlink_to(scratch, target_is_directory=True)
         return str(self._link)
 
@@ -203,6 +205,7 @@ def java_command(
         f"-Djava.io.tmpdir={socket_dir}",
         f"-Dlog4j.configurationFile={LOG_CONFIG.as_uri()}",
         *_BOUNDED_BUFFERS,
+        "-XX:-UsePerfData",  # else there is a file in /tmp, which stays after kill -9
         *jvm_options,
         *("-cp", ":".join(map(str, jars)), "org.pytorch.serve.ModelServer"),
         *("--python", sys.executable, "-f", str(settings), "-s", str(model_store), "-ncs"),

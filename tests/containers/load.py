@@ -18,8 +18,8 @@ import time
 from typing import Final
 
 NUM_CLIENTS: Final = 200
-"""More than the site has threads (92 in each of two processes: num_threads in web/config.py), without pauses: at the
-stop some requests are in the site's queue, and some connections wait to be accepted."""
+"""More than the site lets wait (72 in each of two processes), without pauses: at the stop some requests are in its
+queue, and some connections wait to be accepted."""
 
 TIMEOUT_S: Final = 30.0
 LIMIT_S: Final = 120.0

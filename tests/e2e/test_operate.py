@@ -15,6 +15,7 @@ import psutil
 import pytest
 import requests
 
+from contract.names import MODEL_NAME_RULE
 from tests.e2e.instance import ANSWER_S, PATIENCE_S, ROOT, START_TIMEOUT_S, KeyFile, write_archive, write_config
 
 TEXT = "Barack Obama was born in Hawaii."
@@ -414,6 +415,23 @@ def test_only_the_stores_files_are_registered(server, url):
     assert response.status_code == 404
     assert server.versions() == {"1.0": 1}
     assert server.stored() == ["en.mar"]
+
+
+@pytest.mark.parametrize(
+    ("name", "left"),
+    [("en+x", "; it is unregistered again"), ("a/b\x1b", ", and cannot unregister it before its next start")],
+)
+def test_a_name_that_no_model_can_have_is_refused_and_hides_nothing(server, name, left):
+    write_archive(server.store / "odd.mar", name=name)
+
+    refused, why = server.run("register", "odd.mar")
+    listed, models = server.run("models")
+
+    assert refused == 7
+    assert f"TorchServe took odd.mar as {name!r}{left}: expected a name of {MODEL_NAME_RULE}" in why
+    assert listed == 0
+    assert "\nen " in models
+    assert (repr(name) in models) == ("cannot" in left)
 
 
 def test_a_restart_serves_what_was_rolled_out(server):

@@ -294,13 +294,20 @@ def test_a_second_signal_hurries(new_up):
     assert up.left_behind() == []
 
 
-def test_kill_9_of_up_itself_leaves_nothing(new_up):
-    up = new_up().start().wait_until_ready()
+def test_kill_9_of_up_itself_leaves_nothing(new_up, tmp_path):
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    # With a path too long for a socket, which needs a link.
+    up = new_up(state_dir=tmp_path / ("long-" * 20)).start(TMPDIR=str(temporary)).wait_until_ready()
+    assert list(temporary.glob("nerserve-*/t"))
     up.worker.suspend()  # this one would never notice by itself
+    jvm = up.jvm.pid
 
     up.process.kill()
 
     up.wait_until_nothing_is_left()
+    up.wait_until(lambda: not list(temporary.rglob("*")))
+    assert not list(Path("/tmp").glob(f"hsperfdata_*/{jvm}"))  # noqa: S108  (a JVM leaves it there by default)
 
 
 def test_kill_9_while_a_worker_starts_leaves_nothing(new_up):

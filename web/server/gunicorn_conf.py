@@ -11,24 +11,25 @@ from typing import Any
 from gunicorn.glogging import Logger
 
 from web.config import WebConfig, read_or_exit
+from web.server import balance
 from web.server.logs import configuration
 
-_MAX_CONNECTIONS = 1_000
+_MAX_CONNECTIONS = 4_000
 _OTHER_FILES = 64  # that a process has open: logs, listeners, its numbers, and what it reads now and then
 
 
 def _num_connections(settings: WebConfig) -> int:
     """How many clients a process may have at a time; the limit of open files is raised for them as far as it goes.
 
-    Each takes a file, and another one while a thread works for it. Connections to TorchServe are kept besides.
+    Each takes a file; connections to TorchServe, twice as many while old ones are replaced, are kept besides.
     """
-    others = _OTHER_FILES + settings.max_in_flight
-    wanted = others + settings.num_threads + _MAX_CONNECTIONS
+    others = _OTHER_FILES + 2 * settings.max_in_flight
+    wanted = others + _MAX_CONNECTIONS
     limits = resource.getrlimit(resource.RLIMIT_NOFILE)
     soft, hard = (wanted if limit == resource.RLIM_INFINITY else min(limit, wanted) for limit in limits)
     if soft < hard:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, limits[1]))
-    return max(1, (hard - others) // 2, hard - others - settings.num_threads)
+    return max(1, hard - others)
 
 
 settings = read_or_exit()  # a wrong setting stops gunicorn here, before any worker starts
@@ -36,9 +37,7 @@ settings = read_or_exit()  # a wrong setting stops gunicorn here, before any wor
 wsgi_app = "web.app:create_app()"
 bind = settings.bind  # loopback unless an operator says otherwise: there is no log-in and no TLS here
 workers = settings.num_workers  # for the time spent in Python itself; more do not make TorchServe faster
-# Threads: a request mostly waits for TorchServe, and a waiting thread costs little. Its class: web/server/worker.py.
-worker_class = "web.server.worker.DrainingWorker"
-threads = settings.num_threads  # as many as may wait, and some to refuse the others and to say how things are
+worker_class = "web.server.worker.DrainingWorker"  # greenlets: nothing here may keep a lock or a socket for them
 timeout = 30  # seconds without a sign of life from a worker's main loop; requests have their own deadline
 graceful_timeout = math.ceil(settings.deadline_s) + 2  # on SIGTERM the slowest call to TorchServe may still end
 worker_connections = _num_connections(settings)  # more wait in the listener's queue
@@ -74,9 +73,10 @@ def post_worker_init(worker: Any) -> None:
 
 
 def child_exit(_server: Any, worker: Any) -> None:
-    """Forget what a worker that ended had in flight; what it had counted stays."""
+    """Forget what a worker that ended had in flight and its connections; what it had counted stays."""
     from prometheus_client.multiprocess import mark_process_dead  # noqa: PLC0415  (not before the directory is there)
 
+    balance.forget(worker.age)
     mark_process_dead(worker.pid)  # type: ignore[no-untyped-call]
 
 

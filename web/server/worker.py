@@ -1,39 +1,40 @@
-"""gunicorn's threaded worker with three changes.
+"""gunicorn's gevent worker with what it lacks: limits for slow clients, our own errors, and a stop that loses nothing.
 
-A stop answers what waits, no client can hold a thread for ever, and none can hold up the worker by not hanging up.
+Each connection has a greenlet; thousands of them cost little, whatever their clients do or fail to do.
 """
 
 from __future__ import annotations
 
 import contextlib
-import errno
-import fcntl
 import json
 import logging
-import math
-import selectors
 import socket
 import sys
-import termios
 import time
-from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+import warnings
+from typing import Any, Final
 
+import gevent
+from gevent.event import Event
+from gevent.monkey import MonkeyPatchWarning
+from gevent.pool import Pool
+from gevent.socket import wait_read
+from gunicorn.http import get_parser
 from gunicorn.http.errors import (
     ExpectationFailed,
     LimitRequestHeaders,
     LimitRequestLine,
+    NoMoreData,
     ParseException,
     UnsupportedTransferCoding,
 )
-from gunicorn.workers.gthread import TConn, ThreadWorker
+from gunicorn.workers.ggevent import GeventWorker
 
 from web.config import WebConfig
 from web.record import request_id_of
+from web.server import balance
+from web.server.client_socket import LEAST_BYTES_PER_S, ClientSocket
 from web.server.stopping import STOPPING
-
-if TYPE_CHECKING:
-    from _typeshed import ReadableBuffer
 
 logger = logging.getLogger("web.access")
 
@@ -45,153 +46,138 @@ _STATUSES: Final[dict[type[BaseException], tuple[int, str]]] = {
     ExpectationFailed: (417, "Expectation Failed"),
 }
 
-_LEAST_BYTES_PER_S: Final = 50_000
-"""How slowly a client may send a request or take an answer, once its time without any haste is over."""
+_UNREAD_S: Final = 5.0
+"""How long the rest of a body that the site did not read may take to come, for the connection to be kept."""
+
+_UNREAD_BYTES: Final = 262_144
+"""How much of an answer the system may hold for a client that does not read; it would take megabytes by itself."""
 
 _LINGER_S: Final = 2.0
 """How long a client may take to hang up when we have."""
 
-_MAX_LINGER_BYTES: Final = 65_536
-"""How much of what a client still sends is read and dropped while we wait for that."""
+_STOP_S: Final = 1.0
+"""How long a client may send nothing while this worker stops."""
+
+_AHEAD_S: Final = 0.001
+"""How long a process with more connections than another one leaves the next connection to that."""
+
+_MOST_AT_ONCE: Final = 64
+"""How many connections are accepted before others have their turn."""
+
+_SWITCH_S: Final = 0.001
+"""Python's switch interval: how long a thread with a large document keeps the greenlets waiting each time."""
+
+_CHUNK_BYTES: Final = 65_536
 
 
-class ClientSocket(socket.socket):
-    """A client's connection that is given up when nothing moves, or when a request or an answer takes too long.
+class DrainingWorker(GeventWorker):
+    """Serves each connection in a greenlet, up to ``worker_connections`` of them; others wait in the listener's queue.
 
-    Reading raises TimeoutError, writing BrokenPipeError, which gunicorn takes for a client that has gone. gunicorn sets
-    a socket to blocking before each request; that is where the time of a request begins. That of an answer follows from
-    its length. A stream, which sets a time for each wait, has no other.
+    At a stop it takes what is in that queue, which gunicorn's own worker would reset, and answers what has come or
+    still comes; it does not wait for clients that send nothing.
     """
 
-    idle_s = 30.0
-    request_s = 60.0
-    _until_s = 0.0
-
-    def setblocking(self, flag: bool) -> None:
-        """Blocking means: with the time that a client has."""
-        super().setblocking(flag)
-        if flag:
-            super().settimeout(self.idle_s)
-            self._until_s = time.monotonic() + self.request_s
-
-    def settimeout(self, value: float | None) -> None:
-        """From now on each single wait may take *value* seconds, however many there are."""
-        super().settimeout(value)
-        self._until_s = math.inf
-
-    def recv(self, *arguments: Any) -> bytes:
-        """As of any socket; TimeoutError once the time of the request is over."""
-        if self.gettimeout() and time.monotonic() > self._until_s:
-            raise _late()
-        try:
-            return super().recv(*arguments)
-        except TimeoutError as error:
-            raise _late() from error
-
-    def sendall(self, data: ReadableBuffer, flags: int = 0) -> None:
-        """As of any socket, but each wait has its own time; a client that takes nothing, or too little, has gone.
-
-        That it takes nothing is known after the second wait at the latest: something may be on its way in the first.
-        """
-        view = memoryview(data).cast("B")
-        is_stream = math.isinf(self._until_s)
-        until_s = math.inf if is_stream else time.monotonic() + self.idle_s + len(view) / _LEAST_BYTES_PER_S
-        while view:
-            if time.monotonic() > until_s:
-                raise BrokenPipeError(errno.EPIPE, "the client reads too slowly")
-            num_waiting = self._num_waiting_bytes()
-            try:
-                view = view[self.send(view, flags) :]
-            except TimeoutError as error:
-                if self._num_waiting_bytes() == num_waiting:
-                    raise BrokenPipeError(errno.EPIPE, "the client does not read") from error
-
-    def _num_waiting_bytes(self) -> int:
-        """What the system holds for the client; a megabyte may go before it wakes us up. 0 where it does not say."""
-        try:
-            return int.from_bytes(fcntl.ioctl(self.fileno(), termios.TIOCOUTQ, bytes(4)), sys.byteorder)
-        except OSError:
-            return 0
-
-
-def _late() -> TimeoutError:
-    """A timeout that gunicorn, which looks at the number alone, takes for a client that has gone."""
-    return TimeoutError(errno.ECONNRESET, "the client does not send")
-
-
-class _Connection(TConn):
-    """A connection that its worker's main loop does not wait for when it ends."""
-
-    num_dropped_bytes = 0
-
-    def __init__(self, worker: DrainingWorker, client: ClientSocket, address: Any, server: Any) -> None:
-        super().__init__(worker.cfg, client, address, server)
-        self._worker = worker
-
-    def close(self, graceful: bool = False) -> None:
-        """Close at once, or with *graceful* once the client has hung up."""
-        if graceful and self.sock.fileno() >= 0:  # else it was closed while its request was answered
-            self._worker.linger(self)
-        else:
-            super().close()
-
-
-class DrainingWorker(ThreadWorker):
-    """Takes what is in the listeners' queues before it stops listening.
-
-    For a client such a connection stands and its request is on the way; gunicorn's own worker would reset it.
-    """
+    def patch(self) -> None:
+        """Make the standard library cooperative; gunicorn's master, which forked this process, is not."""
+        with warnings.catch_warnings():  # ssl is imported already: gevent gives its users the new classes, but warns
+            warnings.simplefilter("ignore", MonkeyPatchWarning)
+            super().patch()
 
     def init_process(self) -> None:
         """Read the time that clients have from the settings, then serve."""
         config = WebConfig.from_env()
         ClientSocket.idle_s = config.client_timeout_s
-        ClientSocket.request_s = config.client_timeout_s + config.max_form_bytes / _LEAST_BYTES_PER_S
+        ClientSocket.request_s = config.client_timeout_s + config.max_form_bytes / LEAST_BYTES_PER_S
+        sys.setswitchinterval(_SWITCH_S)
+        self._is_told_to_stop = Event()
+        self._connections = Pool(self.worker_connections)
+        self._clients: set[ClientSocket] = set()
+        balance.note(self.age, 0)
         super().init_process()
 
-    def accept(self, listener: socket.socket) -> None:
-        """Take one connection from *listener*, if one waits."""
+    def run(self) -> None:
+        """Serve until this worker is told to stop, then answer what is left."""
+        for listener in self.sockets:
+            listener.setblocking(False)
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _UNREAD_BYTES)  # of each client's connection
+        acceptors = [gevent.spawn(self._serve, listener) for listener in self.sockets]
+        while self.alive:
+            self.notify()
+            self._is_told_to_stop.wait(1.0)
+        gevent.killall(acceptors)
+        for listener in self.sockets:
+            while self._connections.free_count() and self._accept(listener):
+                pass
+            listener.close()  # once every worker and the master have done so, connections are refused
+        began_s = time.monotonic()
+        while self._connections and time.monotonic() - began_s < self.cfg.graceful_timeout:
+            self.notify()
+            self._connections.join(timeout=0.1)
+            if time.monotonic() - began_s > _STOP_S:
+                self._hang_up_on_the_silent()
+
+    def _serve(self, listener: Any) -> None:
+        """Accept connections for ever."""
+        while True:
+            self._connections.wait_available()
+            wait_read(listener.fileno())
+            if balance.is_ahead(self.age):
+                gevent.sleep(_AHEAD_S)
+            try:
+                for _ in range(_MOST_AT_ONCE):
+                    if not self._accept(listener) or balance.is_ahead(self.age) or self._connections.full():
+                        break
+            except OSError as error:
+                self.log.warning("A connection was not accepted: %s", error.strerror)
+                gevent.sleep(0.1)  # there may be no free file
+
+    def _accept(self, listener: Any) -> bool:
+        """Begin to serve a connection; False if none waits."""
         try:
             plain, address = listener.accept()
-        except (BlockingIOError, ConnectionAbortedError):
-            return
-        self.nr_conns += 1
+        except BlockingIOError:  # another process was faster
+            return False
         client = ClientSocket(plain.family, plain.type, plain.proto, fileno=plain.detach())
-        self.enqueue_req(_Connection(self, client, address, listener.getsockname()))
+        self._connections.spawn(self._talk, listener.getsockname(), client, address)
+        balance.note(self.age, len(self._connections))
+        return True
 
-    def linger(self, conn: _Connection) -> None:
-        """Close *conn* when its client has hung up, or after a while; it counts as one that waits until then.
+    def _hang_up_on_the_silent(self) -> None:
+        silent_since_s = time.monotonic() - _STOP_S
+        for client in tuple(self._clients):
+            if client.waits_since_s < silent_since_s:
+                with contextlib.suppress(OSError):
+                    client.shutdown(socket.SHUT_RD)
 
-        Closed while something still comes, it would be reset, and the client could lose its answer (RFC 9112, 9.6).
-        """
+    def _talk(self, server: Any, client: ClientSocket, address: Any) -> None:
+        """Answer the requests of one connection to the address *server*."""
+        req = None
+        self._clients.add(client)
         try:
-            conn.sock.shutdown(socket.SHUT_WR)
-        except OSError:  # the client has gone
-            conn.close()
-            return
-        conn.sock.setblocking(False)
-        conn.timeout = time.monotonic() + _LINGER_S
-        self.poller.register(conn.sock, selectors.EVENT_READ, partial(self._drop, conn))
-        self.pending_conns.append(conn)
-        self.nr_conns += 1
+            parser = get_parser(self.cfg, client, address)
+            client.expect_request(client.idle_s)
+            while True:
+                req = None
+                req = next(parser)
+                _check_transfer_coding(req)
+                try:
+                    self.handle_request(server, req, client, address)
+                finally:
+                    client.end_answer()
+                if not parser.finish_body(deadline=time.monotonic() + _UNREAD_S):
+                    break
+                client.expect_request(self.cfg.keepalive)
+                gevent.sleep(0)  # who sends request upon request has no more of this process than others
+        except (StopIteration, NoMoreData, OSError) as error:
+            self.log.debug("A connection ended: %s", error)
+        except Exception as error:  # noqa: BLE001  (of a request; answered and logged)
+            self.handle_error(req, client, address, error)
+        finally:
+            self._clients.discard(client)
+            _linger(client)
+            balance.note(self.age, len(self._connections) - 1)
 
-    def _drop(self, conn: _Connection, client: ClientSocket) -> None:
-        """Drop what *client* sent on *conn*; close that if it was its end, or too much."""
-        try:
-            data = client.recv(_MAX_LINGER_BYTES)
-        except BlockingIOError:
-            return
-        except OSError:
-            data = b""
-        conn.num_dropped_bytes += len(data)
-        if data and conn.num_dropped_bytes < _MAX_LINGER_BYTES:
-            return
-        self.poller.unregister(client)
-        self.pending_conns.remove(conn)
-        self.nr_conns -= 1
-        conn.close()
-
-    def handle_error(self, req: Any, client: socket.socket, addr: Any, exc: BaseException) -> None:
+    def handle_error(self, req: Any, client: Any, addr: Any, exc: BaseException) -> None:
         """Answer in our own form what gunicorn refuses before the site sees it: heads that are no HTTP, or too long."""
         if not isinstance(exc, ParseException):
             super().handle_error(req, client, addr, exc)
@@ -211,19 +197,28 @@ class DrainingWorker(ThreadWorker):
         """Begin to stop."""
         STOPPING.set()
         super().handle_exit(sig, frame)
+        gevent.get_hub().loop.run_callback_threadsafe(self._is_told_to_stop.set)
 
-    def set_accept_enabled(self, enabled: bool | None) -> None:
-        """Accept new connections or not; when this worker ends, those that wait are taken first."""
-        super().set_accept_enabled(enabled)
-        if enabled or self.alive:
-            return
-        for listener in self.sockets:
-            while self.nr_conns < self.worker_connections and self._takes_one(listener):
-                pass
-            listener.close()  # once every worker and the master have done so, connections are refused
 
-    def _takes_one(self, listener: socket.socket) -> bool:
-        """Accept a connection if one waits; whether there was one."""
-        num_before = self.nr_conns
-        self.accept(listener)
-        return self.nr_conns > num_before
+def _check_transfer_coding(request: Any) -> None:
+    """Raise UnsupportedTransferCoding for a body that is coded and then chunked, which gunicorn would pass on coded."""
+    for name, value in request.headers:
+        if name == "TRANSFER-ENCODING" and value.strip().lower() != "chunked":
+            raise UnsupportedTransferCoding(value)
+
+
+def _linger(client: ClientSocket) -> None:
+    """Close *client* when it has hung up, or after a while.
+
+    Closed while something still comes, it would be reset, and the client could lose its answer (RFC 9112, 9.6).
+    """
+    try:
+        client.end_answer()
+        client.shutdown(socket.SHUT_WR)
+        with contextlib.suppress(gevent.Timeout), gevent.Timeout(_LINGER_S):
+            while client.recv(_CHUNK_BYTES):
+                gevent.sleep(0)
+    except OSError:
+        pass  # the client has gone
+    finally:
+        client.close()

@@ -10,6 +10,7 @@ from contract.bodies import check_string, decode
 from contract.errors import MalformedRequestError, RequestError, RequestTooLargeError
 from contract.limits import RequestLimits
 from contract.strict_json import kind, parse_json
+from web.off_loop import off_loop
 from web.upstream.reply import RowError
 
 MAX_GROUP_LINES: Final = 32
@@ -122,7 +123,7 @@ def read_groups(
     num_chars = 0
     for lines in chain(map(splitter.feed, chunks), [splitter.end()]):
         for number, raw in lines:
-            line = read_line(number, raw, limits)
+            line = off_loop(read_line, number, raw, limits, size=len(raw or b""))
             if line is None:
                 continue
             line_chars = len(line.text) if isinstance(line, Line) else 0

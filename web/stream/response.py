@@ -1,8 +1,7 @@
 """NDJSON in, NDJSON out: lines are answered while later ones are still being sent, in bounded memory.
 
-One thread reads lines and makes groups of them, a few threads send a group each to TorchServe, and the thread of the
-request writes the answers in the order of the lines. Each waits for the next, so a client that reads slowly is read
-from slowly.
+One greenlet reads lines and makes groups of them, a few send a group each to TorchServe, and that of the request writes
+the answers in the order of the lines. Each waits for the next, so a client that reads slowly is read from slowly.
 
 A stream has no deadline, but it ends when the client sends nothing, or takes nothing, for ``client_timeout_s`` seconds,
 or when the model fails group after group. Its last line is then ``{"error": X}`` without a line number.
@@ -15,6 +14,7 @@ import logging
 import queue
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
@@ -25,9 +25,11 @@ from flask import Response, request
 from contract.errors import ModelUnavailableError, RequestTimeoutError, ServingError, TooManyRequestsError
 from contract.options import Options
 from web.body import BROKEN
+from web.server.client_socket import ClientSocket
 from web.server.stopping import STOPPING
 from web.service import Service
 from web.stream.lines import LineSplitter, read_groups
+from web.stream.places import STILL_S
 from web.stream.tagging import ClientGoneError, GroupAnswer, GroupTagger, to_line
 from web.upstream.client import Caller
 
@@ -39,7 +41,7 @@ NUM_SENDERS: Final = 4
 MAX_FAILED_GROUPS: Final = 8
 """Failed groups in a row that end the stream."""
 
-_CHUNK_BYTES: Final = 65_536
+_CHUNK_BYTES: Final = 16_384
 _STEP_S: Final = 0.2
 
 _QueueItem: TypeAlias = Future[GroupAnswer] | ServingError | None
@@ -49,12 +51,13 @@ _QueueItem: TypeAlias = Future[GroupAnswer] | ServingError | None
 def stream_response(service: Service, model: str, options: Options, caller: Caller) -> Response:
     """The response to a stream, once the model has accepted the options.
 
-    Raises what a request raises, and TooManyRequestsError if as many streams as allowed are being served.
+    Raises what a request raises, and TooManyRequestsError if as many streams as allowed are being served and go on.
     """
-    if not service.streams.acquire(blocking=False):
+    stream = _Stream(service, model, options, caller, request.environ)
+    if not service.streams.take(stream):
         service.metrics.count_rejection("streams")
         raise TooManyRequestsError("There are too many streams just now. Please try again in a moment.")
-    stream = _Stream(service, model, options, caller, request.environ)
+    service.metrics.streams.inc()
     try:
         service.client.tag_texts(model, [], options, caller)
         response = Response(stream, mimetype="application/x-ndjson")
@@ -81,7 +84,10 @@ class _Stream:
         self._senders = ThreadPoolExecutor(NUM_SENDERS, "stream")
         self._reader = threading.Thread(target=self._read, name="stream-reader", daemon=True)
         self._is_closed = False
-        service.metrics.streams.inc()
+        self._has_given_way = False
+        self._waits_for_client = self._is_sending = False
+        self._moved_s = time.monotonic()
+        self._num_untaken_bytes = 0
 
     def __iter__(self) -> Iterator[bytes]:
         if self._socket is not None:
@@ -93,7 +99,10 @@ class _Stream:
                 yield self._last_line(item, self._splitter.num_lines)
                 return
             ndjson, is_failure = item.result()
+            self._moved_s = time.monotonic()
+            self._waits_for_client = self._is_sending = True
             yield ndjson
+            self._waits_for_client = self._is_sending = False
             num_failed = num_failed + 1 if is_failure else 0
             if num_failed == MAX_FAILED_GROUPS:
                 error = ModelUnavailableError("The model has stopped answering, the stream ends here.")
@@ -111,17 +120,42 @@ class _Stream:
             self._reader.join(self._service.config.client_timeout_s)
         self._senders.shutdown(wait=False, cancel_futures=True)
         self._service.metrics.streams.dec()
-        self._service.streams.release()
+        self._service.streams.leave(self)
+
+    def still_s(self) -> float:
+        """For how many seconds the client has neither sent nor taken anything; 0 while it need not."""
+        if not self._waits_for_client:
+            return 0.0
+        now_s = time.monotonic()
+        if self._is_sending and isinstance(self._socket, ClientSocket):
+            num_bytes = self._socket.num_waiting_bytes()
+            if num_bytes != self._num_untaken_bytes:
+                self._num_untaken_bytes, self._moved_s = num_bytes, now_s
+        return now_s - self._moved_s
+
+    def give_way(self) -> None:
+        """End soon, since another stream has the place."""
+        self._has_given_way = True
+        self._stop_reading()
+        if self._is_sending and self._socket is not None:
+            with contextlib.suppress(OSError):
+                self._socket.shutdown(socket.SHUT_RDWR)
 
     def _next_item(self) -> _QueueItem:
+        """The next group, or the end of the stream; when there is none yet, the model has nothing to do for it."""
         is_stopped = False
-        while True:
-            try:
-                return self._queue.get(timeout=_STEP_S)
-            except queue.Empty:
-                if STOPPING.is_set() and not is_stopped:
-                    is_stopped = True
-                    self._stop_reading()
+        self._moved_s = time.monotonic()
+        self._waits_for_client = True
+        try:
+            while True:
+                try:
+                    return self._queue.get(timeout=_STEP_S)
+                except queue.Empty:
+                    if STOPPING.is_set() and not is_stopped:
+                        is_stopped = True
+                        self._stop_reading()
+        finally:
+            self._waits_for_client = False
 
     def _stop_reading(self) -> None:
         """Make the reader see the end of the stream now."""
@@ -130,7 +164,9 @@ class _Stream:
                 self._socket.shutdown(socket.SHUT_RD)
 
     def _last_line(self, error: ServingError, num_lines: int) -> bytes:
-        if STOPPING.is_set():
+        if self._has_given_way:
+            error = RequestTimeoutError(f"Nothing came for {STILL_S:g} seconds, and another stream waited.")
+        elif STOPPING.is_set():
             error = ModelUnavailableError(f"The site is stopping, the stream ends after line {num_lines}.")
         if self._record is not None:
             self._record.code = error.code
@@ -166,14 +202,16 @@ class _Stream:
         """The body in pieces, as they come; raises ClientGoneError if it ends too early."""
         num_bytes = 0
         while chunk := read_some(self._input):
+            self._moved_s = time.monotonic()
             num_bytes += len(chunk)
+            time.sleep(0)  # a client that always has more to send would keep the loop from everybody else
             yield chunk
         if self._length is not None and num_bytes < self._length:
             raise ClientGoneError(f"{num_bytes} of {self._length} bytes came")
 
 
 def read_some(stream: Any) -> bytes:
-    """What has arrived of the body *stream*: at least one byte, at most 64 KiB; nothing at its end.
+    """What has arrived of the body *stream*: at least one byte, at most 16 KiB; nothing at its end.
 
     gunicorn's ``Body.read(size)`` waits until there are *size* bytes. So do the readers below it, but they hold what
     came besides the one byte that is read first, and tell how much that is.

@@ -17,6 +17,7 @@ from contract.errors import (
     ServingError,
 )
 from contract.options import Options, in_unit
+from web.off_loop import LARGE, off_loop, write_json
 from web.service import Service
 from web.stream.lines import BadLine, Line
 from web.upstream.admission import Cancelled
@@ -25,6 +26,8 @@ from web.upstream.errors import CircuitOpenError, RequestRejectedError
 from web.upstream.reply import RowError, TextsReply
 
 _STEP_S: Final = 0.2
+_ENCODER: Final = json.JSONEncoder()
+_ENTITY_BYTES: Final = 80  # of one entity in the answer, about
 
 _FAILURES: Final = frozenset(
     error.code
@@ -73,7 +76,8 @@ class GroupTagger:
             else:
                 model, entities = result
                 found = [entity._asdict() for entity in entities]
-                answers.append(to_line({**line.head, "model": model._asdict(), "entities": found}))
+                answer = {**line.head, "model": model._asdict(), "entities": found}
+                answers.append(off_loop(to_line, answer, size=len(found) * _ENTITY_BYTES))
             self._service.metrics.count_line("error" if isinstance(result, RowError) else "ok")
         return GroupAnswer(b"".join(answers), is_failure=0 < num_failed == len(texts))
 
@@ -110,4 +114,5 @@ class GroupTagger:
 
 def to_line(answer: dict[str, Any]) -> bytes:
     """*answer* as one line of NDJSON."""
-    return json.dumps(answer).encode("ascii") + b"\n"
+    is_long = len(answer.get("entities", ())) * _ENTITY_BYTES >= LARGE
+    return (write_json(_ENCODER, answer) if is_long else _ENCODER.encode(answer)).encode("ascii") + b"\n"

@@ -16,6 +16,7 @@ from contract.errors import ModelTimeoutError, ModelUnavailableError, TooManyReq
 from contract.limits import LONG_CHARS
 from contract.options import DEFAULT, Options
 from web.metrics import Metrics
+from web.off_loop import off_loop
 from web.record import RequestRecord
 from web.upstream.admission import Admission
 from web.upstream.attempts import Attempts
@@ -199,7 +200,7 @@ class _Model:
                         reply = self.api.predict(
                             self.name, body, key=key, timeout_s=timeout_s, request_id=caller.request_id
                         )
-                        return parse(reply)
+                        return off_loop(parse, reply, size=len(reply))
             except ModelKeyError:
                 if not self.api.wait_for_other_key(key, attempts.deadline_s):
                     raise

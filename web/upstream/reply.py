@@ -20,9 +20,18 @@ from typing import Any, Final, NamedTuple, NoReturn
 from contract.entities import Entity, ModelInfo
 from contract.errors import ModelReplyError
 from contract.strict_json import refuse_constant
+from web.off_loop import LARGE
 
 _DECODER: Final = json.JSONDecoder(parse_constant=refuse_constant)
 _CODE: Final = re.compile(r"[a-z][a-z0-9_]{0,63}")
+
+
+def _in_python(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A dict; between two calls of Python others may run, within one call of C they may not (web/off_loop.py)."""
+    return dict(pairs)
+
+
+_STEPPED_DECODER: Final = json.JSONDecoder(parse_constant=refuse_constant, object_pairs_hook=_in_python)
 
 
 class RowError(NamedTuple):
@@ -87,7 +96,7 @@ def parse_rejection(body: bytes) -> RowError:
 def _load(body: bytes) -> Any:
     """Strict JSON in UTF-8; ``json.loads`` would accept NaN, Infinity and other encodings."""
     try:
-        return _DECODER.decode(body.decode("utf-8"))
+        return (_DECODER if len(body) < LARGE else _STEPPED_DECODER).decode(body.decode("utf-8"))
     except (ValueError, RecursionError) as error:
         raise ModelReplyError from error
 

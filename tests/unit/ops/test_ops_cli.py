@@ -86,7 +86,7 @@ def test_an_operator_s_command_loads_nothing_of_the_supervisor(command):
         (["up", "--models", ""], "got ''"),
         *(
             (["up", "--models", f"en,{name}"], f"--models: expected {MODEL_NAME_RULE}, got {name!r}")
-            for name in ("../en", "en=http://x", "en+x", "x" * 65)
+            for name in ("../en", "en=http://x", "en+x", "a%2fb", "a\nb", "x" * 65)
         ),
         (["up", "--start-timeout", "soon"], "expected a number of seconds, got 'soon'"),
         (["up", "--drain-timeout", "-1"], "expected a number of seconds, got '-1'"),
@@ -117,6 +117,7 @@ def test_the_site_s_variables_stand_for_the_options_of_up(monkeypatch):
     [
         ("up", "NERSERVE_PORT=http", "NERSERVE_PORT: expected a port from 1 to 65535, got 'http'"),
         ("up", "NERSERVE_MODELS=en,en", "NERSERVE_MODELS: expected each model once, got 'en,en'"),
+        ("up", "NERSERVE_MODELS=../en", f"NERSERVE_MODELS: expected {MODEL_NAME_RULE}, got '../en'"),
         (
             "models",
             "NERSERVE_MANAGEMENT_URL=8081",

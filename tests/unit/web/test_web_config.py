@@ -5,7 +5,7 @@ import pytest
 import trustme
 
 from contract.errors import SettingError
-from web.config import SPARE_THREADS, WebConfig
+from web.config import WebConfig
 
 #: What NERSERVE_MAX_CHARS may say, the same in every part that reads it, and what none of them takes.
 RIGHT = {"": 100_000, " \t": 100_000, "1": 1, " 5000 ": 5_000, "0000007": 7, "1000000": 1_000_000}
@@ -187,12 +187,6 @@ def test_a_form_may_hold_any_text_within_the_limit(max_chars):
 )
 def test_the_deadline_follows_from_characters_in_a_text_unless_it_is_set(max_chars, timeout_s, deadline_s):
     assert WebConfig(max_chars=max_chars, timeout_s=timeout_s).deadline_s == deadline_s
-
-
-def test_there_is_a_thread_for_whatever_may_wait_and_some_that_never_do():
-    config = WebConfig(max_in_flight=2, max_queue=3, max_streams=4)
-
-    assert config.num_threads - 2 - 3 - 4 == SPARE_THREADS > 0
 
 
 @pytest.mark.parametrize(("host", "bind"), [("127.0.0.1", "127.0.0.1:8000"), ("::1", "[::1]:8000")])

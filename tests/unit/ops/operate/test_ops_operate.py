@@ -258,7 +258,9 @@ def test_a_store_without_both_files_stays_as_it_is(tmp_path, present):
     assert [path.name for path in tmp_path.iterdir()] == present
 
 
-@pytest.mark.parametrize("name", ["en+x", "x" * 65, "..", "a/b", "en=x", "-", "", "é"])
+@pytest.mark.parametrize(
+    "name", ["en+x", "x" * 65, "..", "a/b", "a%2fb", "..%2fx", "en\n", "a\nb", " en", "en=x", "-", "", "é"]
+)
 @pytest.mark.parametrize(
     "command",
     [

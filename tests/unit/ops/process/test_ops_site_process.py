@@ -124,14 +124,15 @@ def test_a_setting_that_would_stop_the_site_is_told_before_it_is_started(variabl
     gunicorn_command().check_settings({"PATH": os.environ["PATH"], "NERSERVE_QUEUE_S": "5"})
 
 
-def test_a_site_that_is_killed_leaves_no_temporary_files(make_site, temporary_files):
+def test_a_site_that_is_killed_leaves_no_temporary_files(make_site, temporary_files, tmp_path):
     site = make_site(LEAVE, inference_url="http://127.0.0.1:8080")
     left = start_leaving(site)
-    assert left.is_relative_to(temporary_files)
+    assert left.is_relative_to(tmp_path / "site")  # in the state directory: its next start finds it whatever happens
     assert left.is_dir()
 
     site.kill()
 
+    assert not left.parent.exists()
     assert list(temporary_files.iterdir()) == []
 
 

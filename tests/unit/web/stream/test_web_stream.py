@@ -481,3 +481,28 @@ def test_much_is_streamed_in_little_memory(start_site, upstream, client_of):
 
     assert num_lines == 3_000
     assert most() - before_kb < 30_000
+
+
+def ask(client_of, port, **settings):
+    """A client that has asked for a stream and sent one line."""
+    client = client_of(port, **settings)
+    client.send(b'{"text": "Oslo"}\n')
+    return client
+
+
+def test_a_client_that_stops_gives_its_place_to_one_that_waits(start_site, upstream, client_of):
+    site = start_site(upstream.url, NERSERVE_MAX_STREAMS="1", NERSERVE_QUEUE_S="120", NERSERVE_CLIENT_TIMEOUT_S="600")
+    still = ask(client_of, site.port)
+    assert still.read_head()[0].startswith(b"HTTP/1.1 200 ")
+    assert json.loads(still.read_chunk())["line"] == 1
+
+    other = ask(client_of, site.port)
+
+    assert other.read_head()[0].startswith(b"HTTP/1.1 200 ")
+    assert json.loads(other.read_chunk())["entities"][0]["text"] == "Oslo"
+    (last,), is_proper = still.read_rest()
+    assert is_proper
+    assert last["error"]["code"] == "request_timeout"
+    other.send(b'{"text": "Oslo"}\n')
+    other.end()
+    assert [answer["line"] for answer in other.read_rest()[0]] == [2]
