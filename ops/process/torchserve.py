@@ -32,6 +32,10 @@ LOG_CONFIG: Final = Path(__file__).with_name("log4j2.xml")
 MAX_SOCKET_DIR_BYTES: Final = 107 - len("/.ts.sock.65535")
 """The longest java.io.tmpdir: the workers' Unix sockets are opened there, and Linux limits their paths to 107 bytes."""
 
+_BOUNDED_BUFFERS: Final = ("--add-opens=java.base/java.nio=ALL-UNNAMED", "-Dio.netty.tryReflectionSetAccessible=true")
+"""So that netty counts its buffers outside the heap, and closes the connection that wants one too many; the JVM would
+collect garbage for minutes.  From Java 21 on netty 4.1.53 does not find what it needs for that."""
+
 _LOAD_FAILURES: Final = (
     "Backend worker process died.",  # the worker's own last words, after a traceback
     "Backend worker error",  # it ended before it listened
@@ -200,6 +204,7 @@ def java_command(
         f"-Dmodel_server_home={home}",
         f"-Djava.io.tmpdir={socket_dir}",
         f"-Dlog4j.configurationFile={LOG_CONFIG.as_uri()}",
+        *_BOUNDED_BUFFERS,
         "-XX:-UsePerfData",  # else there is a file in /tmp, which stays after kill -9
         *jvm_options,
         *("-cp", ":".join(map(str, jars)), "org.pytorch.serve.ModelServer"),

@@ -4,11 +4,14 @@ The second needs Debian's libnetty-java, which scripts/test installs where it ma
 """
 
 import contextlib
+import os
+import socket
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import requests
 
+from ops.process.java import find_java
 from tests.e2e.instance import ANSWER_S, TEXT
 
 FORM = "application/x-www-form-urlencoded"
@@ -26,6 +29,10 @@ COSTLY = {
 def answers(served):
     url = f"{served.inference}/predictions/en"
     return requests.post(url, json={"text": TEXT}, auth=served.inference_key, timeout=ANSWER_S).status_code
+
+
+def java_major():
+    return int(find_java(os.environ).version.split(".")[0])
 
 
 def flood(url, request, **key):
@@ -77,3 +84,25 @@ def test_whoever_holds_the_key_cannot_end_the_jvm_with_fields(served, request_, 
     assert statuses == [[status] * NUM_AT_ONCE] * 3
     assert answers(served) == 200
     assert served.java() == java
+
+
+def test_bodies_that_never_end_take_the_answer_from_nobody(served):
+    java = served.java()
+    host, _, port = served.inference.removeprefix("http://").partition(":")
+    head = b"POST /predictions/en HTTP/1.1\r\nHost: x\r\nContent-Type: text/plain\r\nContent-Length: 1040000\r\n\r\n"
+
+    with contextlib.ExitStack() as held:
+
+        def hold(_):
+            connection = held.enter_context(socket.create_connection((host, int(port)), timeout=ANSWER_S))
+            with contextlib.suppress(ConnectionError):  # there are more of them than TorchServe has memory for
+                connection.sendall(head + b"x" * 1_000_000)
+
+        with ThreadPoolExecutor(50) as pool:
+            list(pool.map(hold, range(600)))
+        statuses = [answers(served) for _ in range(10)] if java_major() <= 20 else []
+
+    assert set(statuses) <= {200}
+    assert served.java() == java or java_major() > 20
+    served.wait_for_workers(2)  # a later Java may be ended and started again
+    assert answers(served) == 200

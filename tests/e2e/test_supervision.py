@@ -192,7 +192,7 @@ def test_a_jvm_that_is_slow_is_left_alone(up):
             is_over.set()
     up.wait_until(up.model_answers)
 
-    assert "s and is at work; waiting for 60 s at most" in up.text.removeprefix(before)
+    assert "s and is at work; waiting for 30 s at most" in up.text.removeprefix(before)
     assert up.jvm == jvm
 
 
