@@ -215,13 +215,15 @@ def torchserve_alone(folder: Path, model: str) -> Iterator[Contestant]:
     inference, management, _ = write_config(folder, "disable_token_authorization=true\n")
     config = ServerConfig.load(folder / "config.properties", RequestLimits.from_environment(os.environ))
     guard = Guard()
+    java = find_java(os.environ)
     server = TorchServe(
-        java=find_java(os.environ).path,
+        java=java.path,
         config=config,
         model_store=folder / "model-store",
         sources=lambda: {model: f"{model}.mar"},
         state_dir=StateDir(folder / "state"),
         guard=guard,
+        http_codec=java.http_codec,
     )
     try:
         server.start()

@@ -38,6 +38,8 @@ NAMES: Final = WORKER_NAMES | frozenset({
     "NERSERVE_READY_WHEN",
     "NERSERVE_TIMEOUT_S",
     "NERSERVE_WEB_WORKERS",
+    # nerserve up
+    "NERSERVE_NETTY_HTTP",
     # the operator's commands
     "NERSERVE_MANAGEMENT_URL",
     "NERSERVE_STATE_DIR",

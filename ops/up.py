@@ -197,6 +197,7 @@ class _Instance:
             sources=archives.sources,
             state_dir=state_dir,
             guard=guard,
+            http_codec=self.java.http_codec,
         )
         site = (
             None

@@ -7,6 +7,7 @@ that the file is of its own build and of the same jar, and starts without it oth
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -19,7 +20,7 @@ _QUIET: Final = "-Xlog:cds*=off"
 
 @dataclass(frozen=True)
 class ClassData:
-    """The archive *file* of one Java and one jar; its directory must be private to this user: it is code that runs.
+    """The archive *file* of one Java and its jars; its directory must be private to this user: it is code that runs.
 
     Attributes:
         has_base: Whether this Java has class data of its own.
@@ -34,11 +35,11 @@ class ClassData:
         return self.file.with_suffix(".new")
 
     @classmethod
-    def of(cls, folder: Path, *, java: Path, jar: Path) -> ClassData:
-        """The archive of *java* and *jar* as they are now, in *folder*; those of others in there are removed."""
-        both = [(str(path.resolve()), path.stat().st_size, path.stat().st_mtime_ns) for path in (java, jar)]
+    def of(cls, folder: Path, *, java: Path, jars: Sequence[Path]) -> ClassData:
+        """The archive of *java* and *jars* as they are now, in *folder*; those of others in there are removed."""
+        files = [(str(path.resolve()), path.stat().st_size, path.stat().st_mtime_ns) for path in (java, *jars)]
         has_base = any(java.resolve().parents[1].glob("lib/server/classes*.jsa"))
-        data = cls(folder / f"classes-{hashlib.sha256(repr(both).encode()).hexdigest()[:16]}.jsa", has_base)
+        data = cls(folder / f"classes-{hashlib.sha256(repr(files).encode()).hexdigest()[:16]}.jsa", has_base)
         for path in folder.glob("classes-*"):
             if path != data.file:
                 path.unlink(missing_ok=True)

@@ -32,6 +32,10 @@ LOG_CONFIG: Final = Path(__file__).with_name("log4j2.xml")
 MAX_SOCKET_DIR_BYTES: Final = 107 - len("/.ts.sock.65535")
 """The longest java.io.tmpdir: the workers' Unix sockets are opened there, and Linux limits their paths to 107 bytes."""
 
+_BOUNDED_BUFFERS: Final = ("--add-opens=java.base/java.nio=ALL-UNNAMED", "-Dio.netty.tryReflectionSetAccessible=true")
+"""So that netty counts its buffers outside the heap, and closes the connection that wants one too many; the JVM would
+collect garbage for minutes.  From Java 21 on netty 4.1.53 does not find what it needs for that."""
+
 _LOAD_FAILURES: Final = (
     "Backend worker process died.",  # the worker's own last words, after a traceback
     "Backend worker error",  # it ended before it listened
@@ -49,7 +53,8 @@ _NOT_FOR_WORKERS: Final = frozenset({
 class TorchServe(ProcessGroup):
     """One TorchServe, with the models that *sources* has at each start.
 
-    *sources* gives for each model the name of an archive in *model_store*, or a directory.
+    *sources* gives for each model the name of an archive in *model_store*, or a directory; *http_codec* is a jar that
+    is to be used in the place of what TorchServe's own holds of it.
     """
 
     def __init__(
@@ -61,12 +66,14 @@ class TorchServe(ProcessGroup):
         sources: Callable[[], Mapping[str, str]],
         state_dir: StateDir,
         guard: Guard,
+        http_codec: Path | None = None,
     ) -> None:
         super().__init__(guard, state_dir.logs / "torchserve.out")
         self._java = java
         self._config = config
         self._model_store = model_store.absolute()
         self._sources = sources
+        self._jars = [*([http_codec] if http_codec else []), torchserve_jar()]
         self._state_dir = state_dir
         self._logs = [LogFile(state_dir.logs / name) for name in ("model_log.log", "ts_log.log")]
         self._class_data: ClassData | None = None
@@ -84,11 +91,12 @@ class TorchServe(ProcessGroup):
         state_dir.settings.write_text(format_properties(self._config.settings), encoding="ascii")
         for log in (self.log, *self._logs):
             log.mark()
-        self._class_data = ClassData.of(state_dir.path, java=self._java, jar=torchserve_jar())
+        self._class_data = ClassData.of(state_dir.path, java=self._java, jars=self._jars)
         command = java_command(
             java=self._java,
             jvm_options=[*self._class_data.jvm_options(), *self._config.jvm_options],
             settings=state_dir.settings,
+            jars=self._jars,
             model_store=self._model_store,
             sources=self._sources(),
             socket_dir=self._socket_dir(),
@@ -181,6 +189,7 @@ def java_command(
     java: Path,
     jvm_options: Sequence[str],
     settings: Path,
+    jars: Sequence[Path],
     model_store: Path,
     sources: Mapping[str, str],
     socket_dir: str,
@@ -195,9 +204,10 @@ def java_command(
         f"-Dmodel_server_home={home}",
         f"-Djava.io.tmpdir={socket_dir}",
         f"-Dlog4j.configurationFile={LOG_CONFIG.as_uri()}",
+        *_BOUNDED_BUFFERS,
         "-XX:-UsePerfData",  # else there is a file in /tmp, which stays after kill -9
         *jvm_options,
-        *("-cp", str(home / "ts" / "frontend" / "*"), "org.pytorch.serve.ModelServer"),
+        *("-cp", ":".join(map(str, jars)), "org.pytorch.serve.ModelServer"),
         *("--python", sys.executable, "-f", str(settings), "-s", str(model_store), "-ncs"),
         *("-m", *([f"{model}={source}" for model, source in sources.items()] or [""])),
     ]

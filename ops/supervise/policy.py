@@ -36,7 +36,7 @@ class Thresholds:
 
     boot_s: float = 60.0
     hang_after_s: float = 10.0
-    slow_s: float = 60.0
+    slow_s: float = 30.0
     busy_share: float = 0.05
     idle_s: float = 5.0
     hang_polls: int = 3

@@ -19,7 +19,7 @@ from pathlib import Path
 import pytest
 import trustme
 
-from bench.serving import free_ports
+from bench.serving import free_ports, running
 from tests.drills.sentences import TEXTS
 
 pytestmark = [pytest.mark.drill, pytest.mark.timeout(600)]
@@ -122,6 +122,15 @@ def _named(monkeypatch):
 
 
 @pytest.fixture
+def server(tmp_path, monkeypatch):
+    """A nerserve whose site answers under the name that nginx has."""
+    monkeypatch.setenv("NERSERVE_ALLOWED_HOSTS", NAME)
+    with running(tmp_path) as server:
+        server.wait_for_workers()
+        yield server
+
+
+@pytest.fixture
 def nginx(tmp_path, server):
     folder = tmp_path / "nginx"
     folder.mkdir()
@@ -196,6 +205,15 @@ def check_log_in(nginx, server):
     assert client.ask("GET", "/")[0] == client.ask("GET", "/readyz")[0] == 401
     assert num_requests() == before
     return "401 without the password, and nothing reaches the site"
+
+
+def check_hosts(nginx):
+    client = Client(nginx, "127.0.0.11")
+    for name in ("rebound.example.net", "localhost.example.net", f"{NAME}.example.net"):
+        status, _, body = client.predict(TEXTS[0], Host=name, X_Forwarded_Host=NAME)
+        assert (status, code(body)) == (421, "misdirected_request")
+    assert client.predict(TEXTS[0], Host=f"{NAME}:443")[0] == 200
+    return "421 by the site under 3 names that are not its own"
 
 
 def check_rate(nginx, expected):
@@ -297,6 +315,7 @@ def test_nginx_in_front_of_the_site(nginx, server, expected):
     checks = {
         "page and predictions over TLS": lambda: check_page_and_predictions(nginx, expected),
         "log-in": lambda: check_log_in(nginx, server),
+        "host names": lambda: check_hosts(nginx),
         "limit_req, guesses at once": lambda: check_rate(nginx, expected),
         "limit_conn, slow clients": lambda: check_requests_at_once(nginx, expected),
         "streams": lambda: check_stream(nginx, expected),

@@ -39,7 +39,7 @@ def new_up(tmp_path):
 @pytest.fixture(scope="module")
 def running(tmp_path_factory):
     """One ``nerserve up`` for the tests that hurt it and see it recover."""
-    up = Up(tmp_path_factory.mktemp("running")).start()
+    up = Up(tmp_path_factory.mktemp("running")).start(NERSERVE_NETTY_HTTP="")  # else it cannot be made slow
     try:
         yield up.wait_until_ready()
     finally:
@@ -192,7 +192,7 @@ def test_a_jvm_that_is_slow_is_left_alone(up):
             is_over.set()
     up.wait_until(up.model_answers)
 
-    assert "s and is at work; waiting for 60 s at most" in up.text.removeprefix(before)
+    assert "s and is at work; waiting for 30 s at most" in up.text.removeprefix(before)
     assert up.jvm == jvm
 
 

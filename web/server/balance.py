@@ -26,9 +26,10 @@ def forget(age: int) -> None:
 
 
 def is_ahead(age: int) -> bool:
-    """Whether another process has fewer connections.
+    """Whether another process has clearly fewer connections.
 
-    >>> note(1, 7), note(2, 5), is_ahead(1), is_ahead(2), forget(2), is_ahead(1), forget(1)
-    (None, None, True, False, None, False, None)
+    >>> note(1, 8), note(2, 5), is_ahead(1), is_ahead(2), note(1, 7), is_ahead(1), forget(2), forget(1)
+    (None, None, True, False, None, False, None, None)
     """
-    return _COUNTS[age % _NUM_SLOTS] > min(filter(None, _COUNTS), default=0)
+    least = min(filter(None, _COUNTS), default=0)
+    return _COUNTS[age % _NUM_SLOTS] > least + 1 + least // 4

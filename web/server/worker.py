@@ -49,6 +49,9 @@ _STATUSES: Final[dict[type[BaseException], tuple[int, str]]] = {
 _UNREAD_S: Final = 5.0
 """How long the rest of a body that the site did not read may take to come, for the connection to be kept."""
 
+_UNREAD_BYTES: Final = 262_144
+"""How much of an answer the system may hold for a client that does not read; it would take megabytes by itself."""
+
 _LINGER_S: Final = 2.0
 """How long a client may take to hang up when we have."""
 
@@ -57,6 +60,9 @@ _STOP_S: Final = 1.0
 
 _AHEAD_S: Final = 0.001
 """How long a process with more connections than another one leaves the next connection to that."""
+
+_MOST_AT_ONCE: Final = 64
+"""How many connections are accepted before others have their turn."""
 
 _SWITCH_S: Final = 0.001
 """Python's switch interval: how long a thread with a large document keeps the greenlets waiting each time."""
@@ -93,6 +99,7 @@ class DrainingWorker(GeventWorker):
         """Serve until this worker is told to stop, then answer what is left."""
         for listener in self.sockets:
             listener.setblocking(False)
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _UNREAD_BYTES)  # of each client's connection
         acceptors = [gevent.spawn(self._serve, listener) for listener in self.sockets]
         while self.alive:
             self.notify()
@@ -117,7 +124,9 @@ class DrainingWorker(GeventWorker):
             if balance.is_ahead(self.age):
                 gevent.sleep(_AHEAD_S)
             try:
-                self._accept(listener)
+                for _ in range(_MOST_AT_ONCE):
+                    if not self._accept(listener) or balance.is_ahead(self.age) or self._connections.full():
+                        break
             except OSError as error:
                 self.log.warning("A connection was not accepted: %s", error.strerror)
                 gevent.sleep(0.1)  # there may be no free file

@@ -18,6 +18,7 @@ def command(tmp_path):
         java=Path("/opt/java"),
         jvm_options=("-Xmx1g", "-Xms1g"),
         settings=tmp_path / "state" / "torchserve.properties",
+        jars=[tmp_path / "codec.jar", tmp_path / "server.jar"],
         model_store=tmp_path / "store",
         sources={"en": "en.mar", "de": "/state/tmp/last-good/de"},
         socket_dir="/run/s",
@@ -35,6 +36,7 @@ def test_java_is_told_everything_the_launcher_would_tell_it(command, tmp_path):
     jvm, server = command[:main], command[main + 1 :]
 
     assert jvm[0] == "/opt/java"
+    assert jvm[-2:] == ["-cp", f"{tmp_path}/codec.jar:{tmp_path}/server.jar"]
     assert {"-Xmx1g", "-Xms1g", "-Djava.io.tmpdir=/run/s", f"-Dlog4j.configurationFile={LOG_CONFIG.as_uri()}"} < set(
         jvm
     )

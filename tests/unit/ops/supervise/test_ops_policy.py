@@ -82,9 +82,9 @@ def every(step_s, start_s, end_s, seen):
         ),
         pytest.param(every(2, 0, 10, polled()), [], id="a short silence is borne"),
         pytest.param(every(2, 0, 12, polled()), [(10, KillTorchServe())], id="a long one is a hung JVM"),
-        pytest.param(silent(0, 60, 1.0), [], id="one that is at work is slow, and not hung"),
-        pytest.param(silent(0, 62, 1.0), [(60, KillTorchServe())], id="but not for ever"),
-        pytest.param(silent(0, 62, 0.06), [(60, KillTorchServe())], id="on a busy machine it works little"),
+        pytest.param(silent(0, 30, 1.0), [], id="one that is at work is slow, and not hung"),
+        pytest.param(silent(0, 32, 1.0), [(30, KillTorchServe())], id="but not for ever"),
+        pytest.param(silent(0, 32, 0.06), [(30, KillTorchServe())], id="on a busy machine it works little"),
         pytest.param(silent(0, 12, 0.04), [(10, KillTorchServe())], id="housekeeping is no work"),
         pytest.param(silent(0, 20, 0.06, step_s=1, signs=SILENCE), [], id="however often it is looked at"),
         pytest.param(
@@ -98,7 +98,7 @@ def every(step_s, start_s, end_s, seen):
             id="one that hangs after it was slow",
         ),
         pytest.param(
-            [*silent(0, 58, 1.0), (58, polled(FINE)), *silent(60, 116, 1.0)], [], id="a reply ends that, too"
+            [*silent(0, 28, 1.0), (28, polled(FINE)), *silent(30, 56, 1.0)], [], id="a reply ends that, too"
         ),
         pytest.param([(3600, polled()), (3602, polled())], [], id="missed polls must be many, not only long ago"),
         pytest.param(
@@ -186,7 +186,7 @@ def test_what_is_done_about_what_is_seen(looks, expected):
             [(10, KillTorchServe()), (10, GiveUp("TorchServe has not replied for 10 s"))],
             id="a hung JVM is ended before its site is waited for",
         ),
-        pytest.param(silent(0, 60, 1.0), [], id="a slow one is waited for"),
+        pytest.param(silent(0, 30, 1.0), [], id="a slow one is waited for"),
         pytest.param(every(1, 0, 15, polled(DEAD)), [], id="TorchServe may restart a worker by itself"),
         pytest.param(
             [*every(1, 0, 14, polled(DEAD)), *every(1, 14, 60, polled(LOADING)), *every(1, 60, 99, polled(FINE))],
@@ -284,9 +284,9 @@ def test_a_trouble_that_lasts_is_told_once_a_minute():
 
 
 def test_a_slow_torchserve_is_told_once():
-    assert told(Policy(["en"], now_s=0.0), [*silent(0, 40, 1.0), (40, polled(FINE)), *silent(42, 62, 1.0)]) == [
-        (10, "TorchServe has not replied for 10 s and is at work; waiting for 60 s at most"),
-        (50, "TorchServe has not replied for 10 s and is at work; waiting for 60 s at most"),
+    assert told(Policy(["en"], now_s=0.0), [*silent(0, 28, 1.0), (28, polled(FINE)), *silent(30, 56, 1.0)]) == [
+        (10, "TorchServe has not replied for 10 s and is at work; waiting for 30 s at most"),
+        (38, "TorchServe has not replied for 10 s and is at work; waiting for 30 s at most"),
     ]
 
 
