@@ -294,7 +294,7 @@ def _source(operator: Operator, options: argparse.Namespace, model: str | None) 
     found = "its bytes are right" + (" and its model answers" if loads else "; its model was not loaded here")
     operator.say(f"{path} is {info.name} {info.version}, {info.sha256}; {found}")
     name = model_store.versioned_name(model or info.name, info.version)
-    return Source(name, local=path, store=store, version=info.version, digest=info.digest)
+    return Source(name, local=path, store=store, version=info.version, digest=info.digest, sha256=info.sha256)
 
 
 def read_sample(path: Path) -> list[str]:

@@ -124,7 +124,7 @@ def test_what_was_rolled_out_stays_until_it_is_rolled_back(tiny_bundle, tmp_path
     run(*up)
     first = (store / "tiny.mar").read_bytes()
     release = build_mar(tiny_bundle, releases, version="1.1")
-    model_store.put(release, store, "tiny-1.1.mar")
+    model_store.put(release, store, "tiny-1.1.mar", check_mar(release).sha256)
     model_store.make_current(store, "tiny", "1.1")
 
     capsys.readouterr()
@@ -272,6 +272,14 @@ def test_a_model_config_of_ones_own_is_taken_by_the_command(tiny_bundle, tmp_pat
     run("archive", tiny_bundle, "--out", tmp_path, "--version", "9", "--model-config", tmp_path / "mine.yaml")
 
     assert mar.read(tmp_path / "tiny.mar")[1][mar.MODEL_CONFIG].startswith(b"minWorkers: 3")
+
+
+def test_what_a_build_that_was_killed_has_left_is_removed_by_the_next(tiny_bundle, tmp_path):
+    (tmp_path / ".building-abc" / "staged").mkdir(parents=True)
+
+    build_mar(tiny_bundle, tmp_path)
+
+    assert [path.name for path in tmp_path.iterdir()] == ["tiny.mar"]
 
 
 @pytest.mark.parametrize("package", ["contract", "handler"])

@@ -3,6 +3,7 @@
 import pytest
 
 from contract.names import MODEL_NAME_RULE, VERSION_RULE
+from handler.digests import file_digest
 from nerserve.cli import make_parser
 from ops.errors import InputFileError, NotNowError, OpsError
 from ops.operate import model_store
@@ -232,9 +233,9 @@ def test_a_file_of_the_store_is_never_replaced_by_another(tmp_path):
     other.write_bytes(b"b")
     store.mkdir()
 
-    was_needed = [model_store.put(archive, store, "en-1.1.mar") for _ in range(2)]
+    was_needed = [model_store.put(archive, store, "en-1.1.mar", file_digest(archive)) for _ in range(2)]
     with pytest.raises(NotNowError, match="is another archive than"):
-        model_store.put(other, store, "en-1.1.mar")
+        model_store.put(other, store, "en-1.1.mar", file_digest(other))
 
     assert was_needed == [True, False]
     assert [path.name for path in store.iterdir()] == ["en-1.1.mar"]
@@ -244,9 +245,35 @@ def test_a_file_of_the_store_is_never_replaced_by_another(tmp_path):
 
 def test_a_copy_that_fails_leaves_nothing(tmp_path):
     with pytest.raises(OpsError, match="cannot be copied"):
-        model_store.put(tmp_path / "no-such.mar", tmp_path, "en-1.1.mar")
+        model_store.put(tmp_path / "no-such.mar", tmp_path, "en-1.1.mar", "sha256:0")
 
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("present", [False, True])
+def test_an_archive_that_was_changed_after_it_was_checked_does_not_come_into_the_store(tmp_path, present):
+    archive, store = tmp_path / "a.mar", tmp_path / "store"
+    store.mkdir()
+    archive.write_bytes(b"checked")
+    checked = file_digest(archive)
+    archive.write_bytes(b"a stranger's")
+    if present:
+        (store / "en-1.1.mar").write_bytes(b"a stranger's")
+
+    with pytest.raises(OpsError, match="is another archive than" if present else "has changed since it was checked"):
+        model_store.put(archive, store, "en-1.1.mar", checked)
+
+    assert [path.name for path in store.iterdir()] == (["en-1.1.mar"] if present else [])
+
+
+def test_a_version_that_is_damaged_does_not_become_the_one_that_restarts_serve(tmp_path):
+    (tmp_path / "en.mar").write_bytes(b"as it was")
+    (tmp_path / "en-1.1.mar").write_bytes(b"damaged")
+
+    with pytest.raises(OpsError, match=r"restarts go on serving en\.mar as it is: .*en-1\.1\.mar: damaged"):
+        model_store.make_current(tmp_path, "en", "1.1")
+
+    assert (tmp_path / "en.mar").read_bytes() == b"as it was"
 
 
 @pytest.mark.parametrize("present", [[], ["en.mar"], ["en-1.1.mar"]])
