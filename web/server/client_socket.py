@@ -6,6 +6,7 @@ import contextlib
 import errno
 import fcntl
 import math
+import random
 import sys
 import termios
 import time
@@ -18,6 +19,10 @@ if TYPE_CHECKING:
 
 LEAST_BYTES_PER_S: Final = 50_000
 """How slowly a client may send a request or take an answer, once its time without any haste is over."""
+
+
+_MOST_PATIENCE: Final = 1.2
+"""By how much a client's time may be longer: the time of hundreds that came at once must not end at once."""
 
 
 class ClientSocket(socket.socket):
@@ -40,6 +45,10 @@ class ClientSocket(socket.socket):
     _awaits_request = False
     _is_head_due = False
     _head = b""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.idle_s *= random.uniform(1, _MOST_PATIENCE)  # noqa: S311  (it guards nothing)
 
     def expect_request(self, wait_s: float) -> None:
         """From now on what comes is a request, whose first byte may take *wait_s* seconds."""

@@ -137,6 +137,7 @@ def test_a_stop_answers_what_waits_to_be_accepted(start_site, upstream, wait_unt
     site = start_site(upstream.url)
     (worker,) = workers(site)
     worker.suspend()
+    wait_until(lambda: worker.status() == psutil.STATUS_STOPPED)
     with contextlib.ExitStack() as stack:
         waiting = [stack.enter_context(connected(site.port)) for _ in range(60)]
         for connection in waiting:
