@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import fcntl
 import filecmp
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,6 +26,8 @@ from handler.errors import BundleError
 
 _PACKAGES = tuple(Path(package.__path__[0]) for package in (contract, handler))
 _MODEL_CONFIG = Path(__file__).with_name(mar.MODEL_CONFIG)
+
+_BUILDING = ".building-"
 
 #: Replaces torch-model-archiver's current time, for reproducible builds.
 _CREATED_ON = "01/01/1980 00:00:00"
@@ -66,14 +71,7 @@ def build_mar(
         report(f"{target} stays as it was rolled out, version {rolled_out}; {bundle} is version {version}")
         return target
     report(f"packing {bundle}")
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        # Beside the target, to move it into place by a rename; hidden, so that TorchServe sees no partial archive.
-        building = tempfile.TemporaryDirectory(prefix=".building-", dir=out)
-    except OSError as error:
-        raise ArchiveError(f"{out}: expected a folder to write to: {error.strerror}") from error
-    with building as folder:
-        scratch = Path(folder)
+    with _scratch(out) as scratch:
         manifest = _manifest(scratch, files, name, version)
         built = scratch / target.name
         built.write_bytes(mar.pack({**files, mar.MANIFEST: manifest}))
@@ -81,6 +79,26 @@ def build_mar(
         verify_mar(built)
         built.replace(target)
     return target
+
+
+@contextmanager
+def _scratch(out: Path) -> Iterator[Path]:
+    """A folder in *out*, of which there is one at a time; what a build that was killed has left is removed.
+
+    Beside the target, to move it into place by a rename; hidden, so that TorchServe sees no partial archive.
+    """
+    with ExitStack() as cleanup:
+        try:
+            out.mkdir(parents=True, exist_ok=True)
+            lock = os.open(out, os.O_RDONLY | os.O_DIRECTORY)
+            cleanup.callback(os.close, lock)
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            for left in out.glob(f"{_BUILDING}*"):
+                shutil.rmtree(left, ignore_errors=True)
+            folder = cleanup.enter_context(tempfile.TemporaryDirectory(prefix=_BUILDING, dir=out))
+        except OSError as error:
+            raise ArchiveError(f"{out}: expected a folder to write to: {error.strerror}") from error
+        yield Path(folder)
 
 
 def _files(bundle: Path, config: BundleConfig, model_config: Path) -> dict[str, bytes]:

@@ -69,6 +69,16 @@ def read(path: Path) -> tuple[MarInfo, dict[str, bytes]]:
     return _info(path, files, data), files
 
 
+def unpack(path: Path, folder: Path) -> MarInfo:
+    """Write the files of *path* below *folder*: the metadata; raises ArchiveError as :func:`read`."""
+    info, files = read(path)
+    for name, content in files.items():
+        target = folder / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(content)
+    return info
+
+
 def _info(path: Path, files: Mapping[str, bytes], data: bytes) -> MarInfo:
     model = _json_object(path, files, MANIFEST).get("model")
     if not isinstance(model, dict) or not all(isinstance(model.get(key), str) for key in ("modelName", "modelVersion")):

@@ -1,7 +1,10 @@
 """Loads an unpacked archive as TorchServe does, and sends it the canary text.
 
-Run as ``python -I probe.py FOLDER TEXT``; exits with 1 and one line on stderr if the archive imports our code from
-outside of it, or its reply violates the contract.
+Run as ``python -I probe.py TEXT NUM_BYTES PIPE`` in an empty environment.  It makes a folder and prints its path; once
+a line comes from the descriptor PIPE, an archive of NUM_BYTES is unpacked there.  It exits with 1 and one line on
+stderr if the archive imports our code from outside of it, or its reply violates the contract, and removes the folder,
+also when whoever holds the other end of PIPE is killed.  The code in the archive is a stranger's: it sees no variable
+of ours, and gets so much memory, time and disk and no more.
 """
 
 from __future__ import annotations
@@ -9,9 +12,25 @@ from __future__ import annotations
 import importlib
 import json
 import os
+import resource
+import shutil
 import sys
+import tempfile
+import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+_GIB = 2**30
+
+#: By the size of the archive; a model takes its own several times while it is loaded, PyTorch a quarter of a GiB.
+_LIMITS: dict[int, Callable[[int], int]] = {
+    resource.RLIMIT_DATA: lambda num_bytes: 2 * _GIB + 8 * num_bytes,
+    resource.RLIMIT_CPU: lambda _: 120,
+    resource.RLIMIT_FSIZE: lambda _: _GIB // 16,
+    resource.RLIMIT_NOFILE: lambda _: 256,
+    resource.RLIMIT_CORE: lambda _: 0,
+}
 
 
 class _Context:
@@ -39,7 +58,6 @@ class _Context:
 
 def problem_with(folder: Path, canary: str) -> str:
     """What is wrong with the archive unpacked in *folder* by its answer to *canary*, or an empty string."""
-    os.environ.pop("NERSERVE_MAX_CHARS", None)  # the archive is right or wrong whatever one server is set to
     sys.path.insert(0, str(folder))
     context = _Context(folder)
     module: Any = importlib.import_module(Path(context.manifest["model"]["handler"]).stem)
@@ -62,6 +80,32 @@ def problem_with(folder: Path, canary: str) -> str:
     return ""
 
 
+def main(canary: str, num_bytes: int, pipe: int) -> str:
+    """What is wrong with the archive that is unpacked in a folder of ours, or an empty string."""
+    folder = tempfile.mkdtemp(prefix="nerserve-verify-")
+    try:
+        sys.stdout.write(f"{folder}\n")
+        sys.stdout.flush()
+        if not os.read(pipe, 1):
+            return "nobody waits for the answer"
+        threading.Thread(target=_end_with, args=(pipe, folder), daemon=True).start()
+        os.environ["TMPDIR"] = tempfile.tempdir = folder
+        for what, limit in _LIMITS.items():
+            most = resource.getrlimit(what)[1]
+            given = limit(num_bytes)
+            given = given if most == resource.RLIM_INFINITY else min(given, most)
+            resource.setrlimit(what, (given, given))
+        return problem_with(Path(folder).resolve(), canary)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _end_with(pipe: int, folder: str) -> None:
+    """End this process, and remove *folder*, when the other end of *pipe* is closed."""
+    os.read(pipe, 1)
+    shutil.rmtree(folder, ignore_errors=True)
+    os._exit(1)
+
+
 if __name__ == "__main__":
-    problem = problem_with(Path(sys.argv[1]).resolve(), sys.argv[2])
-    sys.exit(problem or 0)
+    sys.exit(main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3])) or 0)

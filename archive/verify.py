@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
 from archive import mar
@@ -30,18 +33,56 @@ def verify_mar(path: Path, timeout_s: float = PROBE_TIMEOUT_S) -> MarInfo:
         ArchiveError: as :func:`check_mar`, or the model does not load or its reply violates the contract.
     """
     info, files = mar.read(path)
-    with tempfile.TemporaryDirectory(prefix="nerserve-verify-") as folder:
-        for name, content in files.items():
-            target = Path(folder, name)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_bytes(content)
-        # -I: no PYTHONPATH, user site or working directory on the module path.
-        command = [sys.executable, "-I", str(_PROBE), folder, CANARY_TEXT]
-        try:
-            done = subprocess.run(command, capture_output=True, text=True, timeout=timeout_s, check=False)
-        except subprocess.TimeoutExpired as error:
-            raise ArchiveError(f"{path}: the model did not answer within {timeout_s:g} s") from error
-    if done.returncode:
-        reason = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
+    try:
+        status, said = _probe(files, timeout_s)
+    except subprocess.TimeoutExpired as error:
+        raise ArchiveError(f"{path}: the model did not answer within {timeout_s:g} s") from error
+    if status:
+        reason = said.strip().splitlines() or [f"exit code {status}"]
         raise ArchiveError(f"{path}: the model does not answer: {reason[-1]}")
     return info
+
+
+def _probe(files: Mapping[str, bytes], timeout_s: float) -> tuple[int, str]:
+    """The exit status of a probe of *files*, and what it said on stderr.
+
+    The probe makes the folder, and removes it should this process be killed: it sees the end of our pipe.
+    """
+    # -I: no PYTHONPATH, user site or working directory on the module path.
+    command = [sys.executable, "-I", str(_PROBE), CANARY_TEXT, str(sum(map(len, files.values())))]
+    environment = {"TMPDIR": tempfile.gettempdir(), "LC_ALL": "C.UTF-8", "OMP_NUM_THREADS": "1"}
+    if "LD_LIBRARY_PATH" in os.environ:  # torch's libraries may need it
+        environment["LD_LIBRARY_PATH"] = os.environ["LD_LIBRARY_PATH"]
+    theirs, ours = os.pipe()
+    with (
+        os.fdopen(ours, "wb", buffering=0) as pipe,
+        subprocess.Popen(
+            [*command, str(theirs)],
+            env=environment,
+            pass_fds=[theirs],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            encoding="utf-8",
+            errors="replace",
+        ) as probe,
+    ):
+        os.close(theirs)
+        folder = ""
+        try:
+            folder = probe.stdout.readline().rstrip("\n") if probe.stdout else ""
+            if folder:
+                _unpack(files, Path(folder))
+                pipe.write(b"\n")
+            _, said = probe.communicate(timeout=timeout_s)
+        finally:
+            probe.kill()
+            if folder:
+                shutil.rmtree(folder, ignore_errors=True)
+    return probe.returncode, said
+
+
+def _unpack(files: Mapping[str, bytes], folder: Path) -> None:
+    for name, content in files.items():
+        target = folder / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(content)

@@ -19,7 +19,17 @@ import requests
 
 from archive import mar
 from bench import ROOT, wrk
-from bench.serving import Server, address, free_ports, is_alive, model_config, running, wait_until, write_config
+from bench.load import authorization
+from bench.serving import (
+    Server,
+    address,
+    free_ports,
+    is_alive,
+    model_config,
+    running,
+    wait_until,
+    write_config,
+)
 from bench.settings import Settings
 from contract.limits import RequestLimits
 from ops.process.group import Guard
@@ -57,6 +67,7 @@ class Contestant:
         path: Where it takes texts, ``{"text": ...}`` or ``{"texts": [...]}``.
         process: The ancestor of all its processes.
         management: The address of its management API, if it is a TorchServe of its own.
+        key: The file with the key that it asks for, if it does.
         has_scores: Whether it answers what the tagger does, to the digit; else without scores.
         polls: Whether it uses the processor while idle: it is stopped between its turns.
     """
@@ -66,6 +77,7 @@ class Contestant:
     path: str
     process: psutil.Process
     management: str = ""
+    key: Path | None = None
     has_scores: bool = True
     polls: bool = False
 
@@ -73,7 +85,8 @@ class Contestant:
         """The reply to *document*; OSError unless its status is 200."""
         with requests.Session() as session:
             session.trust_env = False
-            reply = session.post(f"{self.url}{self.path}", json=document, timeout=60)
+            url, headers = f"{self.url}{self.path}", authorization(self.key)
+            reply = session.post(url, json=document, headers=headers, timeout=60)
             reply.raise_for_status()
             return reply.json()
 
@@ -110,7 +123,9 @@ class Contestant:
         """A turn of closed-loop load with the requests in *file* from line *first* on; returns once it is idle."""
         with self.in_turn():
             before_s = self.cpu_s()
-            load = wrk.run(self.url, file, connections=connections, seconds=seconds, first=first)
+            load = wrk.run(
+                self.url, file, authorization(self.key), connections=connections, seconds=seconds, first=first
+            )
             self.settle()
             return load._replace(cpu_ms=(self.cpu_s() - before_s) / (load.requests + connections) * 1e3)
 
@@ -142,7 +157,7 @@ class Contestant:
 
 def port_of(server: Server, name: str = PORT) -> Contestant:
     """TorchServe's inference port of *server*."""
-    return Contestant(name, server.inference, "/predictions/en", server.process)
+    return Contestant(name, server.inference, "/predictions/en", server.process, key=server.inference_key)
 
 
 def all_of(settings: Settings, stack: contextlib.ExitStack) -> list[Contestant]:
@@ -194,19 +209,21 @@ def build_noop(store: Path, num_workers: int | None = None) -> Path:
 def torchserve_alone(folder: Path, model: str) -> Iterator[Contestant]:
     """A TorchServe without ``nerserve up``, with the archive of *model* in *folder*'s model-store.
 
-    Its config.properties, JVM options, logging and the workers' environment are those of ``nerserve up``; it need
-    not be ready yet.  It ends in good order, and so leaves the JVM's class data in *folder* for the next one.
+    Its config.properties, but for keys, JVM options, logging and the workers' environment are those of ``nerserve up``;
+    it need not be ready yet.  It ends in good order, and so leaves the JVM's class data in *folder* for the next one.
     """
-    inference, management, _ = write_config(folder)
+    inference, management, _ = write_config(folder, "disable_token_authorization=true\n")
     config = ServerConfig.load(folder / "config.properties", RequestLimits.from_environment(os.environ))
     guard = Guard()
+    java = find_java(os.environ)
     server = TorchServe(
-        java=find_java(os.environ).path,
+        java=java.path,
         config=config,
         model_store=folder / "model-store",
-        models=(model,),
+        sources=lambda: {model: f"{model}.mar"},
         state_dir=StateDir(folder / "state"),
         guard=guard,
+        http_codec=java.http_codec,
     )
     try:
         server.start()

@@ -15,6 +15,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Final, NamedTuple
 from urllib.parse import urlsplit
 
@@ -29,6 +30,11 @@ KEPT_S: Final = 2.0
 
 The site closes one after 5 s; TorchServe closes one only after an error, and says so in its reply.
 """
+
+
+def authorization(key: Path | None) -> dict[str, str]:
+    """The header with the key that the file *key* holds now; none without a file."""
+    return {} if key is None else {"Authorization": f"Bearer {key.read_text('ascii')}"}
 
 
 class Request(NamedTuple):
@@ -69,6 +75,7 @@ class Load:
         outcomes: The results of the requests that have ended.
         kept_s: How long a connection may be idle and still be reused: less than the server keeps one, so that none is
             closed while a request is on its way.
+        key: The file with the key that the server asks for, if it does.
     """
 
     url: str
@@ -76,6 +83,7 @@ class Load:
     deadline_s: float
     outcomes: list[Outcome] = field(default_factory=list)
     kept_s: float = KEPT_S
+    key: Path | None = None
     _idle: list[tuple[asyncio.StreamReader, asyncio.StreamWriter, float]] = field(default_factory=list)
     _stop: threading.Event = field(default_factory=threading.Event)
     _thread: threading.Thread | None = None
@@ -152,8 +160,9 @@ class Load:
         reader, writer = self._kept() or await asyncio.open_connection(parts.hostname, parts.port, limit=2**20)
         is_kept = False
         try:
+            own = "".join(f"{name}: {value}\r\n" for name, value in authorization(self.key).items())
             head = (
-                f"{request.method} {request.path} HTTP/1.1\r\nHost: {parts.netloc}\r\n"
+                f"{request.method} {request.path} HTTP/1.1\r\nHost: {parts.netloc}\r\n{own}"
                 f"Content-Type: {request.content_type}\r\nContent-Length: {len(request.body)}\r\n\r\n"
             )
             writer.writelines([head.encode(), request.body])

@@ -7,6 +7,8 @@ local requests, at = {}, 0
 function init(args)
   at = tonumber(args[2])
   wrk.headers["Content-Type"] = "application/json"
+  local authorization = os.getenv("WRK_AUTHORIZATION") or ""
+  if authorization ~= "" then wrk.headers["Authorization"] = authorization end
   for line in io.lines(args[1]) do
     local path, body = line:match("^(%S+)\t(.*)$")
     requests[#requests + 1] = wrk.format("POST", path, nil, body)

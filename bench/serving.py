@@ -21,6 +21,7 @@ import requests
 
 from archive.build import build_mar
 from bench import ROOT
+from bench.load import authorization
 from handler.tagger import Tagger
 
 BUNDLE: Final = ROOT / "models" / "en"
@@ -29,7 +30,7 @@ NERSERVE: Final = (sys.executable, "-m", "nerserve.cli")
 
 @dataclass(frozen=True)
 class Server:
-    """A running ``nerserve up``.
+    """A running ``nerserve up``, which asks for keys as it does by default.
 
     Attributes:
         site: The site's base URL.
@@ -45,6 +46,16 @@ class Server:
     folder: Path
     process: psutil.Process
 
+    @property
+    def inference_key(self) -> Path:
+        """The file with the key for ``inference``."""
+        return self.folder / "state" / "keys" / "inference.key"
+
+    @property
+    def management_key(self) -> Path:
+        """The file with the key for ``management``."""
+        return self.folder / "state" / "keys" / "management.key"
+
     def java(self) -> psutil.Process:
         """TorchServe's JVM."""
         return self._child("ModelServer")
@@ -59,13 +70,14 @@ class Server:
 
     def workers(self) -> list[psutil.Process]:
         """The model's worker processes that are ready, the oldest first."""
-        return ready_workers(self.management, "en")
+        return ready_workers(self.management, "en", self.management_key)
 
     def wait_for_workers(self) -> None:
         """Return once the model has all its workers; ``nerserve up`` is ready with one."""
 
         def has_all() -> bool:
-            (described,) = requests.get(f"{self.management}/models/en", timeout=5).json()
+            headers = authorization(self.management_key)
+            (described,) = requests.get(f"{self.management}/models/en", headers=headers, timeout=5).json()
             return bool(len(self.workers()) == described["minWorkers"])
 
         wait_until(has_all, self.process, "nerserve up")
@@ -86,9 +98,9 @@ class Server:
         raise psutil.NoSuchProcess(self.process.pid, msg=f"no child with {word} in its command line")
 
 
-def ready_workers(management: str, model: str) -> list[psutil.Process]:
-    """The worker processes of *model* that are ready, the oldest first."""
-    described = requests.get(f"{management}/models/{model}", timeout=5).json()
+def ready_workers(management: str, model: str, key: Path | None = None) -> list[psutil.Process]:
+    """The worker processes of *model* that are ready, the oldest first; *key* is the file with the management key."""
+    described = requests.get(f"{management}/models/{model}", headers=authorization(key), timeout=5).json()
     pids = [worker["pid"] for worker in described[0]["workers"] if worker["status"] == "READY"]
     return [psutil.Process(pid) for pid in sorted(pids)]
 
@@ -145,7 +157,7 @@ def running(
     folder.mkdir(parents=True, exist_ok=True)
     for model in models:
         build_mar(ROOT / "models" / model, store, model_config=model_config(folder, num_workers))
-    inference, management, site = write_config(folder)
+    inference, management, site = write_config(folder, "token_expiration_min=1440\n")  # no renewal in a measurement
     command = [
         *(*prefix, *NERSERVE, "up", "--config", str(folder / "config.properties"), "--model-store", str(store)),
         *("--state-dir", str(folder / "state"), "--port", str(site), "--models", ",".join(models), *options),
@@ -168,14 +180,17 @@ def address(port: int) -> str:
     return f"http://127.0.0.1:{port}"
 
 
-def write_config(folder: Path) -> tuple[int, int, int]:
-    """Write our settings for TorchServe to *folder*; returns the ports of inference and management, and a free one."""
+def write_config(folder: Path, settings: str) -> tuple[int, int, int]:
+    """Write our settings for TorchServe, and *settings*, to *folder*.
+
+    Returns the ports of inference and management, and a free one.
+    """
     inference, management, metrics, grpc, other = free_ports(5)
     config = (ROOT / "config.properties").read_text("utf-8")
     for name, port in (("inference", inference), ("management", management), ("metrics", metrics)):
         config = re.sub(rf"(?m)^{name}_address=.*$", f"{name}_address={address(port)}", config)
     config = re.sub(r"(?m)^grpc_inference_port=.*$", f"grpc_inference_port={grpc}", config)
-    (folder / "config.properties").write_text(config, "utf-8")
+    (folder / "config.properties").write_text(config + settings, "utf-8")
     shutil.copy(ROOT / "metrics.yaml", folder)
     return inference, management, other
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -55,13 +56,19 @@ def write_requests(file: Path, requests: Sequence[tuple[str, bytes]]) -> None:
     file.write_bytes(b"".join(path.encode() + b"\t" + body + b"\n" for path, body in requests))
 
 
-def run(url: str, file: Path, *, connections: int, seconds: float, first: int = 0) -> Measured:
-    """Send the requests of *file* to *url*, from its line *first* on, over *connections*; SystemExit if wrk fails."""
+def run(
+    url: str, file: Path, headers: Mapping[str, str], *, connections: int, seconds: float, first: int = 0
+) -> Measured:
+    """Send the requests of *file* to *url*, from its line *first* on, over *connections*; SystemExit if wrk fails.
+
+    An Authorization in *headers* reaches wrk by its environment, which, unlike a command line, others cannot read.
+    """
     command = [
         *("wrk", "-t1", f"-c{connections}", f"-d{max(1, round(seconds))}s", f"--timeout={_TIMEOUT_S}s"),
         *("-s", str(_SCRIPT), url, "--", str(file), str(first)),
     ]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    environ = os.environ | {"WRK_AUTHORIZATION": headers.get("Authorization", "")}
+    done = subprocess.run(command, env=environ, capture_output=True, text=True, check=False)
     return parse(done.stdout, done.stderr)
 
 

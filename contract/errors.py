@@ -12,6 +12,7 @@ ServingError
     TextTooLongError            413  text_too_long
     RequestTooLargeError        413  request_too_large
     UnsupportedMediaTypeError   415  unsupported_media_type
+    MisdirectedRequestError     421  misdirected_request
     InvalidOptionError          422  invalid_option
     TooManyRequestsError        429  too_many_requests        with Retry-After
     OverloadedError             503  overloaded               with Retry-After
@@ -161,6 +162,15 @@ class UnsupportedMediaTypeError(RequestError):
     code = "unsupported_media_type"
     tiers = BOTH_TIERS
     example = "Expected no Content-Encoding but identity."
+
+
+class MisdirectedRequestError(RequestError):
+    """`Host` is no name of this site. Ask it under one of its names; its operator lists them."""
+
+    status = 421
+    code = "misdirected_request"
+    tiers = SITE
+    example = "Expected a name of this site in the header Host, got another."
 
 
 class InvalidOptionError(RequestError):

@@ -6,11 +6,13 @@ from it or is fixed (docs/decisions/0012).  ``nerserve bench long`` measures wha
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from contract.errors import RequestTooLargeError, SettingError, TextTooLongError
+from contract.settings import read_settings
 
 MAX_CHARS_VARIABLE = "NERSERVE_MAX_CHARS"
 DEFAULT_MAX_CHARS = 100_000
@@ -35,6 +37,9 @@ DEFAULT_REPLY_BYTES = 6_553_500
 #: Characters that a batch takes beside one text as long as a text may be; about 20 s of the costliest on one core.
 SPARE_BATCH_CHARS = 200_000
 
+#: A request with more characters than this is a long one: it keeps a worker for up to seconds.
+LONG_CHARS = 10_000
+
 #: Characters to tag in the time that the explanation of one character may take.
 EXPLAINED_CHAR_COST = 50
 
@@ -56,9 +61,9 @@ class RequestLimits:
         """The limits by ``NERSERVE_MAX_CHARS``; the default where it is not set or blank.
 
         Raises:
-            SettingError: it is no whole number in its range.
+            SettingError: it is no whole number in its range, or *environment* has a name that is no setting.
         """
-        value = environment.get(MAX_CHARS_VARIABLE, "").strip()
+        value = read_settings(environment).get(MAX_CHARS_VARIABLE, "").strip()
         return cls.read(value, MAX_CHARS_VARIABLE) if value else cls()
 
     @classmethod
@@ -96,6 +101,17 @@ class RequestLimits:
     def batch_chars(self) -> int:
         """Characters that a batch takes, its first request aside."""
         return self.max_chars + SPARE_BATCH_CHARS
+
+    def work_s(self, response_timeout_s: float = math.inf) -> float:
+        """Seconds that a worker works on a batch at most: the deadline of a request that names none, or a later one.
+
+        Several times what the costliest batch takes, and four fifths of *response_timeout_s*, after which TorchServe
+        kills the worker.
+
+        >>> RequestLimits().work_s(), RequestLimits(1_000_000).work_s(), RequestLimits().work_s(20)
+        (60.0, 240.0, 16.0)
+        """
+        return min(max(60.0, self.max_chars * 240e-6), 0.8 * response_timeout_s)
 
     def for_explanations(self) -> RequestLimits:
         """The limits of a request for explanations."""

@@ -20,11 +20,12 @@ from typing import Final
 from urllib.parse import quote
 
 from contract.entities import CANARY_TEXT
+from contract.settings import own_settings
 
 INFERENCE_PORT: Final = 8080
 MANAGEMENT_PORT: Final = 8081
 SITE_PORT: Final = 8000
-KEYS: Final = Path("/run/nerserve/keys")
+KEYS: Final = Path("/run/nerserve/state/keys")
 """Where ``nerserve up`` publishes TorchServe's keys, when it asks for any."""
 
 TIMEOUT_S: Final = 5.0
@@ -54,7 +55,7 @@ def serve_problem(
 
 def site_problem() -> str | None:
     """Why the site is not ready, None when it is."""
-    port = int(os.environ.get("NERSERVE_PORT", SITE_PORT))
+    port = int(own_settings(os.environ).get("NERSERVE_PORT", SITE_PORT))
     status, body = _ask(port, "/readyz", time.monotonic() + TIMEOUT_S)
     return None if status == 200 else f"/readyz answered with status {status}: {body[:500].decode(errors='replace')}"
 

@@ -10,7 +10,7 @@ from typing import Final, NamedTuple
 from contract.entities import Entity, TokenWeight
 from contract.errors import DeadlineExceededError, OverloadedError, RequestError
 from contract.limits import EXPLAINED_CHAR_COST, RequestLimits
-from handler.network.inference import CancelledError
+from handler.pieces import CancelledError, check_by
 from handler.protocol.headers import RequestHeaders
 from handler.protocol.replies import Replies, refusal_reply
 from handler.protocol.requests import Refusal, Request, read_request
@@ -69,20 +69,30 @@ class _Result(NamedTuple):
 class BatchWorker:
     """Answers batches of requests with *tagger*, whose name, version and digest are *model*, within *limits*.
 
-    *now* is the clock for deadlines, Unix time in seconds.
+    *work_s* is the longest that a batch is worked on, whatever deadlines its requests name, in seconds; *now* is the
+    clock for deadlines, Unix time in seconds.
     """
 
     def __init__(
-        self, tagger: Tagger, model: Mapping[str, str], limits: RequestLimits, now: Callable[[], float] = time.time
+        self,
+        tagger: Tagger,
+        model: Mapping[str, str],
+        limits: RequestLimits,
+        *,
+        work_s: float | None = None,
+        now: Callable[[], float] = time.time,
     ) -> None:
         self._tagger = tagger
         self._replies = Replies(model)
         self._limits = limits
+        self._work_s = limits.work_s() if work_s is None else work_s
         self._now = now
 
     def answer(self, rows: Sequence[Row]) -> AnsweredBatch:
         """The answers to *rows*, in order; a refused request changes no other's answer."""
         times = [time.perf_counter()]
+        last = self._now() + self._work_s
+        rows = [(row, headers._replace(deadline=min(headers.deadline, last))) for row, headers in rows]
         requests = self._admit(rows)
         times.append(time.perf_counter())
         texts: list[str] = []
@@ -132,9 +142,10 @@ class BatchWorker:
         if not headers.explain:
             return _Result(request, tagged, kept)
         weights: list[list[list[TokenWeight]]] = []
+        check = check_by(lambda: headers.deadline < self._now())
         for i, (text, entities) in enumerate(zip(request.texts, kept, strict=True)):
             try:
-                weights.append(self._tagger.explain(text, entities, lambda: headers.deadline < self._now()))
+                weights.append(self._tagger.explain(text, entities, check))
             except CancelledError:
                 return _too_late(request.form)
             except RequestError as error:

@@ -15,6 +15,7 @@ the other files: one string for every byte of the model.
 from __future__ import annotations
 
 import json
+import math
 import shutil
 import zipfile
 from collections.abc import Mapping, Sequence
@@ -57,22 +58,7 @@ class Bundle:
         """An untrained bundle with the network of *config*; raises BundleError if *vectors* have another width."""
         if vectors.dim != config.model.word_dim:
             raise BundleError(f"vectors/table.npy: expected width {config.model.word_dim}, got {vectors.dim}")
-        model, tags = config.model, tags_of(config.model)
-        network = BiLSTMCRF(
-            num_chars=FeatureEncoder.num_chars(chars),
-            num_cases=len(CASES),
-            num_tags=len(tags),
-            word_dim=model.word_dim,
-            char_dim=model.char_dim,
-            char_filters=model.char_filters,
-            char_kernel=model.char_kernel,
-            case_dim=model.case_dim,
-            hidden_dim=model.hidden_dim,
-            dropout=config.training.dropout,
-            word_dropout=config.training.word_dropout,
-            rules=tag_rules(tags, model.scheme),
-        )
-        return cls(config, chars, vectors, network)
+        return cls(config, chars, vectors, _new_network(config, chars))
 
     @classmethod
     def load(cls, folder: Path) -> Bundle:
@@ -80,9 +66,12 @@ class Bundle:
         config = BundleConfig.load(folder / CONFIG_FILE)
         check_digests(folder, config)
         chars = _load_chars(folder / VOCAB_FILE)
+        with torch.device("meta"):  # shapes without memory: nothing is allocated before the files are as large
+            shapes = {name: tuple(tensor.shape) for name, tensor in _new_network(config, chars).state_dict().items()}
+        weights = _load_weights(folder / WEIGHTS_FILE, shapes)
         vectors = WordVectors.load(folder / "vectors")
         bundle = cls.new(config, chars, vectors)
-        _load_weights(bundle.model, folder / WEIGHTS_FILE)
+        bundle.model.load_state_dict({name: torch.from_numpy(array) for name, array in weights.items()})
         bundle.model.eval()
         return replace(bundle, digest=file_digest(folder / CONFIG_FILE))
 
@@ -151,35 +140,59 @@ def _load_chars(path: Path) -> list[str]:
     return chars
 
 
-def _load_weights(model: BiLSTMCRF, path: Path) -> None:
-    shapes = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+def _new_network(config: BundleConfig, chars: Sequence[str]) -> BiLSTMCRF:
+    model, tags = config.model, tags_of(config.model)
+    return BiLSTMCRF(
+        num_chars=FeatureEncoder.num_chars(chars),
+        num_cases=len(CASES),
+        num_tags=len(tags),
+        word_dim=model.word_dim,
+        char_dim=model.char_dim,
+        char_filters=model.char_filters,
+        char_kernel=model.char_kernel,
+        case_dim=model.case_dim,
+        hidden_dim=model.hidden_dim,
+        dropout=config.training.dropout,
+        word_dropout=config.training.word_dropout,
+        rules=tag_rules(tags, model.scheme),
+    )
+
+
+def _load_weights(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, npt.NDArray[np.float32]]:
+    """The arrays in *path* by name; raises BundleError unless they have *shapes* and are finite."""
     try:
         with zipfile.ZipFile(path) as archive:
-            found = _read_weights(path.name, archive, shapes)
+            found = _read_weights(path.name, archive, path.stat().st_size, shapes)
     except (OSError, ValueError, EOFError, RuntimeError, zipfile.BadZipFile) as error:
         raise BundleError(f"{path.name}: expected an .npz of plain arrays: {error}") from error
     for name, array in found.items():
         if not np.isfinite(array).all():
             raise BundleError(f"{path.name}: {name}: expected finite weights, got NaN or infinity")
-    model.load_state_dict({name: torch.from_numpy(array) for name, array in found.items()})
+    return found
 
 
 def _read_weights(
-    file: str, archive: zipfile.ZipFile, shapes: Mapping[str, tuple[int, ...]]
+    file: str, archive: zipfile.ZipFile, size: int, shapes: Mapping[str, tuple[int, ...]]
 ) -> dict[str, npt.NDArray[np.float32]]:
-    """The arrays in *archive*, an .npz; shapes and types are compared before memory is allocated."""
+    """The arrays in *archive*, an .npz of *size* bytes; shapes, types and sizes are compared before memory is taken."""
     infos = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
     for name in sorted(shapes.keys() ^ infos.keys()):
         raise BundleError(f"{file}: {name}: {'missing' if name in shapes else 'no parameter of this model'}")
     if any(info.compress_type != zipfile.ZIP_STORED for info in infos.values()):
         raise BundleError(f"{file}: expected arrays as they are, got compressed ones")
+    if sum(info.file_size for info in infos.values()) > size:
+        raise BundleError(f"{file}: expected arrays within its {size} bytes, got more in its directory")
     found = {}
     for name, expected in shapes.items():
-        with archive.open(infos[name]) as member:
+        info = infos[name]
+        with archive.open(info) as member:
             np.lib.format.read_magic(member)
             shape, _, dtype = np.lib.format.read_array_header_1_0(member)  # numpy's version for plain dtypes
             if shape != expected or dtype != np.float32:
                 raise BundleError(f"{file}: {name}: expected float32 of shape {expected}, got {dtype} of {shape}")
+            num_bytes = info.file_size - member.tell()
+            if num_bytes != 4 * math.prod(expected):
+                raise BundleError(f"{file}: {name}: expected {4 * math.prod(expected)} bytes, got {num_bytes}")
             member.seek(0)
             found[name] = np.lib.format.read_array(member, allow_pickle=False)
     return found

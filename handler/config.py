@@ -30,6 +30,12 @@ UNTIL_FORMAT_2 = "max_chars"
 #: Training settings that format 1 does not have, with the values that stand for training without them.
 SINCE_FORMAT_2: Mapping[str, object] = MappingProxyType({"corpus_shares": {}, "unannotated": {}, "perturbations": {}})
 
+#: Sizes that no network of this kind has; they bound what a file of a few bytes can cost.
+MAX_LABELS = 256
+MAX_DIM = 1 << 16
+MAX_KERNEL = 63
+MAX_WORD_CHARS = 1000
+
 _LABEL = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}")
 
 
@@ -67,16 +73,20 @@ class ModelConfig:
     def __post_init__(self) -> None:
         """Raise ConfigError, with the key and its value, if no such network can be built."""
         _require(len(self.labels) > 0, "model", "labels", "at least one label", self.labels)
+        _require(len(self.labels) <= MAX_LABELS, "model", "labels", f"at most {MAX_LABELS} labels", len(self.labels))
         for label in self.labels:
             _require(_LABEL.fullmatch(label) is not None, "model", "labels", "letters, digits, - and _", label)
         _require(len(set(self.labels)) == len(self.labels), "model", "labels", "distinct labels", self.labels)
         _require(self.scheme in SCHEMES, "model", "scheme", f"one of {', '.join(SCHEMES)}", self.scheme)
         for key in ("word_dim", "char_dim", "char_filters", "case_dim"):
-            _require(getattr(self, key) > 0, "model", key, "a positive number", getattr(self, key))
-        for key in ("max_word_chars", "hidden_dim"):
+            _require(
+                0 < getattr(self, key) <= MAX_DIM, "model", key, f"a number from 1 to {MAX_DIM}", getattr(self, key)
+            )
+        for key, most in (("max_word_chars", MAX_WORD_CHARS), ("hidden_dim", MAX_DIM)):
             value = getattr(self, key)
-            _require(value > 0 and value % 2 == 0, "model", key, "a positive even number", value)
-        _require(self.char_kernel % 2 == 1, "model", "char_kernel", "an odd number", self.char_kernel)
+            _require(0 < value <= most and value % 2 == 0, "model", key, f"an even number from 2 to {most}", value)
+        is_kernel = 0 < self.char_kernel <= MAX_KERNEL and self.char_kernel % 2 == 1
+        _require(is_kernel, "model", "char_kernel", f"an odd number from 1 to {MAX_KERNEL}", self.char_kernel)
 
 
 #: All perturbations, and the default of ``TrainingConfig.perturbations``.

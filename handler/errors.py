@@ -5,6 +5,7 @@
     NERError
       BundleError                       at load: the worker does not start
         ConfigError                     names the key and the value it got
+      CancelledError                    handler/pieces.py: the request's deadline passed
 """
 
 from __future__ import annotations

@@ -8,6 +8,7 @@ changes another's reply, and no user text is logged.
 from __future__ import annotations
 
 import gc
+import math
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -42,7 +43,8 @@ class NERHandler:
             "version": context.manifest["model"]["modelVersion"],
             "digest": tagger.digest,
         }
-        self._worker = BatchWorker(tagger, model, limits)
+        timeout_s = (getattr(context, "model_yaml_config", None) or {}).get("responseTimeout", math.inf)
+        self._worker = BatchWorker(tagger, model, limits, work_s=limits.work_s(timeout_s))
         self._observer = Observer(context.metrics, model)
         self._observer.loaded()
         gc.freeze()  # so that full collections skip torch and the model, which stay loaded

@@ -25,6 +25,9 @@ SUBWORDS_FILE = "subwords.json"
 #: Characters of a word whose n-grams are used: the first and the last half of them where it is longer.
 MAX_CHARS = 1000
 
+#: Characters of the longest n-gram; fastText's own default is 6.
+MAX_N = 32
+
 _FNV_OFFSET = 2166136261
 _FNV_PRIME = 16777619
 _MASK = 0xFFFFFFFF
@@ -131,6 +134,8 @@ def _part(folder: Path, i: int, entry: object) -> Subwords:
             f"vectors/{SUBWORDS_FILE}: part {i}: expected 0 <= left, 0 <= min_n <= max_n and 0 < max_n,"
             f" got {entry['left']}, {entry['min_n']}, {entry['max_n']}"
         )
+    if entry["max_n"] > MAX_N:
+        raise BundleError(f"vectors/{SUBWORDS_FILE}: part {i}: max_n: expected at most {MAX_N}, got {entry['max_n']}")
     table = VectorTable.load(folder, _names(i))
     if not len(table) or not table.dim:
         raise BundleError(

@@ -84,10 +84,12 @@ class VectorTable:
                 f" got {table.shape} of {table.dtype}"
             )
         if table.dtype != np.int8:
+            _check_finite(names[0], table)
             return cls(table, None)
         scales = open_row(folder / f"{names[1]}.npy", np.float32)
         if len(scales) != len(table):
             raise BundleError(f"vectors/{names[1]}.npy: expected {len(table)} scales, got {len(scales)}")
+        _check_finite(names[1], scales)
         return cls(table, scales)
 
     def save(self, folder: Path, names: tuple[str, str]) -> None:
@@ -102,14 +104,24 @@ class VectorTable:
         return vectors if self._scales is None else vectors * np.asarray(self._scales)[rows, None]
 
 
+def _check_finite(name: str, array: npt.NDArray[Any]) -> None:
+    """Raise BundleError if a number of *array*, from a file of that *name*, is NaN or infinite."""
+    for start in range(0, len(array), _BLOCK):
+        if not np.isfinite(array[start : start + _BLOCK]).all():
+            raise BundleError(f"vectors/{name}.npy: expected finite numbers, got NaN or infinity")
+
+
 def open_array(path: Path) -> npt.NDArray[Any]:
     """The memory-mapped array in *path*, a file of a bundle's ``vectors/``; raises BundleError without one."""
     try:
-        array: npt.NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
+        array = np.lib.format.open_memmap(path, mode="r")  # a header that says more than there is makes it fail
+        num_bytes = path.stat().st_size
     except FileNotFoundError as error:
         raise BundleError(f"vectors/{path.name}: missing") from error
-    except (OSError, ValueError, EOFError) as error:
+    except (OSError, ValueError, EOFError, OverflowError) as error:
         raise BundleError(f"vectors/{path.name}: expected a plain .npy array: {error}") from error
+    if num_bytes != array.offset + array.nbytes:
+        raise BundleError(f"vectors/{path.name}: expected {array.offset + array.nbytes} bytes, got {num_bytes}")
     return array
 
 

@@ -19,9 +19,10 @@ from handler.calibration import SCORE_DIGITS, calibrated, log_odds
 from handler.labels import Span
 from handler.network.decoding import SpanDecoder
 from handler.network.features import ERASED
-from handler.network.inference import MAX_ROWS, MAX_TOKENS, CancelledError, Network
+from handler.network.inference import MAX_ROWS, MAX_TOKENS, Network
 from handler.network.packing import Packing
-from handler.tokens import split_sentences
+from handler.pieces import CancelledError, Check, check_by, in_pieces, never
+from handler.tokens import Tokens, split_sentences
 
 #: Decimals of a token's weight, in log-odds.
 WEIGHT_DIGITS = 4
@@ -75,7 +76,10 @@ class Tagger:
         *is_cancelled* is asked with the index of a text before each piece of work on it; where it is true, the rest of
         the text is skipped, and its result is incomplete.
         """
-        sentences = [(i, sentence) for i, text in enumerate(texts) for sentence in split_sentences(text)]
+        sentences: list[tuple[int, Tokens]] = []
+        for i, text in enumerate(texts):
+            with contextlib.suppress(CancelledError):
+                sentences += [(i, one) for one in split_sentences(text, check_by(partial(is_cancelled, i)))]
         entities: list[list[Entity]] = [[] for _ in texts]
         num_tokens, num_unseen = [0] * len(texts), [0] * len(texts)
         found = self._tag_sentences(
@@ -89,9 +93,7 @@ class Tagger:
                 entities[i].append(Entity(texts[i][start:end], label, start, end, score))
         return list(map(TaggedText, entities, num_tokens, num_unseen))
 
-    def explain(
-        self, text: str, entities: Sequence[Entity], is_cancelled: Callable[[], bool] = lambda: False
-    ) -> list[list[TokenWeight]]:
+    def explain(self, text: str, entities: Sequence[Entity], check: Check = never) -> list[list[TokenWeight]]:
         """For each of *entities*, found in *text* by :meth:`tag`, the weights of the tokens of its sentence.
 
         Erasure (Li, Monroe and Jurafsky 2016, "Understanding Neural Networks through Representation Erasure"): each
@@ -100,9 +102,9 @@ class Tagger:
 
         Raises:
             TextTooLongError: the sentence of an entity has more than ``MAX_EXPLAINED_TOKENS`` tokens.
-            CancelledError: *is_cancelled*, asked before each sentence with an entity, was true.
+            CancelledError: by *check*, which is called between pieces of the work.
         """
-        sentences = split_sentences(text)
+        sentences = split_sentences(text, check)
         starts = [sentence[0].start for sentence in sentences]
         spans_of: dict[int, list[Span]] = {}
         for entity in entities:
@@ -113,11 +115,9 @@ class Tagger:
             check_explained_sentence(len(sentences[i]))
         explained = []
         for i, spans in spans_of.items():
-            if is_cancelled():
-                raise CancelledError
             explained += [
                 [TokenWeight(*token, weight) for token, weight in zip(sentences[i], weights, strict=True)]
-                for weights in self._erasure_weights(sentences[i].words, spans)
+                for weights in self._erasure_weights(sentences[i].words, spans, check)
             ]
         return explained
 
@@ -134,26 +134,29 @@ class Tagger:
             if not rows:
                 continue
             with contextlib.suppress(CancelledError):
-                found = self._decode([sentences[row] for row in rows], partial(is_cancelled, rows[0]))
+                check = check_by(partial(is_cancelled, rows[0])) if len(rows) == 1 else never  # else it is short
+                found = self._decode([sentences[row] for row in rows], check)
                 for row, sentence in zip(rows, found, strict=True):
                     tagged[row] = sentence
         return tagged
 
-    def _decode(self, sentences: Sequence[Sequence[str]], is_cancelled: Callable[[], bool]) -> list[_TaggedSentence]:
+    def _decode(self, sentences: Sequence[Sequence[str]], check: Check) -> list[_TaggedSentence]:
         lengths = [len(sentence) for sentence in sentences]
         packing = Packing.of(lengths)
-        emissions, is_unseen = self._network.emit(sentences, packing, is_cancelled)
+        emissions, is_unseen = self._network.emit(sentences, packing, check)
         num_unseen = np.add.reduceat(is_unseen.astype(np.int64), np.cumsum([0, *lengths[:-1]])).tolist()
         tagged = [_TaggedSentence([], count) for count in num_unseen]
-        for sentence, span, marginal in zip(*self._decoder.decode(emissions, packing), strict=True):
+        decoded = self._decoder.decode(emissions, packing, check)
+        for sentence, span, marginal in in_pieces(zip(*decoded, strict=True), check):
             tagged[sentence].spans.append(ScoredSpan(span, self._score(marginal, span.label)))
         return tagged
 
-    def _erasure_weights(self, words: Sequence[str], spans: Sequence[Span]) -> list[list[float]]:
+    def _erasure_weights(self, words: Sequence[str], spans: Sequence[Span], check: Check) -> list[list[float]]:
         """Weights of T *words* for each of M *spans*: M lists of T numbers."""
         variants = [list(words), *([*words[:i], ERASED, *words[i + 1 :]] for i in range(len(words)))]
         odds: list[list[float]] = []  # (T + 1, M), those of the sentence as given first
         for batch in _batches([len(words)] * len(variants)):
+            check()
             packing = Packing.of([len(words)] * len(batch))
             emissions, _ = self._network.emit([variants[i] for i in batch], packing)
             sentences = [n for n in range(len(batch)) for _ in spans]

@@ -1,4 +1,4 @@
-"""Text to sentences of tokens, with exact offsets; standard library only.
+"""Text to sentences of tokens, with exact offsets; no numpy or torch.
 
 ``text[token.start:token.end] == token.text`` for any ``str``: nothing is
 normalised here, and every code point but separators (white space, control and
@@ -19,6 +19,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import groupby, pairwise
 from typing import NamedTuple
+
+from handler.pieces import PIECE, Check, in_pieces, never
 
 
 class Token(NamedTuple):
@@ -138,24 +140,29 @@ def tokenize(text: str) -> Tokens:
     >>> tokenize("Mr. O'Neil didn't leave the U.S. office.").words
     ['Mr.', "O'Neil", 'did', "n't", 'leave', 'the', 'U.S.', 'office', '.']
     """
-    return _tokens_and_stops(text)[0]
+    return _tokens_and_stops(text, never)[0]
 
 
-def split_sentences(text: str) -> list[Tokens]:
+def split_sentences(text: str, check: Check = never) -> list[Tokens]:
     """Sentences of *text*, none empty; blank lines, tabs and most line ends separate sentences, too.
 
     >>> [sentence.words for sentence in split_sentences("Dr. No left. He ran!")]
     [['Dr.', 'No', 'left', '.'], ['He', 'ran', '!']]
+
+    Raises:
+        CancelledError: by *check*, which is called between pieces of the text.
     """
-    tokens, stops = _tokens_and_stops(text)
+    tokens, stops = _tokens_and_stops(text, check)
     words, starts, ends = tokens.words, tokens.starts, tokens.ends
     if not words:
         return []
-    cuts = {0, *_sentence_ends(tokens, stops), *_line_ends(text, tokens), len(words)}
-    return [Tokens(words[i:j], starts[i:j], ends[i:j]) for i, j in pairwise(sorted(cuts))]
+    sentence_ends, line_ends = _sentence_ends(tokens, in_pieces(stops, check)), _line_ends(text, tokens, check)
+    cuts = {0, *sentence_ends, *line_ends, len(words)}
+    bounds = in_pieces(pairwise(sorted(cuts)), check)
+    return [Tokens(words[i:j], starts[i:j], ends[i:j]) for i, j in bounds]
 
 
-def _tokens_and_stops(text: str) -> tuple[Tokens, list[int]]:
+def _tokens_and_stops(text: str, check: Check) -> tuple[Tokens, list[int]]:
     """Tokens of *text*, and the indices of those whose last character may end a sentence.
 
     No token contains a space, and only a full stop depends on what follows one: chunks between spaces are split by
@@ -166,7 +173,7 @@ def _tokens_and_stops(text: str) -> tuple[Tokens, list[int]]:
     ends: list[int] = []
     stops: list[int] = []
     end = -1
-    for chunk in text.split(" "):
+    for chunk in in_pieces(text.split(" "), check):
         start = end + 1
         end = start + len(chunk)
         if chunk.isalnum() and (chunk.isascii() or not _UNSPACED_CHAR.search(chunk)):
@@ -174,7 +181,8 @@ def _tokens_and_stops(text: str) -> tuple[Tokens, list[int]]:
             starts.append(start)
             ends.append(end)
             continue
-        for match in _TOKEN.finditer(text, start, end):
+        matches = _TOKEN.finditer(text, start, end)
+        for match in matches if len(chunk) <= PIECE else in_pieces(matches, check):
             word = match.group()
             first, last = match.span()
             if word == "." and words and ends[-1] == first and _takes_full_stop(words[-1], text[last : last + 2]):
@@ -206,10 +214,10 @@ def _sentence_ends(tokens: Tokens, stops: Iterable[int]) -> Iterator[int]:
             yield after
 
 
-def _line_ends(text: str, tokens: Tokens) -> Iterator[int]:
+def _line_ends(text: str, tokens: Tokens, check: Check) -> Iterator[int]:
     """Indices of the tokens before which the end of a line or a table cell ends a sentence."""
     known = 0
-    for line_end in _LINE_OR_CELL_END.finditer(text):
+    for line_end in in_pieces(_LINE_OR_CELL_END.finditer(text), check):
         after = bisect_right(tokens.starts, line_end.start())
         if known < after < len(tokens.starts):
             known = after

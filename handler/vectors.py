@@ -112,10 +112,16 @@ class WordVectors:
         words = open_row(folder / "words.npy", np.uint8)
         offsets, index = (open_row(folder / f"{name}.npy", np.uint32) for name in ("offsets", "index"))
         num_words = len(table)
-        if len(offsets) != num_words + 1 or int(offsets[-1]) != len(words):
+        if len(offsets) != num_words + 1 or offsets[0] or int(offsets[-1]) != len(words):
             raise BundleError(f"vectors/offsets.npy: expected the bounds of {num_words} words in vectors/words.npy")
+        if (offsets[1:] < offsets[:-1]).any():
+            raise BundleError("vectors/offsets.npy: expected bounds that do not fall")
         if len(index) <= num_words or len(index) & (len(index) - 1) or int(index.max(initial=0)) > num_words:
             raise BundleError(f"vectors/index.npy: expected a hash table for {num_words} words, got {len(index)} slots")
+        if np.count_nonzero(index) != num_words:  # without a free slot, a search would not end
+            raise BundleError(
+                f"vectors/index.npy: expected {num_words} slots that are taken, got {np.count_nonzero(index)}"
+            )
         subwords = load_subwords(folder, table.dim)
         return cls(table=table, words=words, offsets=offsets, index=index, subwords=subwords)
 

@@ -6,6 +6,7 @@ Nothing heavy is imported before a command runs: ``--help`` takes about 0.1 s.
 from __future__ import annotations
 
 import argparse
+import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
@@ -17,6 +18,8 @@ from typing import Any
 import archive.cli
 import ops.cli
 import training.cli
+from contract.errors import SettingError
+from contract.settings import read_settings
 from ops.errors import OpsError, StartError
 
 _EPILOG = """\
@@ -24,6 +27,7 @@ examples:
   nerserve up                          serve model-store/en.mar, with the site, on this machine only
   nerserve up --models en,de           two models; the first is the site's default
   nerserve up --no-site                TorchServe alone
+  nerserve key                         the key for the inference port, for curl and your programs
   nerserve models                      what is served, with how many workers
   nerserve scale en --workers 4        more or fewer workers, while requests come
   nerserve COMMAND --help              more on one command
@@ -35,10 +39,14 @@ default ports, all on 127.0.0.1:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command of *arguments*, by default the process's; returns the exit status."""
-    options = make_parser().parse_args(arguments)
-    run: Callable[[argparse.Namespace], int] = options.run
     try:
+        options = make_parser().parse_args(arguments)
+        read_settings(os.environ)  # a misspelt name is an error for every command
+        run: Callable[[argparse.Namespace], int] = options.run
         return run(options)
+    except SettingError as error:
+        print(f"nerserve: {error}", file=sys.stderr)
+        return 2  # as for other wrong usage
     except OpsError as error:
         with suppress(OSError):  # the terminal may be gone
             for line in error.details if isinstance(error, StartError) else ():

@@ -4,12 +4,28 @@ from __future__ import annotations
 
 import math
 from argparse import ArgumentTypeError
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
 
+from contract.errors import SettingError
 from contract.names import MODEL_NAME_RULE, VERSION_RULE, is_model_name, is_version
+
+
+def setting(environ: Mapping[str, str], variable: str, default: str, parse: Callable[[str], Any]) -> dict[str, Any]:
+    """Type and default of an option for which *variable* may stand; a wrong value there is a SettingError."""
+    value = environ.get(variable, default)
+
+    def parse_named(text: str) -> Any:
+        try:
+            return parse(text)
+        except ArgumentTypeError as error:
+            if text is value:  # argparse hands over the default itself
+                raise SettingError(f"{variable}: {error}") from error
+            raise
+
+    return {"type": parse_named, "default": value}
 
 
 def model_name(text: str) -> str:

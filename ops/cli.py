@@ -10,10 +10,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import fields
 from pathlib import Path
 
-from contract.errors import SettingError
 from contract.limits import RequestLimits
-from ops.argument_types import DIR, FILE, SECONDS, model_names, whole_number
-from ops.errors import ConfigFileError
+from contract.settings import own_settings
+from ops.argument_types import DIR, FILE, SECONDS, model_names, setting, whole_number
 from ops.operate import cli as operate_cli
 
 _UP_EPILOG = """\
@@ -40,6 +39,20 @@ exit status:
 """
 
 
+_KEY_EPILOG = """\
+examples:
+  curl -H "Authorization: Bearer $(nerserve key)" http://127.0.0.1:8080/predictions/en -d 'Paris'
+  curl -H "Authorization: Bearer $(nerserve key management)" http://127.0.0.1:8081/models
+
+A key is replaced while nerserve up runs, by default every 36 minutes: ask for it each time.
+
+exit status:
+  0        done
+  2        wrong usage, or the file of the key cannot be used
+  7        no nerserve up runs with that state directory, or it asks nobody for a key
+"""
+
+
 def add_parsers(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Register ``up`` and the operator's commands."""
     operate_cli.add_parsers(subparsers, _run_operator)
@@ -50,8 +63,19 @@ def add_parsers(subparsers: argparse._SubParsersAction[argparse.ArgumentParser])
         epilog=_UP_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    _add_up_arguments(parser.add_argument, os.environ)
+    _add_up_arguments(parser.add_argument, own_settings(os.environ))
     parser.set_defaults(run=_run_up)
+    key = subparsers.add_parser(
+        "key",
+        help="print the key that TorchServe asks for",
+        description="Print a key of the nerserve up that runs, for the header Authorization: Bearer KEY.",
+        epilog=_KEY_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    kinds = ("inference", "management")
+    key.add_argument("kind", nargs="?", choices=kinds, default="inference", help="which one (default: %(default)s)")
+    operate_cli.add_state_dir(key.add_argument, "of that nerserve up")
+    key.set_defaults(run=_run_key)
 
 
 def _add_up_arguments(add: Callable[..., object], environ: Mapping[str, str]) -> None:
@@ -59,15 +83,14 @@ def _add_up_arguments(add: Callable[..., object], environ: Mapping[str, str]) ->
     add("--config", **FILE, default=Path("config.properties"), help="TorchServe's settings (default: %(default)s)")
     archives = "directory with an archive NAME.mar for each model (default: %(default)s)"
     add("--model-store", **DIR, default=Path("model-store"), help=archives)
-    names = {"type": model_names, "metavar": "NAME[,NAME...]", "default": environ.get("NERSERVE_MODELS", "en")}
-    add("--models", **names, help="models to serve (default: NERSERVE_MODELS, else en)")
+    names = setting(environ, "NERSERVE_MODELS", "en", model_names)
+    add("--models", **names, metavar="NAME[,NAME...]", help="models to serve (default: NERSERVE_MODELS, else en)")
     host = environ.get("NERSERVE_HOST", "127.0.0.1")
     add("--host", default=host, help="address of the site (default: NERSERVE_HOST, else 127.0.0.1)")
-    port = {"type": whole_number("a port", 1, 65_535), "default": environ.get("NERSERVE_PORT", "8000")}
+    port = setting(environ, "NERSERVE_PORT", "8000", whole_number("a port", 1, 65_535))
     add("--port", **port, help="port of the site (default: NERSERVE_PORT, else 8000)")
     add("--no-site", dest="has_site", action="store_false", help="run TorchServe alone")
-    own = "logs and scratch files; a directory of its own for each instance (default: %(default)s)"
-    add("--state-dir", **DIR, default=Path(".nerserve"), help=own)
+    operate_cli.add_state_dir(add, "logs, keys and scratch files; a directory of its own for each instance")
     start = "seconds until everything must answer (default: %(default)g)"
     add("--start-timeout", dest="start_timeout_s", **SECONDS, default=120.0, help=start)
     drain = "seconds that accepted requests get to be answered when stopping (default: 30, or --max-chars / 5000)"
@@ -79,9 +102,9 @@ def _add_up_arguments(add: Callable[..., object], environ: Mapping[str, str]) ->
     add("--no-restart", dest="can_restart", action="store_false", help=restart)
     trusted = "certificates to trust when config.properties says https (default: its certificate_file, self-signed)"
     add("--ca", **FILE, help=trusted)
-    key = "with tokens on: publish the inference key here too, readable by the file's group"
+    key = "publish the inference key here too, readable by the file's group"
     add("--inference-key-file", **FILE, help=key)
-    renew = "with tokens on: seconds until a key is replaced (default: 60 %% of token_expiration_min)"
+    renew = "seconds until a key is replaced (default: 60 %% of token_expiration_min)"
     add("--renew-keys-every", dest="renew_keys_every_s", **SECONDS, help=renew)
     longest = "longest text in characters, for TorchServe, workers and site (default: NERSERVE_MAX_CHARS, else 100000)"
     add("--max-chars", metavar="N", help=longest)
@@ -108,12 +131,16 @@ def _run_up(options: argparse.Namespace) -> int:
 
 def _limits(max_chars: str | None) -> RequestLimits:
     """The limits by ``--max-chars`` if given, else by the environment."""
-    try:
-        if max_chars is None:
-            return RequestLimits.from_environment(os.environ)
-        return RequestLimits.read(max_chars, "--max-chars")
-    except SettingError as error:
-        raise ConfigFileError(str(error)) from error
+    if max_chars is None:
+        return RequestLimits.from_environment(os.environ)
+    return RequestLimits.read(max_chars, "--max-chars")
+
+
+def _run_key(options: argparse.Namespace) -> int:
+    """``nerserve key``; its imports wait until here, as above."""
+    from ops.operate.keys import print_key
+
+    return print_key(options, sys.stdout)
 
 
 def _run_operator(options: argparse.Namespace) -> int:

@@ -14,6 +14,7 @@ OpsError                          1
     ManagementReplyError          1
     ManagementRefusedError        7
       UnknownModelError           6
+      KeyRefusedError             7
   NotNowError                     7
   RolledBackError                 8
   WaitError                       9
@@ -108,6 +109,10 @@ class UnknownModelError(ManagementRefusedError):
     """404: no such model, version or archive in the server's model store."""
 
     exit_code = 6
+
+
+class KeyRefusedError(ManagementRefusedError):
+    """400: the key is missing, wrong or expired."""
 
 
 class NotNowError(OpsError):

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Final, TextIO
+from typing import Any, Final, TextIO
 
+from archive.mar import MarInfo
 from contract.limits import RequestLimits
 from ops.errors import BadArchiveError, ConfigFileError
 from ops.process.addresses import Address
@@ -20,11 +21,12 @@ from ops.process.keys import DEFAULT_RENEWAL_SHARE, KeyRing, published_keys
 from ops.process.limits import default_drain_s
 from ops.process.ports import check_ports
 from ops.process.server_config import ServerConfig
-from ops.process.site import Site, SiteCommand
-from ops.process.state_dir import StateDir
+from ops.process.site import Site, SiteCommand, site_environ
+from ops.process.state_dir import DEFAULT_STATE_DIR, StateDir
 from ops.process.tls import Trust
 from ops.process.torchserve import TorchServe, server_env
 from ops.signals import StopRequests
+from ops.supervise.archives import Archives, CheckArchive
 from ops.supervise.canaries import Canaries
 from ops.supervise.console import Console
 from ops.supervise.policy import GiveUp
@@ -70,7 +72,7 @@ class UpOptions:
 def up(
     options: UpOptions,
     *,
-    check_archive: Callable[[Path], object],
+    check_archive: CheckArchive,
     site_command: Callable[[], SiteCommand],
     out: TextIO,
     err: TextIO,
@@ -87,7 +89,7 @@ def up(
     with stop.installed(), instance.state_dir.locked():
         check_ports([*instance.config.addresses, *([instance.site_address] if instance.site_command else [])])
         adopt_orphans()
-        given_up = instance.run(stop, console)
+        given_up = instance.run(stop, console, check_archive)
     console.say("Stopped.")
     return 0 if given_up is None else GAVE_UP_STATUS
 
@@ -103,10 +105,11 @@ class _Instance:
     trust: Trust | None
     site_command: SiteCommand | None
     site_address: Address
+    site_environ: Mapping[str, str]
 
     @classmethod
     def checked(
-        cls, options: UpOptions, check_archive: Callable[[Path], object], site_command: Callable[[], SiteCommand]
+        cls, options: UpOptions, check_archive: CheckArchive, site_command: Callable[[], SiteCommand]
     ) -> _Instance:
         """An instance with *options*; an OpsError for what would not come up."""
         state_dir = StateDir(options.state_dir.absolute())
@@ -115,23 +118,36 @@ class _Instance:
         trust = _trust(options, config)
         _check_key_options(options, config)
         command = site_command() if options.has_site else None
+        address = Address(options.host, options.port, "--port")
+        site = site_environ(
+            address=address,
+            inference_url=config.inference.url,
+            models=options.models,
+            max_chars=options.limits.max_chars,
+            inference_key=state_dir.published_key("inference") if config.has_token_authorization else None,
+            ca=trust.ca if trust and config.inference.has_tls else None,
+        )
         with ThreadPoolExecutor() as pool:  # Java is asked for its version meanwhile
-            checks = [pool.submit(check_archive, options.model_store / f"{model}.mar") for model in options.models]
+            checks: list[Future[Any]] = [pool.submit(command.check_settings, site)] if command else []
+            store = options.model_store
+            checks += [pool.submit(check_archive, store / f"{model}.mar", model) for model in options.models]
             java = find_java(os.environ)
             for check in checks:
                 check.result()
-        return cls(options, config, state_dir, java, trust, command, Address(options.host, options.port, "--port"))
+        return cls(options, config, state_dir, java, trust, command, address, site)
 
-    def run(self, stop: StopRequests, console: Console) -> GiveUp | None:
+    def run(self, stop: StopRequests, console: Console, check_archive: CheckArchive) -> GiveUp | None:
         """Start, supervise and drain everything; why it was given up, None when a signal ended it."""
         options = self.options
         with ExitStack() as cleanup:
+            cleanup.callback(_remove_if_empty, self.state_dir.archives)
             guard = Guard()
             cleanup.callback(guard.close)
             keys = self._key_ring(guard)
             cleanup.callback(_remove_if_empty, self.state_dir.keys)
             kept = cleanup.enter_context(ExitStack())
-            servers = self._servers(guard, keys)
+            archives = Archives(options.model_store, options.models, self.state_dir, guard, check_archive)
+            servers = self._servers(guard, keys, archives)
             cleanup.callback(servers.kill)
             cleanup.callback(console.clear)
             console.say(f"Java {self.java.version} from {self.java.path}; logs in {self.state_dir.logs}")
@@ -143,7 +159,7 @@ class _Instance:
             startup.run(kept)
             self._announce(console, servers.site)
             canaries = Canaries(servers.predictions)
-            supervisor = Supervisor(servers, canaries, guard, console.report, can_restart=options.can_restart)
+            supervisor = Supervisor(servers, canaries, archives, guard, console.report, can_restart=options.can_restart)
             given_up = supervisor.run(lambda: stop.should_stop)
             if given_up is not None:
                 console.report(f"{given_up.reason}; ending everything, as --no-restart says")
@@ -171,16 +187,17 @@ class _Instance:
             renew_every_s=options.renew_keys_every_s or DEFAULT_RENEWAL_SHARE * config.key_life_s,
         )
 
-    def _servers(self, guard: Guard, keys: KeyRing | None) -> Servers:
-        options, config, state_dir = self.options, self.config, self.state_dir
+    def _servers(self, guard: Guard, keys: KeyRing | None, archives: Archives) -> Servers:
+        config, state_dir = self.config, self.state_dir
         ca = self.trust.ca if self.trust else None
         torchserve = TorchServe(
             java=self.java.path,
             config=config,
-            model_store=options.model_store,
-            models=options.models,
+            model_store=self.options.model_store,
+            sources=archives.sources,
             state_dir=state_dir,
             guard=guard,
+            http_codec=self.java.http_codec,
         )
         site = (
             None
@@ -188,13 +205,9 @@ class _Instance:
             else Site(
                 command=self.site_command,
                 address=self.site_address,
-                inference_url=config.inference.url,
-                models=options.models,
+                environ=self.site_environ,
                 state_dir=state_dir,
                 guard=guard,
-                max_chars=options.limits.max_chars,
-                inference_key=state_dir.inference_key if keys else None,
-                ca=ca if config.inference.has_tls else None,
             )
         )
         management = ManagementClient(
@@ -203,7 +216,7 @@ class _Instance:
         predictions = PredictionClient(
             config.inference.url, key=partial(keys.current, "inference") if keys else None, ca=ca
         )
-        return Servers(torchserve, site, management, predictions, options.models)
+        return Servers(torchserve, site, management, predictions, self.options.models)
 
     def _announce(self, console: Console, site: Site | None) -> None:
         """Say where everything is."""
@@ -218,7 +231,8 @@ class _Instance:
         say(f"  Management  {config.management.url}/models")
         say(f"  Metrics     {config.metrics.url}/metrics")
         if config.has_token_authorization:
-            say(f"  Keys        {self.state_dir.keys}")
+            chosen = "" if self.options.state_dir == DEFAULT_STATE_DIR else f" --state-dir {self.state_dir.path}"
+            say(f"  Key         nerserve key{chosen}")
         say("Press Ctrl-C to stop.")
 
 
@@ -228,13 +242,18 @@ def _remove_if_empty(folder: Path) -> None:
 
 
 def _warnings(config: ServerConfig) -> list[str]:
-    """What is open to other machines and should not be."""
+    """What is open to others and should not be."""
     warnings = []
+    if not config.has_token_authorization and config.management.is_loopback:
+        warnings.append(
+            "nobody is asked for a key (disable_token_authorization=true): any program of this machine, and any web "
+            "page in a browser here, can register models"
+        )
     for address in config.addresses:
         if address.is_loopback:
             continue
         if not config.has_token_authorization or address is config.metrics:
-            warnings.append(f"{address.setting} is open to other machines, and nobody is asked for a token")
+            warnings.append(f"{address.setting} is open to other machines, and nobody is asked for a key")
         elif not address.has_tls:
             warnings.append(f"{address.setting} is open to other machines without TLS, so they can read keys and texts")
     return warnings
@@ -268,18 +287,25 @@ def _check_key_options(options: UpOptions, config: ServerConfig) -> None:
         )
 
 
-def checked_with(check: Callable[[Path], object], failure: type[Exception]) -> Callable[[Path], object]:
-    """*check*, with every *failure* of it, whose message names the file, turned into a BadArchiveError."""
+def checked_with(check: Callable[[Path], MarInfo], failure: type[Exception]) -> CheckArchive:
+    """*check*, and that the model has the name it is to be served by; every failure is a BadArchiveError."""
 
-    def check_archive(path: Path) -> object:
-        if not path.is_file():
-            there = ", ".join(sorted(other.stem for other in path.parent.glob("*.mar"))) or "no archive at all"
-            raise BadArchiveError(
-                f"{path} does not exist, {path.parent} has {there}; nerserve archive builds one from a bundle"
-            )
+    def check_archive(path: Path, model: str) -> object:
         try:
-            return check(path)
+            if not path.is_file():
+                there = ", ".join(sorted(other.stem for other in path.parent.glob("*.mar"))) or "no archive at all"
+                raise BadArchiveError(
+                    f"{path} does not exist, {path.parent} has {there}; nerserve archive builds one from a bundle"
+                )
+            info = check(path)
         except failure as error:
             raise BadArchiveError(str(error)) from error
+        except OSError as error:
+            raise BadArchiveError(f"{path} cannot be read: {error.strerror}") from error
+        if info.name != model:
+            raise BadArchiveError(
+                f"{path} is a model {info.name}, expected {model}; nerserve archive --name {model} builds it as {model}"
+            )
+        return info
 
     return check_archive

@@ -1,5 +1,6 @@
 """What tests of several parts share: a tiny bundle that tags at random but by the contract, and a browser."""
 
+import contextlib
 import shutil
 import signal
 
@@ -54,15 +55,21 @@ def make_bundle():
     return new_bundle
 
 
-@pytest.fixture(scope="module")  # no longer: while it is there, its thread cannot run another event loop
-def browser():
-    """The Chromium that is installed, else Playwright's own."""
+@contextlib.contextmanager
+def chromium(*arguments):
+    """The Chromium that is installed, else Playwright's own, with more *arguments*."""
     names = ("chromium", "chromium-browser", "google-chrome")
     installed = next((path for path in map(shutil.which, names) if path), None)
     quiet = ["--disable-background-networking", "--disable-component-update", "--disable-sync", "--no-first-run"]
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(
-            executable_path=installed, args=["--no-sandbox", "--disable-gpu", "--disable-quic", *quiet]
+            executable_path=installed, args=["--no-sandbox", "--disable-gpu", "--disable-quic", *quiet, *arguments]
         )
         yield browser
         browser.close()
+
+
+@pytest.fixture(scope="module")  # no longer: while it is there, its thread cannot run another event loop
+def browser():
+    with chromium() as browser:
+        yield browser

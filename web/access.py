@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import time
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any, Final
@@ -30,7 +31,8 @@ HEADERS: Final = (
     ("Permissions-Policy", "camera=(), geolocation=(), microphone=(), payment=(), usb=()"),
 )
 
-_MAX_PATH: Final = 200
+_METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+_PLAIN_PATH: Final = re.compile(r"(?:/[\w.:-]{0,64}(?=/|$)){0,3}", re.ASCII)
 
 
 class AccessLog:
@@ -110,8 +112,8 @@ class _CountedBody:
         line = logging.LogRecord(logger.name, logging.INFO, __file__, 0, "request", None, None)
         line.__dict__.update(
             request_id=record.request_id,
-            method=environ["REQUEST_METHOD"],
-            path=environ.get("PATH_INFO", "")[:_MAX_PATH],
+            method=_loggable_method(environ["REQUEST_METHOD"]),
+            path=_loggable_path(environ.get("PATH_INFO", "")),
             status=self.status,
             bytes=self._num_bytes,
             seconds=round(seconds, 4),
@@ -122,3 +124,19 @@ class _CountedBody:
             error=record.code,
         )
         logger.handle(line)  # info() would find its caller and check each name, which doubles the time
+
+
+def _loggable_method(method: str) -> str:
+    """*method* when HTTP has it; any other may be a text."""
+    return method if method in _METHODS else "..."
+
+
+def _loggable_path(path: str) -> str:
+    """*path* without what no page of ours has, and may be a text.
+
+    >>> _loggable_path("/api/predict"), _loggable_path("/api/Barack Obama")
+    ('/api/predict', '/api...')
+    """
+    plain = _PLAIN_PATH.match(path)
+    known = plain[0] if plain else ""
+    return path if known == path else f"{known}..."

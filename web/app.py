@@ -24,6 +24,7 @@ from contract.errors import (
 from web import api, health, pages
 from web.access import AccessLog
 from web.config import WebConfig
+from web.hosts import AllowedHosts
 from web.record import record_of
 from web.reference import docs
 from web.render import displayable, percent
@@ -64,7 +65,8 @@ def create_app(config: WebConfig | None = None) -> Flask:
     service = Service.new(config)
     service.install(app)
     shedding = Shedding(app.wsgi_app, service.admission)
-    app.wsgi_app = AccessLog(shedding, service.metrics)  # type: ignore[method-assign]  # Flask's own way
+    hosts = AllowedHosts(shedding, config.served_hosts)
+    app.wsgi_app = AccessLog(hosts, service.metrics)  # type: ignore[method-assign]  # Flask's own way
     for module in (pages, api, health, docs):
         app.register_blueprint(module.blueprint)
     app.register_error_handler(ServingError, _answer_web_error)

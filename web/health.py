@@ -26,7 +26,9 @@ def livez() -> ResponseReturnValue:
 
 @blueprint.get("/readyz")
 def readyz() -> ResponseReturnValue:
-    """200 when every model answers the canary sentence in time, else 503 with the reason for each model.
+    """200 when every model, or any where the operator chose so, answers the canary sentence in time, else 503.
+
+    What is wrong with a model is said beside its name in both cases.
 
     In a sentence that the operator chose every model must find an entity; in the default one it need not, as a model
     may be for another language or for diseases.
@@ -37,7 +39,8 @@ def readyz() -> ResponseReturnValue:
     """
     service = Service.current()
     models = service.readiness.run(partial(_states, service))
-    if all(state["ready"] for state in models.values()):
+    are_enough = any if service.config.ready_when == "any" else all
+    if are_enough(state["ready"] for state in models.values()):
         return {"status": "ready", "models": models}
     headers = {"Retry-After": str(ModelUnavailableError.retry_after_s)}
     return {"status": "unready", "models": models}, 503, headers

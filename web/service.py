@@ -58,7 +58,9 @@ class Service:
             key_reader=None if config.inference_key_file is None else KeyReader(config.inference_key_file),
             ca_file=config.ca_file,
         )
-        client = ModelClient(api, admission, metrics, timeout_s=config.deadline_s)
+        client = ModelClient(
+            api, admission, metrics, timeout_s=config.deadline_s, max_long_requests=config.max_long_requests
+        )
         streams = Places(config.max_streams, config.queue_s)
         return cls(config, client, admission, metrics, streams, SingleFlight())
 

@@ -23,6 +23,7 @@ import requests
 import torch
 
 from bench.cli import KINDS, LENGTHS
+from bench.load import authorization
 from bench.memory import watched
 from bench.report import Report, Table
 from bench.rounds import Spread
@@ -132,7 +133,7 @@ def _long_and_short(report: Report, settings: Settings) -> None:
         server.wait_for_workers()
         with watched(server.processes()) as memory:
             add("site", _client(f"{server.site}/api/predict"))
-            add("port", _client(f"{server.inference}/predictions/en"))
+            add("port", _client(f"{server.inference}/predictions/en", server.inference_key))
         for process, (first_mb, most_mb) in memory.growth().items():
             memory_table.rows.append([process, first_mb, most_mb, most_mb - first_mb])
     report.add(table)
@@ -146,13 +147,13 @@ def _seconds(tag: Callable[[str], object], texts: Sequence[str]) -> float:
     return time.monotonic() - began_s
 
 
-def _client(url: str) -> Callable[[str], object]:
-    """Sends a text as plain text on one connection; SystemExit unless it is answered with 200."""
+def _client(url: str, key: Path | None = None) -> Callable[[str], object]:
+    """Sends a text as plain text on one connection, with the key in the file *key*; SystemExit unless 200 comes."""
     session = requests.Session()
     session.trust_env = False
 
     def tag(text: str) -> None:
-        headers = {"Content-Type": "text/plain; charset=utf-8"}
+        headers = {"Content-Type": "text/plain; charset=utf-8"} | authorization(key)
         reply = session.post(url, data=text.encode(), headers=headers, timeout=TIMEOUT_S)
         if reply.status_code != requests.codes.ok:
             raise SystemExit(f"nerserve bench: {url}: status {reply.status_code}: {reply.text[:200]}")

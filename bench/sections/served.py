@@ -249,7 +249,7 @@ def _open_turn(contestant: Contestant, requests: Sequence[Request], rate: float,
     """*requests* in an open loop at *rate* a second, after a second of warm-up; latency is of the right answers."""
     with contestant.in_turn():
         for length_s, own in ((_WARM_UP_S, requests[::-1]), (seconds, requests)):
-            load = Load(contestant.url, own, deadline_s=30)
+            load = Load(contestant.url, own, deadline_s=30, key=contestant.key)
             load.start(rate)
             time.sleep(length_s)
             load.stop()

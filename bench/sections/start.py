@@ -17,6 +17,7 @@ import requests
 from archive.build import build_mar
 from bench import contestants as servers
 from bench.contestants import CEILING, NOOP, TEXT
+from bench.load import authorization
 from bench.report import Chart, Report, Table
 from bench.rounds import Spread, each, interleaved, ratio
 from bench.serving import BUNDLE, Server, entities_of, model_config, ready_workers, running, wait_until
@@ -126,7 +127,8 @@ def _memory(report: Report, settings: Settings) -> None:
         report.progress.step(f"{count} workers")
         with tempfile.TemporaryDirectory() as name, running(Path(name), num_workers=count) as server:
             server.wait_for_workers()
-            _send_all(f"{server.inference}/predictions/en", texts.take(count * _WARM_UP_REQUESTS))
+            url = f"{server.inference}/predictions/en"
+            _send_all(url, texts.take(count * _WARM_UP_REQUESTS), server.inference_key)
             _send_all(f"{server.site}/api/predict", texts.take(_WARM_UP_REQUESTS))
             site = [server.gunicorn(), *server.site_workers()]
             unique = _add_processes(table, (count, "nerserve"), server.java(), server.workers(), site)
@@ -178,11 +180,14 @@ def _vectors(server: Server) -> Spread:
     return Spread.of(own)
 
 
-def _send_all(url: str, texts: Sequence[str]) -> None:
-    """Send *texts* to *url*, eight at a time, so that every worker gets some; SystemExit if one is refused."""
+def _send_all(url: str, texts: Sequence[str], key: Path | None = None) -> None:
+    """Send *texts* to *url*, eight at a time, so that every worker gets some; SystemExit if one is refused.
+
+    *key* is the file with its key, if it asks for one.
+    """
 
     def is_taken(text: str) -> bool:
-        return requests.post(url, json={"text": text}, timeout=60).ok
+        return requests.post(url, json={"text": text}, headers=authorization(key), timeout=60).ok
 
     with ThreadPoolExecutor(8) as pool:
         if not all(pool.map(is_taken, texts)):

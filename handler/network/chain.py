@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from handler.network.packing import Indices, Packing
+from handler.pieces import Check, in_pieces, never
 
 Scores = npt.NDArray[np.float64]
 
@@ -27,16 +28,19 @@ class Chain(NamedTuple):
     end: Scores
 
 
-def viterbi_decode(chain: Chain, emissions: Scores, packing: Packing) -> Indices:
+def viterbi_decode(chain: Chain, emissions: Scores, packing: Packing, check: Check = never) -> Indices:
     """Tag ids of every sentence's best path (Viterbi 1967): (N, K) by position -> (N,) by position.
 
     The way back looks for the best predecessor again, which is cheaper than back-pointers for every tag.
+
+    Raises:
+        CancelledError: by *check*, which is called between pieces of the steps.
     """
     sizes, offsets = packing.batch_sizes, packing.offsets.tolist()
     to_after = chain.transitions[:, None, :]
     delta = np.empty_like(emissions)  # score of the best path that ends in each tag
     np.add(chain.start, emissions[: sizes[0]], out=delta[: sizes[0]])
-    for t in range(1, len(sizes)):
+    for t in in_pieces(range(1, len(sizes)), check):
         first, size = offsets[t], sizes[t]
         paths = delta[offsets[t - 1] : offsets[t - 1] + size].T[:, :, None] + to_after  # (K before, rows, K after)
         np.add(np.maximum.reduce(paths, 0), emissions[first : first + size], out=delta[first : first + size])
@@ -46,7 +50,7 @@ def viterbi_decode(chain: Chain, emissions: Scores, packing: Packing) -> Indices
     to_before = np.ascontiguousarray(chain.transitions.T)  # (K after, K before)
     path = np.empty(len(emissions), np.int64)
     tags = last_tags[:0]
-    for t in range(len(sizes) - 1, -1, -1):
+    for t in in_pieces(range(len(sizes) - 1, -1, -1), check):
         first, size, size_after = offsets[t], sizes[t], len(tags)
         if size_after:
             tags = (delta[first : first + size_after] + to_before[tags]).argmax(1)
@@ -63,8 +67,12 @@ class ForwardBackward:
     Markov Models and Selected Applications in Speech Recognition", V.A).
     """
 
-    def __init__(self, chain: Chain, emissions: Scores, packing: Packing) -> None:
-        """*emissions* are (N, K) by position of *packing*."""
+    def __init__(self, chain: Chain, emissions: Scores, packing: Packing, check: Check = never) -> None:
+        """*emissions* are (N, K) by position of *packing*.
+
+        Raises:
+            CancelledError: by *check*, which is called between pieces of the steps.
+        """
         self._packing = packing
         num_tags = emissions.shape[1]
         relative = np.maximum(emissions - emissions.max(1, keepdims=True), _MIN_RELATIVE_EMISSION)
@@ -84,7 +92,8 @@ class ForwardBackward:
         max_log_fall = np.log(num_tags / transitions[transitions > 0].min()) - relative.min()  # in one step
         scaling_interval = max(1, int(-_MIN_RELATIVE_EMISSION / max_log_fall))
         before = updated
-        for t, (first, size) in enumerate(zip(packing.offsets.tolist(), packing.batch_sizes, strict=False)):
+        steps = in_pieces(zip(packing.offsets.tolist(), packing.batch_sizes, strict=False), check)
+        for t, (first, size) in enumerate(steps):
             step = slice(first, first + size)
             arriving, leaving = predicted[step], updated[step]
             if first:

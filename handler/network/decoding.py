@@ -11,6 +11,7 @@ import numpy.typing as npt
 from handler.labels import Scheme, Span, span_tags, split_tag
 from handler.network.chain import Chain, ForwardBackward, Scores, viterbi_decode
 from handler.network.packing import Indices, Packing
+from handler.pieces import Check, never
 
 #: A path with a probability above one half is the best one; the margin is far above rounding errors.
 _MIN_SURE_PROBABILITY: Final = 0.5 + 1e-6
@@ -40,10 +41,15 @@ class SpanDecoder:
         self._ends = np.isin(prefixes, ["E", "S"])
         self._continues = np.isin(prefixes, ["I"])
 
-    def decode(self, emissions: Scores, packing: Packing) -> Decoded:
-        """The entities on the best paths: (N, K) by position of *packing*."""
-        forward_backward = ForwardBackward(self._chain, emissions, packing)
-        tags = self._best_tags(emissions, packing, forward_backward)
+    def decode(self, emissions: Scores, packing: Packing, check: Check = never) -> Decoded:
+        """The entities on the best paths: (N, K) by position of *packing*.
+
+        Raises:
+            CancelledError: by *check*, which is called between pieces of the work.
+        """
+        forward_backward = ForwardBackward(self._chain, emissions, packing, check)
+        tags = self._best_tags(emissions, packing, forward_backward, check)
+        check()
         (firsts,) = np.nonzero(self._begins[tags])
         if not len(firsts):
             return Decoded([], [], [])
@@ -83,7 +89,9 @@ class SpanDecoder:
         ).tolist()
         return marginals
 
-    def _best_tags(self, emissions: Scores, packing: Packing, forward_backward: ForwardBackward) -> Indices:
+    def _best_tags(
+        self, emissions: Scores, packing: Packing, forward_backward: ForwardBackward, check: Check
+    ) -> Indices:
         """The best path of every sentence, one after another in the order given: (N, K) -> (N,).
 
         A path with a probability above one half is the best one, as all others share the rest.  For most sentences
@@ -93,7 +101,7 @@ class SpanDecoder:
         is_unsure = forward_backward.marginals(np.arange(len(tags)), tags, packing.lengths) < _MIN_SURE_PROBABILITY
         if is_unsure.any():
             part, positions = packing.select(np.flatnonzero(is_unsure[packing.sorted_indices]))
-            tags[packing.tokens[positions]] = viterbi_decode(self._chain, emissions[positions], part)
+            tags[packing.tokens[positions]] = viterbi_decode(self._chain, emissions[positions], part, check)
         return tags
 
     def _is_last(self, tags: Indices, stops: Indices) -> npt.NDArray[np.bool_]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -155,6 +155,11 @@ class FeatureEncoder:
     def word_features(self, word: str) -> WordFeatures:
         """Features of *word*, cached up to ``MAX_CACHED_CHARS`` characters."""
         return self._cached_features(word) if len(word) <= MAX_CACHED_CHARS else self._word_features(word)
+
+    def key(self, word: str) -> Hashable:
+        """Equal for words with equal features: many rare characters, for one, that the network does not know."""
+        features = self.word_features(word)
+        return word if self._vectors.subwords and features.row < 0 else features
 
     def infer(self, word: str) -> npt.NDArray[np.float32] | None:
         """Vector (D,) of an unseen *word* from its subwords, or None, cached up to ``MAX_CACHED_CHARS`` characters."""

@@ -31,9 +31,9 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
-from itertools import chain, groupby
-from typing import Any, Final, NamedTuple, TypeAlias
+from collections.abc import Hashable, Iterator, Sequence
+from itertools import chain
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -43,6 +43,8 @@ from torch import Tensor, nn
 from handler.network.features import MAX_CACHED_CHARS, FeatureEncoder, Words
 from handler.network.model import BiLSTMCRF
 from handler.network.packing import Indices, Packing
+from handler.network.recurrence import Recurrence, State, round_up
+from handler.pieces import Check, never
 
 #: Rows of the largest matrix product, and so sentences in one pass.
 MAX_ROWS: Final = 48
@@ -58,9 +60,6 @@ _ROW_STEPS: Final = (2, 6, 8, 12, 16, 24)
 #: The width of the hidden state is a multiple of this, so that vector instructions never have a remainder.
 _LANES: Final = 32
 
-#: Doubled hidden state and cell state: (2, R, H) each.
-_State: TypeAlias = tuple[Tensor, Tensor]
-
 
 class Emitted(NamedTuple):
     """The network's output for B sentences of N tokens in all.
@@ -72,10 +71,6 @@ class Emitted(NamedTuple):
 
     emissions: npt.NDArray[np.float64]
     is_unseen: npt.NDArray[np.bool_]
-
-
-class CancelledError(Exception):
-    """The request was cancelled: its deadline passed."""
 
 
 def row_step(weights: Sequence[Tensor]) -> int | None:
@@ -125,38 +120,36 @@ class Network:
             if step is None:
                 step, weights = 1, _FoldedWeights(model, torch.float64)
             self._row_step, self._weights = step, weights
+            self._recurrence = Recurrence(weights.weight_hh, step)
             self._gate_inputs = weights.weight_hh.new_empty(2, CACHED_WORDS, weights.weight_hh.size(2))
         self._is_unseen = np.zeros(CACHED_WORDS, np.bool_)
         self._slots: OrderedDict[str, int] = OrderedDict()  # least recently used first
         self._free = list(range(CACHED_WORDS))
 
-    def emit(
-        self, sentences: Sequence[Sequence[str]], packing: Packing, is_cancelled: Callable[[], bool] = lambda: False
-    ) -> Emitted:
+    def emit(self, sentences: Sequence[Sequence[str]], packing: Packing, check: Check = never) -> Emitted:
         """Emissions of B non-empty *sentences*, ``MAX_TOKENS`` tokens at most or a single sentence, by *packing*.
 
         Raises:
-            CancelledError: *is_cancelled*, asked before each window of a longer sentence, was true.
+            CancelledError: by *check*, which is called before each window of a longer sentence.
         """
         words = list(chain.from_iterable(sentences))
         with self._lock, torch.inference_mode(), _one_thread():
             if len(words) > MAX_TOKENS:
-                return self._emit_long(words, is_cancelled)
+                return self._emit_long(words, check)
             slots = self._slots_of(words)
             forward = slots[packing.tokens]
             hidden, _ = self._run_lstm(forward, forward[packing.mirror], packing.batch_sizes, None)
             of_forward, of_backward = self._weights.emissions(hidden).numpy()
             return Emitted(of_forward + of_backward[packing.mirror], self._is_unseen[slots])
 
-    def _emit_long(self, words: Sequence[str], is_cancelled: Callable[[], bool]) -> Emitted:
+    def _emit_long(self, words: Sequence[str], check: Check) -> Emitted:
         """The same for one long sentence, in windows that each direction runs through from its own end."""
         num_tokens, width = len(words), MAX_TOKENS // 2
         emissions = torch.zeros(num_tokens, self._weights.num_tags, dtype=torch.float64)
         is_unseen = np.empty(num_tokens, np.bool_)
         state = None
         for first in range(0, num_tokens, width):
-            if is_cancelled():
-                raise CancelledError
+            check()
             last = min(first + width, num_tokens)
             ahead, behind = slice(first, last), slice(num_tokens - last, num_tokens - first)
             slots = self._slots_of([*words[ahead], *words[behind][::-1]])
@@ -169,41 +162,16 @@ class Network:
         return Emitted(emissions.numpy(), is_unseen)
 
     def _run_lstm(
-        self, forward: Indices, backward: Indices, batch_sizes: Sequence[int], state: _State | None
-    ) -> tuple[Tensor, _State]:
-        """Doubled hidden states (2, N, H) and the last state, from the cache slots (N,) of each direction's tokens.
-
-        A step has padding rows up to a multiple of the row step; the next one overwrites them, and nothing reads them.
-        """
+        self, forward: Indices, backward: Indices, batch_sizes: Sequence[int], state: State | None
+    ) -> tuple[Tensor, State]:
+        """Doubled hidden states (2, N, H) and the last state, from the cache slots (N,) of each direction's tokens."""
         weight_hh = self._weights.weight_hh
-        num_tokens, max_rows = len(forward), _round_up(batch_sizes[0], self._row_step)
-        padding = np.repeat(forward[:1], max_rows)  # for the padding rows of the last steps
-        gate_inputs = weight_hh.new_empty(2, num_tokens + max_rows, weight_hh.size(2))
+        padding = np.repeat(forward[:1], self._recurrence.num_rows(batch_sizes[0]))  # for the rows of the last steps
+        gate_inputs = weight_hh.new_empty(2, len(forward) + len(padding), weight_hh.size(2))
         for direction, slots in enumerate((forward, backward)):
             padded = torch.from_numpy(np.concatenate([slots, padding]))
             torch.index_select(self._gate_inputs[direction], 0, padded, out=gate_inputs[direction])
-        hiddens = weight_hh.new_empty(2, num_tokens + max_rows, weight_hh.size(1))
-        zeros = weight_hh.new_zeros(2, max_rows, weight_hh.size(1))
-        hidden, cell = state or (zeros, zeros.clone())
-        first = 0
-        for size, run in groupby(batch_sizes):
-            num_steps, rows = len(list(run)), _round_up(size, self._row_step)
-            hidden, cell = hidden[:, :rows], cell[:, :rows].contiguous()
-            gates, tanh_cell = weight_hh.new_empty(2, rows, weight_hh.size(2)), torch.empty_like(cell)
-            i, f, o, g = gates.chunk(4, 2)
-            for step_inputs, step_hidden in zip(
-                _steps(gate_inputs, first, size, rows, num_steps),
-                _steps(hiddens, first, size, rows, num_steps),
-                strict=True,
-            ):
-                torch.baddbmm(step_inputs, hidden, weight_hh, out=gates).tanh_()
-                cell.addcmul_(f, cell)  # c (1 + tanh(f / 2)) = 2 sigmoid(f) c
-                g.addcmul_(i, g)  # 2 sigmoid(i) tanh(g)
-                torch.lerp(cell, g, 0.5, out=cell)  # sigmoid(f) c + sigmoid(i) tanh(g)
-                torch.tanh(cell, out=tanh_cell)
-                hidden = torch.addcmul(tanh_cell, o, tanh_cell, out=step_hidden)  # 2 sigmoid(o) tanh(c)
-            first += num_steps * size
-        return hiddens[:, :num_tokens], (hidden, cell)
+        return self._recurrence.run(gate_inputs, batch_sizes, state)
 
     def _slots_of(self, words: Sequence[str]) -> Indices:
         """Cache slots (N,) of N *words*, at most ``MAX_TOKENS`` distinct ones; computes those that are missing."""
@@ -227,13 +195,21 @@ class Network:
         while len(self._free) < len(words):
             self._free.append(self._slots.popitem(last=False)[1])
         taken = [self._free.pop() for _ in words]
-        for first in range(0, len(words), MAX_ROWS):
-            some, slots = words[first : first + MAX_ROWS], taken[first : first + MAX_ROWS]
+        self._slots.update(zip(words, taken, strict=True))
+        of_key: dict[Hashable, int] = {}  # the first word with each
+        originals = [of_key.setdefault(self._encoder.key(word), i) for i, word in enumerate(words)]
+        distinct = list(of_key.values())
+        for first in range(0, len(distinct), MAX_ROWS):
+            picked = distinct[first : first + MAX_ROWS]
+            some, slots = [words[i] for i in picked], [taken[i] for i in picked]
             features = self._encoder.words(some)
-            gate_inputs = self._weights.gate_inputs(features, _round_up(len(some), self._row_step))
+            gate_inputs = self._weights.gate_inputs(features, round_up(len(some), self._row_step))
             self._gate_inputs.index_copy_(1, torch.tensor(slots), gate_inputs[:, : len(some)])
             self._is_unseen[slots] = features.rows < 0
-        self._slots.update(zip(words, taken, strict=True))
+        if copies := [i for i, original in enumerate(originals) if i != original]:
+            slots, sources = [taken[i] for i in copies], [taken[originals[i]] for i in copies]
+            self._gate_inputs[:, slots] = self._gate_inputs[:, sources]
+            self._is_unseen[slots] = self._is_unseen[sources]
 
 
 class _FoldedWeights:
@@ -245,7 +221,7 @@ class _FoldedWeights:
 
     def __init__(self, model: BiLSTMCRF, dtype: torch.dtype) -> None:
         cnn, lstm, linear = model.char_cnn, model.lstm, model.linear
-        width = _round_up(lstm.hidden_size, _LANES)
+        width = round_up(lstm.hidden_size, _LANES)
         new_units = (0, 0, 0, width - lstm.hidden_size)
         embedded = cnn.embedding.weight.double().clone()
         embedded[0] = 0  # padding, as beyond the ends of a word
@@ -308,16 +284,3 @@ def _fold_gates(weight: Tensor, width: int) -> Tensor:
     i, f, g, o = weight.chunk(4)
     new_units = (0, 0, 0, width - len(i))
     return torch.cat([nn.functional.pad(gate, new_units) for gate in (i / 2, f / 2, o / 2, g)])
-
-
-def _steps(packed: Tensor, first: int, size: int, rows: int, num_steps: int) -> Sequence[Tensor]:
-    """Views (2, *rows*, *) of *num_steps* steps of *packed* (2, N, *) from position *first* on, *size* apart."""
-    direction, position, unit = packed.stride()
-    views = packed.as_strided(
-        (num_steps, 2, rows, packed.size(2)), (size * position, direction, position, unit), first * position
-    )
-    return views.unbind(0)
-
-
-def _round_up(count: int, step: int) -> int:
-    return -(-count // step) * step

@@ -5,9 +5,11 @@ from __future__ import annotations
 import argparse
 import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, Final
 
-from ops.argument_types import DIR, FILE, SECONDS, model_name, server_url, share, version, whole_number
+from ops.argument_types import DIR, FILE, SECONDS, model_name, server_url, setting, share, version, whole_number
+from ops.process.state_dir import DEFAULT_STATE_DIR
 
 _Run = Callable[[argparse.Namespace], int]
 _Parser = argparse.ArgumentParser
@@ -20,7 +22,6 @@ _VERSION: Final[_Arguments] = {"type": version, "metavar": "VERSION"}
 _DEFAULT_VERSION: Final[_Arguments] = _VERSION | {"nargs": "?", "help": "(default: the default version)"}
 _WORKERS: Final[_Arguments] = {"type": whole_number("a number of workers", 1, 1000), "metavar": "N"}
 _SHARE: Final[_Arguments] = {"type": share, "metavar": "SHARE"}
-_URL: Final[_Arguments] = {"type": server_url, "metavar": "URL"}
 
 _EXITS: Final = """
 exit status:
@@ -38,8 +39,9 @@ exit status:
 """
 
 _SERVER: Final = """
-NERSERVE_MANAGEMENT_URL and NERSERVE_INFERENCE_URL stand for --management and --inference.  A file of keys holds
-nothing but one key; it is read again for every request, so a key may be renewed at any time.
+NERSERVE_MANAGEMENT_URL, NERSERVE_INFERENCE_URL and NERSERVE_STATE_DIR stand for --management, --inference and
+--state-dir.  Keys for addresses of this machine are found in the state directory of nerserve up; for others, name files
+with nothing but one key.  They are read again for every request, so a key may be renewed at any time.
 """
 
 _MODELS: Final = """\
@@ -114,8 +116,11 @@ It stays registered: nerserve scale starts it again, nerserve unregister forgets
 _UNREGISTER: Final = """\
 examples:
   nerserve unregister en 1.1
+  nerserve unregister en 1.1 --force      the default too
 
-It is drained first.  The default version is only unregistered when it is the model's only one.
+It is drained first.  The default version only goes with --force: another version on standby takes over.  Without one
+nobody answers until nerserve up, which serves the models it was started with, registers the model store's MODEL.mar
+again after some seconds; to take a model away, start it without that model.
 """
 
 
@@ -178,6 +183,7 @@ def add_parsers(subparsers: argparse._SubParsersAction[argparse.ArgumentParser],
     unregister = add("unregister", "stop a version and forget it", _UNREGISTER)
     unregister.add_argument("model", **_MODEL)
     unregister.add_argument("version", **_VERSION)
+    unregister.add_argument("--force", action="store_true", help="the default version too")
     _add_idle_timeout(unregister)
 
 
@@ -201,14 +207,22 @@ def _add_rollout(rollout: _Parser) -> None:
 
 def _add_server(parser: _Parser, *, predicts: bool) -> None:
     add, environ = parser.add_argument_group("the server").add_argument, os.environ
-    url = environ.get("NERSERVE_MANAGEMENT_URL", "http://127.0.0.1:8081")
-    add("--management", **_URL, default=url, help="its management API (default: %(default)s)")
+    url = setting(environ, "NERSERVE_MANAGEMENT_URL", "http://127.0.0.1:8081", server_url)
+    add("--management", **url, metavar="URL", help="its management API (default: %(default)s)")
     add("--management-key-file", **FILE, help="a file with the management key")
     if predicts:
-        url = environ.get("NERSERVE_INFERENCE_URL", "http://127.0.0.1:8080")
-        add("--inference", **_URL, default=url, help="its inference API, for canaries (default: %(default)s)")
+        url = setting(environ, "NERSERVE_INFERENCE_URL", "http://127.0.0.1:8080", server_url)
+        add("--inference", **url, metavar="URL", help="its inference API, for canaries (default: %(default)s)")
         add("--inference-key-file", **FILE, help="a file with the inference key")
+    add_state_dir(add, "of the nerserve up whose keys are used")
     add("--ca", **FILE, help="certificates to trust behind https (PEM)")
+
+
+def add_state_dir(add: Callable[..., object], help_text: str) -> None:
+    """Add ``--state-dir``; *help_text* says what for."""
+    default = Path(os.environ.get("NERSERVE_STATE_DIR") or DEFAULT_STATE_DIR)
+    help_text += f" (default: NERSERVE_STATE_DIR, else {DEFAULT_STATE_DIR})"
+    add("--state-dir", **DIR, default=default, help=help_text)
 
 
 def _add_store(parser: _Parser) -> None:

@@ -16,18 +16,22 @@ from urllib.parse import urlsplit
 
 from archive.errors import ArchiveError
 from archive.verify import check_mar, verify_mar
-from ops.errors import BadArchiveError, BrokenOffError, InputFileError, NotNowError, OpsError
+from contract.names import is_model_name
+from ops.errors import BadArchiveError, BrokenOffError, InputFileError, KeyRefusedError, NotNowError, OpsError
 from ops.operate import model_store
+from ops.operate.keys import KeySource, is_on_this_machine
 from ops.operate.rollout import Rollout, RolloutOptions, Source, roll_back, rollback_versions
 from ops.operate.scale import Operator
 from ops.operate.verdicts import SAMPLE, Retire, scale_steps
-from ops.process.addresses import Address
 from ops.signals import StopRequests
 from ops.torchserve_api.management import ManagementClient, ModelStatus
 from ops.torchserve_api.predictions import PredictionClient
 
 TIMEOUT_S: Final = 10.0
 """For one request to the management API; ending a worker is part of some."""
+
+_Result = tuple[str, dict[str, Any]]
+"""What a command prints: text for people, content for programs."""
 
 
 class Journal:
@@ -57,7 +61,7 @@ def run(options: argparse.Namespace, out: TextIO, err: TextIO) -> int:
         raise InputFileError(f"{options.ca} does not exist; --ca names a PEM file")
     for api in ("management", "inference"):
         url, key_file = getattr(options, api, ""), getattr(options, f"{api}_key_file", None)
-        if key_file is not None and is_readable_by_others(url):
+        if key_file is not None and urlsplit(url).scheme == "http" and not is_on_this_machine(url):
             with contextlib.suppress(OSError):
                 err.write(f"warning: the key in {key_file} travels unencrypted to {url}\n")
 
@@ -65,12 +69,13 @@ def run(options: argparse.Namespace, out: TextIO, err: TextIO) -> int:
         if stop.should_stop:
             raise BrokenOffError(stop.signals[0], f"broken off by signal {stop.signals[0]}")
 
-    management = ManagementClient(options.management, TIMEOUT_S, key_from(options.management_key_file), options.ca)
+    source = KeySource.of(options, "management")
+    management = ManagementClient(options.management, TIMEOUT_S, source.key, options.ca)
     waits = {name: vars(options)[name] for name in ("load_timeout_s", "idle_timeout_s", "grace_s") if name in options}
     operator = Operator(management, journal.say, check, **waits)
     try:
         with stop.installed():
-            text, content = _COMMANDS[options.command](operator, options)
+            text, content = _run(operator, options, source)
     except OpsError as error:
         if options.json:
             failure = {"code": type(error).__name__.removesuffix("Error"), "message": str(error)}
@@ -85,34 +90,12 @@ def run(options: argparse.Namespace, out: TextIO, err: TextIO) -> int:
     return 0
 
 
-def is_readable_by_others(url: str) -> bool:
-    """Whether what is sent to *url* leaves this machine as it is.
-
-    >>> is_readable_by_others("http://127.0.0.1:8081"), is_readable_by_others("http://ner.example.org:8081")
-    (False, True)
-    """
-    parts = urlsplit(url)
-    return parts.scheme == "http" and not Address(parts.hostname or "", 0, "").is_loopback
-
-
-def key_from(path: Path | None) -> Callable[[], str | None]:
-    """Gives the key in the file at *path* as it is at each call; none without a file.
-
-    The call raises InputFileError, which shows nothing of the content, when there is no key in it.
-    """
-
-    def key() -> str | None:
-        if path is None:
-            return None
-        try:
-            text = path.read_text(encoding="ascii").strip()
-        except (OSError, UnicodeDecodeError) as error:
-            raise InputFileError(f"{path} cannot be read as a key: {type(error).__name__}") from error
-        if not text or not text.isprintable() or " " in text:
-            raise InputFileError(f"{path} holds no key: expected one line with nothing but the key")
-        return text
-
-    return key
+def _run(operator: Operator, options: argparse.Namespace, source: KeySource) -> _Result:
+    """Text and content of the command; a refused key comes with what to do about it."""
+    try:
+        return _COMMANDS[options.command](operator, options)
+    except KeyRefusedError as error:
+        raise KeyRefusedError(error.status, f"{error}: {source.advice}") from error
 
 
 def aligned(rows: Sequence[Sequence[str]]) -> str:
@@ -143,20 +126,21 @@ def _give_up(stream: TextIO) -> None:
         os.dup2(devnull.fileno(), stream.fileno())
 
 
-_Result = tuple[str, dict[str, Any]]
-"""What a command prints: text for people, content for programs."""
-
-
 def _predictions(options: argparse.Namespace) -> PredictionClient:
-    return PredictionClient(options.inference, key_from(options.inference_key_file), options.ca)
+    return PredictionClient(options.inference, KeySource.of(options, "inference").key, options.ca)
 
 
 def _models(operator: Operator, _options: argparse.Namespace) -> _Result:
     rows: list[tuple[str, ...]] = [
         ("MODEL", "VERSION", "DEFAULT", "READY", "WORKERS", "MIN", "MAX", "PENDING", "ARCHIVE")
     ]
-    models = []
-    for model in map(operator.look, operator.management.models()):
+    models: list[dict[str, Any]] = []
+    for name in operator.management.models():
+        if not is_model_name(name):  # registered by others; TorchServe does not find each of them again
+            rows.append((ascii(name), *[""] * (len(rows[0]) - 1)))
+            models.append({"name": name, "default": None, "versions": []})
+            continue
+        model = operator.look(name)
         versions = []
         for version, status in sorted(model.statuses.items()):
             is_default = version == model.default
@@ -263,9 +247,11 @@ def _drain(operator: Operator, options: argparse.Namespace) -> _Result:
 
 def _unregister(operator: Operator, options: argparse.Namespace) -> _Result:
     if options.dry_run:
-        status = operator.look(options.model).status(options.version)
+        seen = operator.look(options.model)
+        status = seen.status(options.version)
+        operator.check_unregister(seen, status.version, is_forced=options.force)
         return _plan([f"drain {status.name} {status.version}", "unregister it"])
-    operator.unregister(options.model, options.version)
+    operator.unregister(options.model, options.version, is_forced=options.force)
     return "", {"model": options.model, "version": options.version, "outcome": "done"}
 
 
@@ -308,7 +294,7 @@ def _source(operator: Operator, options: argparse.Namespace, model: str | None) 
     found = "its bytes are right" + (" and its model answers" if loads else "; its model was not loaded here")
     operator.say(f"{path} is {info.name} {info.version}, {info.sha256}; {found}")
     name = model_store.versioned_name(model or info.name, info.version)
-    return Source(name, local=path, store=store, version=info.version, digest=info.digest)
+    return Source(name, local=path, store=store, version=info.version, digest=info.digest, sha256=info.sha256)
 
 
 def read_sample(path: Path) -> list[str]:

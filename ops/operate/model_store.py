@@ -14,6 +14,7 @@ from pathlib import Path
 
 from archive.errors import ArchiveError
 from archive.verify import check_mar
+from handler.digests import file_digest
 from ops.errors import NotNowError, OpsError
 
 
@@ -22,20 +23,20 @@ def versioned_name(model: str, version: str) -> str:
     return f"{model}-{version}.mar"
 
 
-def put(archive: Path, store: Path, name: str) -> bool:
-    """Copy *archive* into *store* as *name*, whole or not at all; whether that was needed.
+def put(archive: Path, store: Path, name: str, sha256: str) -> bool:
+    """Copy *archive*, which had the digest *sha256* when it was checked, into *store* as *name*; whether it was needed.
 
-    Raises NotNowError when another file has that name, OpsError when it cannot be written.
+    Raises NotNowError when another file has that name, OpsError when it cannot be written, or has changed.
     """
     target = store / name
     if target.exists():
-        if filecmp.cmp(archive, target, shallow=False):
+        if file_digest(target) == sha256:
             return False
         raise NotNowError(
             f"{target} is another archive than {archive}; a changed model needs a new version "
             "(nerserve archive --version), or remove that file"
         )
-    _replace(archive, target)
+    _replace(archive, target, sha256)
     return True
 
 
@@ -49,17 +50,24 @@ def make_current(store: Path, model: str, version: str) -> bool:
     if not current.exists() or not versioned.exists() or filecmp.cmp(current, versioned, shallow=False):
         return False
     try:
-        info = check_mar(current)
+        new = check_mar(versioned)
+    except ArchiveError as error:
+        raise OpsError(f"restarts go on serving {current.name} as it is: {error}") from error
+    try:
+        old = check_mar(current)
     except ArchiveError:
-        info = None  # a broken one is worth nothing
-    if info is not None and not (store / versioned_name(model, info.version)).exists():
-        _replace(current, store / versioned_name(model, info.version))
-    _replace(versioned, current)
+        old = None  # a broken one is worth nothing
+    if old is not None and not (store / versioned_name(model, old.version)).exists():
+        _replace(current, store / versioned_name(model, old.version), old.sha256)
+    _replace(versioned, current, new.sha256)
     return True
 
 
-def _replace(source: Path, target: Path) -> None:
-    """Make *target* a copy of *source* atomically: a reader sees the old file, none, or the whole new one."""
+def _replace(source: Path, target: Path, sha256: str) -> None:
+    """Make *target* a copy of *source* atomically: a reader sees the old file, none, or the whole new one.
+
+    What counts is the digest of the copy: whoever can write to *source* may have changed it since it was checked.
+    """
     scratch: Path | None = None
     try:
         with (
@@ -70,6 +78,9 @@ def _replace(source: Path, target: Path) -> None:
             shutil.copyfileobj(reader, writer)
             writer.flush()
             os.fsync(writer.fileno())
+        if file_digest(scratch) != sha256:
+            scratch.unlink()
+            raise OpsError(f"{source} has changed since it was checked; nothing was copied to {target}")
         scratch.chmod(source.stat().st_mode & 0o777)  # the server may be another user
         scratch.replace(target)
     except OSError as error:

@@ -61,6 +61,7 @@ class Source:
         store: The server's model store when it is a directory of this machine.
         version: The archive's version, None when it cannot be read from here.
         digest: The digest of its bundle, or None.
+        sha256: The digest of the local archive when it was checked.
     """
 
     archive: str
@@ -68,10 +69,11 @@ class Source:
     store: Path | None = None
     version: str | None = None
     digest: str | None = None
+    sha256: str = ""
 
     def put_in_store(self) -> bool:
         """Copy the local archive into the store; whether that was needed."""
-        return bool(self.local and self.store and model_store.put(self.local, self.store, self.archive))
+        return bool(self.local and self.store and model_store.put(self.local, self.store, self.archive, self.sha256))
 
     def take_from_store(self) -> None:
         """Remove what put_in_store() brought."""

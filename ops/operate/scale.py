@@ -21,7 +21,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from ops.errors import BrokenOffError, LoadError, ManagementUnreachableError, NotNowError, UnknownModelError, WaitError
+from contract.names import MODEL_NAME_RULE, is_model_name
+from ops.errors import (
+    BrokenOffError,
+    LoadError,
+    ManagementError,
+    ManagementUnreachableError,
+    NotNowError,
+    UnknownModelError,
+    WaitError,
+)
 from ops.operate.verdicts import IdleWatch, LoadWatch, Retire, other_version, scale_steps
 from ops.torchserve_api.management import ManagementClient, ModelStatus
 
@@ -157,13 +166,18 @@ class Operator:
         seen = self.look(model)
         version = seen.default if version is None else version
         status = seen.status(version)
-        default = self.default_to_drain_for(seen, version, is_forced=is_forced)
-        if default != seen.default:
-            self.management.set_default(model, default)
-            self.say(f"{model} is served by {default} now; {version} gets no more requests that name no version")
+        default = self._hand_over(seen, version, is_forced=is_forced)
         self._stop_once_idle(status)
         self.say(f"{model} {version} is stopped: no worker, nothing in its queue")
         return version, default
+
+    def _hand_over(self, seen: ModelVersions, version: str, *, is_forced: bool) -> str:
+        """Have another version answer in the place of *version* if it is the default: what is the default now."""
+        default = self.default_to_drain_for(seen, version, is_forced=is_forced)
+        if default != seen.default:
+            self.management.set_default(seen.name, default)
+            self.say(f"{seen.name} is served by {default} now; {version} gets no more requests that name no version")
+        return default
 
     @staticmethod
     def default_to_drain_for(seen: ModelVersions, version: str, *, is_forced: bool) -> str:
@@ -199,15 +213,22 @@ class Operator:
         except (LoadError, WaitError) as error:  # the new default is good: that is no reason to go back
             self.say(f"{model} {version} keeps its workers for now: {error}")
 
-    def unregister(self, model: str, version: str) -> None:
-        """Forget *version*, stopped first; the default version only when it is the only one."""
+    def unregister(self, model: str, version: str, *, is_forced: bool) -> None:
+        """Forget *version*, stopped first; the default version only when *is_forced*, see :meth:`drain`."""
         seen = self.look(model)
         status = seen.status(version)
-        if version == seen.default and len(seen.statuses) > 1:
-            raise NotNowError(f"{version} is the default of {model}; nerserve rollback serves another version first")
+        self.check_unregister(seen, version, is_forced=is_forced)
+        self._hand_over(seen, version, is_forced=is_forced)
         self._stop_once_idle(status)
         self.management.unregister(model, version)
         self.say(f"{model} {version} is unregistered")
+
+    def check_unregister(self, seen: ModelVersions, version: str, *, is_forced: bool) -> None:
+        """Raise NotNowError when *version* cannot be unregistered, or only by force."""
+        default = self.default_to_drain_for(seen, version, is_forced=is_forced)
+        if default == version and len(seen.statuses) > 1:  # TorchServe refuses
+            message = f"{version} is the default of {seen.name}; nerserve rollback serves another version first"
+            raise NotNowError(message)
 
     def _stop_once_idle(self, status: ModelStatus) -> None:
         if status.workers:
@@ -219,8 +240,12 @@ class Operator:
 
         When they do not get ready, or the check breaks that off, it is unregistered again and the error is raised.
         """
+        names = set(self.management.models())
         before = {name: set(self.management.versions(name)) for name in self._names(model)}
         self.management.register(archive, model, num_workers)
+        for name in sorted(set(self.management.models()) - names):
+            if not is_model_name(name):
+                raise self._unfit(name, archive)
         new = self._new_version(before, model)
         self.say(f"{new.name} {new.version} is registered from {archive}; its workers load")
         try:
@@ -235,7 +260,18 @@ class Operator:
 
     def _names(self, model: str | None) -> list[str]:
         """The models to look at: *model* where it is registered, or all when its name is not known."""
-        return [name for name in self.management.models() if model in {None, name}]
+        return [name for name in self.management.models() if model in {None, name} and is_model_name(name)]
+
+    def _unfit(self, name: str, archive: str) -> NotNowError:
+        """The error for *archive*, which TorchServe took under a *name* that no model can have; unregisters it."""
+        left = "; it is unregistered again"
+        try:
+            for version in self.management.versions(name):
+                self.management.unregister(name, version)
+        except ManagementError:  # TorchServe does not find a name with a slash
+            left = ", and cannot unregister it before its next start"
+        expected = f"expected a name of {MODEL_NAME_RULE}; --name gives it another"
+        return NotNowError(f"TorchServe took {archive} as {name!r}{left}: {expected}")
 
     def _new_version(self, before: dict[str, set[str]], model: str | None) -> ModelStatus:
         """The one version that was not there *before*."""

@@ -15,6 +15,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
+import psutil
+
 from ops.process import guard
 
 logger = logging.getLogger(__name__)
@@ -52,7 +54,7 @@ class Guard:
         self._tell(f"-{group}")
 
     def remove_at_the_end(self, path: Path) -> None:
-        """Have the file at the absolute *path* removed when this process is gone."""
+        """Have the file, or the empty directory, at the absolute *path* removed when this process is gone."""
         if "\n" not in str(path):  # the protocol is one path a line
             self._files.add(str(path))
             self._tell(str(path))
@@ -109,7 +111,9 @@ class ProcessGroup:
 
     def launch(self, command: Sequence[str], *, env: Mapping[str, str], cwd: Path) -> None:
         """Start *command*; the one before must have ended."""
-        with self.log.path.open("ab") as log:
+        with os.fdopen(
+            os.open(self.log.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o600), "ab"
+        ) as log:
             self._process = subprocess.Popen(
                 command,
                 env=env,
@@ -127,6 +131,15 @@ class ProcessGroup:
     def pid(self) -> int | None:
         """The process id of the command, which is the group's number as well; the last one's when it has ended."""
         return self._process.pid if self._process else None
+
+    @property
+    def cpu_s(self) -> float | None:
+        """The processor time that the command has taken, without its children; None when it has ended."""
+        try:
+            times = psutil.Process(self.pid).cpu_times() if self.pid is not None else None
+        except psutil.Error:
+            return None
+        return times and times.user + times.system
 
     def poll(self) -> int | None:
         """The exit status of the command, or None while it runs; once it has ended, the rest of its group is killed."""

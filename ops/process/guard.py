@@ -1,8 +1,8 @@
 """A small process of its own that outlives ``nerserve up`` by a moment, to end what a ``kill -9`` of it leaves.
 
-It reads the process groups to watch from its standard input, ``+PGID`` and ``-PGID``, one a line, and files to remove,
-``/PATH``.  Only ``nerserve up`` holds the other end, so the end of input means that it is gone; then the groups that
-are still watched are killed, and the files (keys of that TorchServe) removed.
+It reads the process groups to watch from its standard input, ``+PGID`` and ``-PGID``, one a line, and files or empty
+directories to remove, ``/PATH``.  Only ``nerserve up`` holds the other end, so the end of input means that it is gone;
+then the groups that are still watched are killed, and the files (keys of that TorchServe) removed.
 
 The kernel could send a signal at a parent's death too (PR_SET_PDEATHSIG), but only to our direct children: a TorchServe
 worker that is still importing torch when its JVM dies waits for half a minute more, and a stopped one for ever.
@@ -48,9 +48,12 @@ def main() -> None:
     for group in groups:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(group, signal.SIGKILL)
-    for file in files:
+    for file in sorted(files, reverse=True):  # what is in a directory before the directory
         with contextlib.suppress(OSError):
-            Path(file).unlink()
+            try:
+                Path(file).unlink()
+            except IsADirectoryError:
+                Path(file).rmdir()
 
 
 if __name__ == "__main__":

@@ -126,8 +126,7 @@ def published_keys(state_dir: StateDir, also: Path | None) -> list[PublishedKey]
     except OSError as error:
         raise OpsError(f"no key can be written to {state_dir.keys}: {error.strerror or error}") from error
     return [
-        PublishedKey(state_dir.inference_key, "inference"),
-        PublishedKey(state_dir.keys / "management.key", "management"),
+        *(PublishedKey(state_dir.published_key(kind), kind) for kind in KINDS),
         *([] if also is None else [PublishedKey(also.absolute(), "inference", mode=0o640)]),
     ]
 

@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Final
 
 from contract.limits import DEFAULT_REQUEST_BYTES, MAX_CHARS_VARIABLE, RequestLimits
+from contract.settings import unknown_setting
 from ops.errors import ConfigFileError
 from ops.process.addresses import Address
 from ops.process.limits import with_heap
-from ops.process.properties import parse_properties, resolve_variables
+from ops.process.properties import BOOLEANS, LAUNCHER, NUMBERS, TEXTS, parse_properties, resolve_variables
 from ops.process.tls import private_key_problem
 
 SHORTEST_KEY_LIFE_S: Final = 5
@@ -31,6 +32,11 @@ _DEFAULTS: Final = {
     "token_expiration_min": "60",
     "vmargs": "",
 }
+
+_KNOWN: Final = BOOLEANS | NUMBERS | TEXTS | LAUNCHER
+_CHECKED_WHERE_READ: Final = frozenset({"grpc_inference_port", "grpc_management_port", "max_request_size"})
+_LEAST: Final = {"job_queue_size": 1}
+_METRICS_MODES: Final = ("log", "prometheus", "legacy")
 
 #: TorchServe's pattern, but for ``unix:`` and for addresses without a port.
 _ADDRESS: Final = re.compile(r"(https?)://([^:^/]+):([0-9]{1,9})", re.IGNORECASE | re.ASCII)
@@ -128,6 +134,20 @@ class _Settings:
                 self._values[key] = resolve_variables(value, environ)
             except ValueError as error:
                 raise ConfigFileError(f"{path}: {key}: {error}") from error
+            self._check(key)
+
+    def _check(self, key: str) -> None:
+        """Raise ConfigFileError where *key* is no setting of TorchServe's, or has a value of another kind."""
+        if key not in _KNOWN:
+            raise ConfigFileError(f"{self._path}: {unknown_setting(key, _KNOWN)}")
+        if key in BOOLEANS and self[key].lower() not in {"true", "false"}:
+            raise self._wrong(key, "true or false")
+        if key in NUMBERS - _CHECKED_WHERE_READ:
+            first = _LEAST.get(key, 0)
+            last = 2**63 - 1 if key.endswith("_ms") else 2**31 - 1
+            self._number(key, first, last, f"a whole number from {first} to {last}")
+        if key == "metrics_mode" and self[key].lower() not in _METRICS_MODES:
+            raise self._wrong(key, f"one of {', '.join(_METRICS_MODES)}")
 
     def __getitem__(self, key: str) -> str:
         return self._values[key]
@@ -136,7 +156,7 @@ class _Settings:
         return ConfigFileError(f"{self._path}: {key}: expected {expected}, got {self[key]!r}")
 
     def _number(self, key: str, first: int, last: int, expected: str) -> int:
-        if not re.fullmatch(r"[0-9]{1,10}", self[key]) or not first <= int(self[key]) <= last:
+        if not re.fullmatch(r"[0-9]{1,19}", self[key]) or not first <= int(self[key]) <= last:
             raise self._wrong(key, expected)
         return int(self[key])
 

@@ -5,27 +5,44 @@ from __future__ import annotations
 import importlib.util
 import os
 import shutil
+import subprocess
 import sys
-import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 import requests
 
 from contract.limits import MAX_CHARS_VARIABLE
-from ops.errors import OpsError
+from ops.errors import ConfigFileError, OpsError
 from ops.process.addresses import Address
 from ops.process.group import Guard, ProcessGroup
 from ops.process.state_dir import StateDir
 from ops.torchserve_api.endpoint import request
 
+_WRONG_SETTING_STATUS: Final = 2
+
 
 @dataclass(frozen=True)
 class SiteCommand:
-    """The command line of the site, and the directory where it runs: the package ``web`` is importable there."""
+    """The command line of the site, and the directory where it runs: the package ``web`` is importable there.
+
+    Attributes:
+        check: A command that ends with status 2, after one line on stderr, where the environment has a wrong setting.
+    """
 
     arguments: tuple[str, ...]
     directory: Path
+    check: tuple[str, ...]
+
+    def check_settings(self, environ: Mapping[str, str]) -> None:
+        """Raise ConfigFileError for a setting in *environ* that would stop the site."""
+        done = subprocess.run(
+            self.check, cwd=self.directory, env=environ, stderr=subprocess.PIPE, text=True, check=False
+        )
+        if done.returncode == _WRONG_SETTING_STATUS:
+            raise ConfigFileError(done.stderr.strip())
 
 
 def gunicorn_command() -> SiteCommand:
@@ -43,43 +60,49 @@ def gunicorn_command() -> SiteCommand:
     return SiteCommand(
         arguments=(sys.executable, "-m", "gunicorn", "--config", str(config), "web.app:create_app()"),
         directory=package.parent,
+        check=(sys.executable, "-m", "web.config"),
     )
 
 
-class Site(ProcessGroup):
-    """One site under gunicorn.
+def site_environ(
+    *,
+    address: Address,
+    inference_url: str,
+    models: tuple[str, ...],
+    max_chars: int,
+    inference_key: Path | None = None,
+    ca: Path | None = None,
+) -> dict[str, str]:
+    """This process's environment with what a site at *address* has to know.
 
     *inference_key* is the file with the key, None for a TorchServe that asks for none.  *ca* has the certificates to
     trust, None when *inference_url* is not https.
     """
+    ours = {
+        "NERSERVE_INFERENCE_URL": inference_url,
+        "NERSERVE_INFERENCE_KEY_FILE": inference_key,
+        "NERSERVE_CA_FILE": ca,
+        "NERSERVE_MODELS": ",".join(models),
+        MAX_CHARS_VARIABLE: max_chars,
+        "NERSERVE_HOST": address.host,
+        "NERSERVE_PORT": address.port,
+        "GUNICORN_CMD_ARGS": None,  # it would win over our configuration
+    }
+    env = {name: value for name, value in os.environ.items() if name not in ours}
+    return env | {name: str(value) for name, value in ours.items() if value is not None}
+
+
+class Site(ProcessGroup):
+    """One site under gunicorn, with the environment *environ*, at *address*."""
 
     def __init__(
-        self,
-        *,
-        command: SiteCommand,
-        address: Address,
-        inference_url: str,
-        models: tuple[str, ...],
-        state_dir: StateDir,
-        guard: Guard,
-        max_chars: int,
-        inference_key: Path | None = None,
-        ca: Path | None = None,
+        self, *, command: SiteCommand, address: Address, environ: Mapping[str, str], state_dir: StateDir, guard: Guard
     ) -> None:
         super().__init__(guard, state_dir.logs / "site.log")
         self._command = command
         self._address = address
-        self._tmp: Path | None = None
-        self._variables = {
-            "NERSERVE_INFERENCE_URL": inference_url,
-            "NERSERVE_INFERENCE_KEY_FILE": inference_key,
-            "NERSERVE_CA_FILE": ca,
-            "NERSERVE_MODELS": ",".join(models),
-            MAX_CHARS_VARIABLE: max_chars,
-            "NERSERVE_HOST": address.host,
-            "NERSERVE_PORT": address.port,
-            "GUNICORN_CMD_ARGS": None,  # it would win over our configuration
-        }
+        self._environ = environ
+        self._scratch = state_dir.site_scratch
 
     @property
     def url(self) -> str:
@@ -89,11 +112,9 @@ class Site(ProcessGroup):
     def start(self) -> None:
         """Start gunicorn; what is left of an earlier one is ended first."""
         self.kill()
-        self._tmp = Path(tempfile.mkdtemp(prefix="nerserve-site-"))
+        self._scratch.mkdir(mode=0o700)
         self.log.mark()
-        ours = self._variables | {"TMPDIR": self._tmp}
-        env = {name: value for name, value in os.environ.items() if name not in ours}
-        env |= {name: str(value) for name, value in ours.items() if value is not None}
+        env = {**self._environ, "TMPDIR": str(self._scratch)}
         self.launch(self._command.arguments, env=env, cwd=self._command.directory)
 
     def is_ready(self, timeout_s: float) -> bool:
@@ -106,9 +127,7 @@ class Site(ProcessGroup):
     def kill(self) -> None:
         """End gunicorn and its workers at once, and remove their temporary files, which they leave behind then."""
         super().kill()
-        if self._tmp is not None:
-            shutil.rmtree(self._tmp, ignore_errors=True)
-            self._tmp = None
+        shutil.rmtree(self._scratch, ignore_errors=True)
 
     def last_words(self, num_lines: int = 25) -> list[str]:
         """The end of what the site has written since this start."""

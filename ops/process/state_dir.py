@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import fcntl
+import os
+import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import IO, Final
 
 from ops.errors import OpsError, StateDirBusyError
+
+DEFAULT_STATE_DIR: Final = Path(".nerserve")
 
 
 class StateDir:
@@ -16,8 +21,10 @@ class StateDir:
     Attributes:
         logs: All log files, ours and TorchServe's.
         scratch: Where TorchServe unpacks archives and opens the workers' sockets; emptied at every start.
+        site_scratch: The temporary directory of the site; likewise.
         settings: The config.properties that TorchServe reads.
         key_file: Where TorchServe writes its keys, when it asks for any: its working directory decides.
+        archives: A copy of the last good archive of each model.
         keys: Where keys are published, each in a file of its own.
     """
 
@@ -25,10 +32,15 @@ class StateDir:
         self.path = path
         self.logs = path / "logs"
         self.scratch = path / "tmp"
+        self.site_scratch = path / "site"
         self.settings = path / "torchserve.properties"
         self.key_file = path / "key_file.json"
+        self.archives = path / "archives"
         self.keys = path / "keys"
-        self.inference_key = self.keys / "inference.key"
+
+    def published_key(self, kind: str) -> Path:
+        """The file with the "inference" or the "management" key, while TorchServe asks for keys."""
+        return self.keys / f"{kind}.key"
 
     def create(self) -> None:
         """Make the directories, private to this user: what TorchServe unpacks there is code that runs."""
@@ -39,18 +51,12 @@ class StateDir:
     def locked(self) -> Iterator[None]:
         """Own the directory for a while; StateDirBusyError when another nerserve does.
 
-        Raises OpsError for a directory that has files of others: what is ours there is removed by its name.
+        It is made where it is missing, and private to this user; its parents may be anybody's.  Raises OpsError for one
+        that is a link or another user's, has a link in it, or has files of others: what is ours there is removed by its
+        name.
         """
         try:
-            self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
-            names = {path.name for path in self.path.iterdir()} - {self.logs.name}  # a disk of its own, perhaps
-            if names and "lock" not in names:
-                raise OpsError(
-                    f"the state directory {self.path} is not empty, and no nerserve has used it before; "
-                    "choose an empty or a new one with --state-dir"
-                )
-            lock = (self.path / "lock").open("a+")
-            self.create()
+            lock = self._claim()
         except OSError as error:
             raise OpsError(f"the state directory {self.path} cannot be used: {error.strerror or error}") from error
         with lock:
@@ -62,3 +68,56 @@ class StateDir:
                     "with --state-dir"
                 ) from error
             yield
+
+    def _claim(self) -> IO[str]:
+        """The lock file, in a directory that nobody else can write to."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with suppress(FileExistsError):
+            self.path.mkdir(mode=0o700)
+        with _opened(self.path) as folder:
+            names = _names(folder) - {self.logs.name}  # a disk of its own, perhaps
+            if names and "lock" not in names:
+                raise OpsError(
+                    f"the state directory {self.path} is not empty, and no nerserve has used it before; "
+                    "choose an empty or a new one with --state-dir"
+                )
+            _make_private(folder, self.path)
+            descriptor = os.open("lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600, dir_fd=folder)
+        lock = os.fdopen(descriptor, "a+")
+        self.create()
+        for path in (self.logs, self.keys, self.archives):
+            if path.is_dir():
+                with _opened(path) as folder:
+                    _make_private(folder, path)
+        return lock
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[int]:
+    """A descriptor of the directory *path*, which is no link and belongs to this user; OpsError for another."""
+    if path.is_symlink():
+        raise OpsError(f"the state directory is not used through a link: {path} is one")
+    folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    try:
+        owner = os.fstat(folder).st_uid
+        if owner != os.geteuid():
+            raise OpsError(
+                f"expected a state directory of this user (uid {os.geteuid()}), {path} belongs to uid {owner}; "
+                "choose another with --state-dir"
+            )
+        yield folder
+    finally:
+        os.close(folder)
+
+
+def _names(folder: int) -> set[str]:
+    return set(os.listdir(folder))
+
+
+def _make_private(folder: int, path: Path) -> None:
+    """Close the directory *folder* to all others; OpsError for a link that is in it already."""
+    if stat.S_IMODE(os.fstat(folder).st_mode) & 0o077:
+        os.fchmod(folder, 0o700)
+    for name in sorted(_names(folder)):
+        if stat.S_ISLNK(os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode):
+            raise OpsError(f"no link in the state directory is followed, and {path / name} is one; remove it")

@@ -14,11 +14,12 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
 from contract.limits import MAX_CHARS_VARIABLE
+from contract.settings import PREFIX, WORKER_NAMES
 from ops.errors import OpsError
 from ops.process.class_data import ClassData
 from ops.process.group import Guard, LogFile, ProcessGroup
@@ -30,6 +31,10 @@ LOG_CONFIG: Final = Path(__file__).with_name("log4j2.xml")
 
 MAX_SOCKET_DIR_BYTES: Final = 107 - len("/.ts.sock.65535")
 """The longest java.io.tmpdir: the workers' Unix sockets are opened there, and Linux limits their paths to 107 bytes."""
+
+_BOUNDED_BUFFERS: Final = ("--add-opens=java.base/java.nio=ALL-UNNAMED", "-Dio.netty.tryReflectionSetAccessible=true")
+"""So that netty counts its buffers outside the heap, and closes the connection that wants one too many; the JVM would
+collect garbage for minutes.  From Java 21 on netty 4.1.53 does not find what it needs for that."""
 
 _LOAD_FAILURES: Final = (
     "Backend worker process died.",  # the worker's own last words, after a traceback
@@ -46,7 +51,11 @@ _NOT_FOR_WORKERS: Final = frozenset({
 
 
 class TorchServe(ProcessGroup):
-    """One TorchServe, with *models* from *model_store*."""
+    """One TorchServe, with the models that *sources* has at each start.
+
+    *sources* gives for each model the name of an archive in *model_store*, or a directory; *http_codec* is a jar that
+    is to be used in the place of what TorchServe's own holds of it.
+    """
 
     def __init__(
         self,
@@ -54,15 +63,17 @@ class TorchServe(ProcessGroup):
         java: Path,
         config: ServerConfig,
         model_store: Path,
-        models: tuple[str, ...],
+        sources: Callable[[], Mapping[str, str]],
         state_dir: StateDir,
         guard: Guard,
+        http_codec: Path | None = None,
     ) -> None:
         super().__init__(guard, state_dir.logs / "torchserve.out")
         self._java = java
         self._config = config
         self._model_store = model_store.absolute()
-        self._models = models
+        self._sources = sources
+        self._jars = [*([http_codec] if http_codec else []), torchserve_jar()]
         self._state_dir = state_dir
         self._logs = [LogFile(state_dir.logs / name) for name in ("model_log.log", "ts_log.log")]
         self._class_data: ClassData | None = None
@@ -76,16 +87,18 @@ class TorchServe(ProcessGroup):
         if self._config.has_token_authorization:
             state_dir.key_file.touch(0o600, exist_ok=False)  # TorchServe's own is for all to read at first
             self._guard.remove_at_the_end(state_dir.key_file)
+        self._guard.remove_at_the_end(state_dir.settings)
         state_dir.settings.write_text(format_properties(self._config.settings), encoding="ascii")
         for log in (self.log, *self._logs):
             log.mark()
-        self._class_data = ClassData.of(state_dir.path, java=self._java, jar=torchserve_jar())
+        self._class_data = ClassData.of(state_dir.path, java=self._java, jars=self._jars)
         command = java_command(
             java=self._java,
             jvm_options=[*self._class_data.jvm_options(), *self._config.jvm_options],
             settings=state_dir.settings,
+            jars=self._jars,
             model_store=self._model_store,
-            models=self._models,
+            sources=self._sources(),
             socket_dir=self._socket_dir(),
         )
         environ = server_env(os.environ, state_dir, self._config.limits.max_chars)
@@ -126,6 +139,8 @@ class TorchServe(ProcessGroup):
         if len(os.fsencode(scratch)) <= MAX_SOCKET_DIR_BYTES:
             return scratch
         self._link = Path(tempfile.mkdtemp(prefix="nerserve-")) / "t"
+        for path in (self._link, self._link.parent):
+            self._guard.remove_at_the_end(path)
         self._link.symlink_to(scratch, target_is_directory=True)
         return str(self._link)
 
@@ -174,13 +189,14 @@ def java_command(
     java: Path,
     jvm_options: Sequence[str],
     settings: Path,
+    jars: Sequence[Path],
     model_store: Path,
-    models: tuple[str, ...],
+    sources: Mapping[str, str],
     socket_dir: str,
 ) -> list[str]:
     """The command line of the JVM, as TorchServe's launcher would build it; *settings* is the file it reads.
 
-    ``-ncs``: a snapshot of an earlier run would win over ``-m``.
+    ``-ncs``: a snapshot of an earlier run would win over ``-m``; an empty ``-m`` over load_models.
     """
     home = torchserve_home()
     return [
@@ -188,20 +204,26 @@ def java_command(
         f"-Dmodel_server_home={home}",
         f"-Djava.io.tmpdir={socket_dir}",
         f"-Dlog4j.configurationFile={LOG_CONFIG.as_uri()}",
+        *_BOUNDED_BUFFERS,
+        "-XX:-UsePerfData",  # else there is a file in /tmp, which stays after kill -9
         *jvm_options,
-        *("-cp", str(home / "ts" / "frontend" / "*"), "org.pytorch.serve.ModelServer"),
+        *("-cp", ":".join(map(str, jars)), "org.pytorch.serve.ModelServer"),
         *("--python", sys.executable, "-f", str(settings), "-s", str(model_store), "-ncs"),
-        *("-m", *(f"{model}={model}.mar" for model in models)),
+        *("-m", *([f"{model}={source}" for model, source in sources.items()] or [""])),
     ]
 
 
 def server_env(environ: Mapping[str, str], state_dir: StateDir, max_chars: int) -> dict[str, str]:
-    """The environment of TorchServe and its workers: *environ* without what would redirect them, plus our places.
+    """The environment of TorchServe and its workers: *environ* without what is not for them, plus our places.
 
     Every ``TS_`` variable goes: TS_CONFIG_FILE, for one, would win over the ``-f`` of the command line.  Where this
     process's locale is ASCII (``LC_ALL=C``), Java would not find a path with other characters in it.
     """
-    env = {key: value for key, value in environ.items() if key not in _NOT_FOR_WORKERS and not key.startswith("TS_")}
+    env = {
+        key: value
+        for key, value in environ.items()
+        if key in WORKER_NAMES or not (key in _NOT_FOR_WORKERS or key.startswith(("TS_", PREFIX)))
+    }
     if codecs.lookup(locale.getencoding()).name == "ascii":
         env["LC_ALL"] = "C.UTF-8"
     return env | {

@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Final, TypeAlias
 
+from ops.supervise.archives import ArchiveSeen
 from ops.torchserve_api.predictions import Sign
 
 
@@ -16,10 +17,16 @@ class Thresholds:
     Attributes:
         boot_s: From TorchServe's start to the first reply of its management API.
         hang_after_s: Silence of the management API after which TorchServe counts as hung.
+        slow_s: The same while TorchServe is at work: it is slow then, and not hung.
+        busy_share: It is at work while it takes at least this share of one processor,
+        idle_s: or did so this long ago.
         hang_polls: Polls in a row that must have failed as well; one after a suspension proves nothing.
         canary_silence_s: Silence of the inference API while a worker is ready and its queue empty.
         no_worker_s: How long a model may be without any worker process; TorchServe itself takes about 3 s.
         loading_s: How long its worker processes may take to become ready.
+        absent_s: How long a model may be missing from TorchServe; someone may be replacing it.
+        longest_absence_s: The back-off between registrations of one model doubles up to this.
+        remind_every_s: A trouble that lasts is told again after this long.
         longest_revival_s: The back-off between revivals of one model doubles up to this.
         first_pause_s: Back-off before the second restart of a process in a row; the first comes at once.
         longest_pause_s: It doubles up to this.
@@ -29,10 +36,16 @@ class Thresholds:
 
     boot_s: float = 60.0
     hang_after_s: float = 10.0
+    slow_s: float = 30.0
+    busy_share: float = 0.05
+    idle_s: float = 5.0
     hang_polls: int = 3
     canary_silence_s: float = 60.0
     no_worker_s: float = 15.0
     loading_s: float = 120.0
+    absent_s: float = 5.0
+    longest_absence_s: float = 60.0
+    remind_every_s: float = 60.0
     longest_revival_s: float = 300.0
     first_pause_s: float = 1.0
     longest_pause_s: float = 30.0
@@ -65,7 +78,10 @@ class Seen:
         torchserve_exit: Exit status of the JVM, None while it runs.
         site_exit: Exit status of the site, None while it runs or when there is none.
         was_polled: Whether the management API was asked.
+        torchserve_cpu_s: Processor time that the JVM had taken by then; None when it is not known, or when the
+            management API did reply, with a refusal.
         models: Its reply, None for a model that is not registered; None as a whole when there was no reply.
+        archives: Each model's archive, as it would be loaded now.
         stopped: Processes that are stopped: what each is, by its process id.
         signs: What canaries brought back since the last look.
     """
@@ -73,7 +89,9 @@ class Seen:
     torchserve_exit: int | None = None
     site_exit: int | None = None
     was_polled: bool = False
+    torchserve_cpu_s: float | None = None
     models: Mapping[str, ModelSeen | None] | None = None
+    archives: Mapping[str, ArchiveSeen] = field(default_factory=dict)
     stopped: Mapping[int, str] = field(default_factory=dict)
     signs: Mapping[str, Sign] = field(default_factory=dict)
 
@@ -109,6 +127,13 @@ class Revive:
 
 
 @dataclass(frozen=True)
+class Register:
+    """Register a model that TorchServe does not have, from its archive or the last good one."""
+
+    model: str
+
+
+@dataclass(frozen=True)
 class KillStopped:
     """Kill the stopped process *pid*; its parent starts another."""
 
@@ -128,7 +153,7 @@ class GiveUp:
     model: str | None = None
 
 
-Action: TypeAlias = Note | StartTorchServe | KillTorchServe | StartSite | Revive | KillStopped | GiveUp
+Action: TypeAlias = Note | StartTorchServe | KillTorchServe | StartSite | Revive | Register | KillStopped | GiveUp
 
 REVIVALS_BEFORE_RESTART: Final = 2
 
@@ -196,6 +221,29 @@ class _Stopped:
         return actions
 
 
+class _Work:
+    """Whether a process is at work, by the processor time that it takes."""
+
+    def __init__(self, thresholds: Thresholds) -> None:
+        self._thresholds = thresholds
+        self._look: tuple[float, float] | None = None
+        self._busy_s: float | None = None
+
+    def saw(self, now_s: float, cpu_s: float | None) -> None:
+        """Take note that the process had taken *cpu_s* by *now_s*; only looks a second apart are compared."""
+        if cpu_s is None:
+            return
+        look_s, before_s = self._look or (now_s, cpu_s)
+        if now_s - look_s >= 1.0 or self._look is None:
+            if cpu_s - before_s > self._thresholds.busy_share * (now_s - look_s):
+                self._busy_s = now_s
+            self._look = now_s, cpu_s
+
+    def is_going_on(self, now_s: float) -> bool:
+        """Whether the process was at work a short time ago."""
+        return self._busy_s is not None and now_s - self._busy_s < self._thresholds.idle_s
+
+
 @dataclass
 class _Model:
     """The state of one model between two decisions."""
@@ -205,7 +253,9 @@ class _Model:
     num_revivals: int = 0
     num_owed: int = 0  # the workers it had before a revival took them
     last_sign_s: float = 0.0
-    was_absent: bool = False
+    absent_since_s: float | None = None
+    register_at_s: float = 0.0
+    remind_at_s: dict[str, float] = field(default_factory=dict)  # when each trouble is told again
 
 
 class Policy:
@@ -229,13 +279,15 @@ class Policy:
         self._began_s = now_s
         self._heard_s: float | None = None  # the last reply of this TorchServe's management API
         self._num_missed = 0
+        self._is_slow = False
         self._begin(now_s, heard_s=now_s)
         for model in self._models.values():
             model.was_ready = True
 
     def _begin(self, now_s: float, heard_s: float | None) -> None:
         """Forget all that was true of an earlier TorchServe."""
-        self._began_s, self._heard_s, self._num_missed = now_s, heard_s, 0
+        self._began_s, self._heard_s, self._num_missed, self._is_slow = now_s, heard_s, 0, False
+        self._work = _Work(self._thresholds)
         self._models = {name: _Model(last_sign_s=now_s) for name in self._names}
 
     def decide(self, now_s: float, seen: Seen) -> list[Action]:
@@ -252,7 +304,8 @@ class Policy:
             if seen.signs[name] is not Sign.SILENCE:
                 self._models[name].last_sign_s = now_s
         if seen.was_polled:
-            actions += self._missed(now_s) if seen.models is None else self._heard(now_s, seen.models)
+            self._work.saw(now_s, seen.torchserve_cpu_s)
+            actions += self._missed(now_s) if seen.models is None else self._heard(now_s, seen.models, seen.archives)
         return actions
 
     def _missed(self, now_s: float) -> list[Action]:
@@ -265,30 +318,72 @@ class Policy:
         silence_s = now_s - self._heard_s
         if silence_s < self._thresholds.hang_after_s or self._num_missed < self._thresholds.hang_polls:
             return []
+        if silence_s < self._thresholds.slow_s and self._work.is_going_on(now_s):
+            is_new, self._is_slow = not self._is_slow, True
+            limit_s = self._thresholds.slow_s
+            text = (
+                f"TorchServe has not replied for {silence_s:.0f} s and is at work; waiting for {limit_s:.0f} s at most"
+            )
+            return [Note(text)] if is_new else []
         return self._kill(now_s, f"TorchServe has not replied for {silence_s:.0f} s")
 
-    def _heard(self, now_s: float, seen: Mapping[str, ModelSeen | None]) -> list[Action]:
+    def _heard(
+        self, now_s: float, seen: Mapping[str, ModelSeen | None], archives: Mapping[str, ArchiveSeen]
+    ) -> list[Action]:
         """The management API replied."""
-        self._heard_s, self._num_missed = now_s, 0
+        self._heard_s, self._num_missed, self._is_slow = now_s, 0, False
         actions: list[Action] = []
         any_ready = any(model is not None and model.num_ready for model in seen.values())
         for name, model in seen.items():
             if name in self._models:
-                actions += self._look_at(now_s, name, model, any_ready=any_ready)
+                archive = archives.get(name, ArchiveSeen())
+                if model is None:
+                    actions += self._look_at_absent(now_s, name, archive)
+                else:
+                    actions += self._look_at(now_s, name, model, archive, any_ready=any_ready)
                 if KillTorchServe() in actions:
                     break  # what the others look like is past
         return actions
 
-    def _look_at(self, now_s: float, name: str, seen: ModelSeen | None, *, any_ready: bool) -> list[Action]:
+    def _look_at(
+        self, now_s: float, name: str, seen: ModelSeen, archive: ArchiveSeen, *, any_ready: bool
+    ) -> list[Action]:
         """One model that the management API described."""
-        model = self._models[name]
-        if seen is None:
-            first, model.was_absent = not model.was_absent, True
-            return [Note(f"model {name} is not registered with TorchServe any more")] if first else []
-        model.was_absent = False
+        self._models[name].absent_since_s = None
+        actions: list[Action] = []
+        if archive.problem:
+            then = "load the last good one" if archive.has_last_good else f"leave model {name} out"
+            actions += self._remind(now_s, name, "archive", f"{archive.problem}; a restart of TorchServe would {then}")
+        else:
+            self._models[name].remind_at_s.pop("archive", None)
         if seen.num_ready:
-            return self._look_at_ready(now_s, name, seen)
-        return self._look_at_idle(now_s, name, seen, any_ready=any_ready)
+            return actions + self._look_at_ready(now_s, name, seen)
+        return actions + self._look_at_idle(now_s, name, seen, any_ready=any_ready)
+
+    def _look_at_absent(self, now_s: float, name: str, archive: ArchiveSeen) -> list[Action]:
+        """A model that TorchServe does not have: it comes back as soon as there is an archive to load."""
+        model, thresholds = self._models[name], self._thresholds
+        if model.absent_since_s is None:
+            model.absent_since_s, model.register_at_s = now_s, now_s + thresholds.absent_s
+            model.was_ready = False
+            model.remind_at_s.clear()
+        problem = f"model {name} is not registered with TorchServe"
+        actions = self._remind(now_s, name, "absent", f"{problem}: {archive.problem}" if archive.problem else problem)
+        absent_s = now_s - model.absent_since_s
+        if not self._can_restart:
+            return [*actions, GiveUp(problem, name)] if absent_s >= thresholds.absent_s else actions
+        if now_s < model.register_at_s or (archive.problem and not archive.has_last_good):
+            return actions
+        model.register_at_s = now_s + min(thresholds.longest_absence_s, absent_s)
+        return [*actions, Register(name)]
+
+    def _remind(self, now_s: float, name: str, trouble: str, text: str) -> list[Action]:
+        """Tell a *trouble* of a model now and then while it lasts."""
+        remind_at_s = self._models[name].remind_at_s
+        if now_s < remind_at_s.get(trouble, now_s):
+            return []
+        remind_at_s[trouble] = now_s + self._thresholds.remind_every_s
+        return [Note(text)]
 
     def _look_at_idle(self, now_s: float, name: str, seen: ModelSeen, *, any_ready: bool) -> list[Action]:
         """A model without a worker that is ready."""

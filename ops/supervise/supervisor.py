@@ -12,8 +12,9 @@ from typing import Final
 
 import psutil
 
-from ops.errors import ManagementError, UnknownModelError
+from ops.errors import ManagementError, ManagementUnreachableError, UnknownModelError
 from ops.process.group import Guard
+from ops.supervise.archives import Archives
 from ops.supervise.canaries import Canaries
 from ops.supervise.policy import (
     Action,
@@ -23,6 +24,7 @@ from ops.supervise.policy import (
     ModelSeen,
     Note,
     Policy,
+    Register,
     Revive,
     Seen,
     StartSite,
@@ -47,6 +49,7 @@ class Supervisor:
         self,
         servers: Servers,
         canaries: Canaries,
+        archives: Archives,
         guard: Guard,
         tell: Callable[[str], None],
         *,
@@ -55,10 +58,12 @@ class Supervisor:
         self._torchserve, self._site, self._management = servers.torchserve, servers.site, servers.management
         self._models = servers.models
         self._canaries = canaries
+        self._archives = archives
         self._guard = guard
         self._tell = tell
         self._policy = Policy(servers.models, time.monotonic(), can_restart=can_restart)
         self._workers: dict[int, str] = {}  # by process id, at the last poll
+        self._was_refused = False
         self._poll_at_s = 0.0
         self._canary_at_s = time.monotonic() + CANARY_EVERY_S
 
@@ -91,12 +96,22 @@ class Supervisor:
             for name, model in models.items():
                 if model is not None and model.num_ready:
                     self._canaries.send(name)
-        return Seen(site_exit=site_exit, was_polled=True, models=models, stopped=stopped, signs=signs)
+        archives = self._archives.look() if models is not None else {}
+        return Seen(
+            site_exit=site_exit,
+            was_polled=True,
+            torchserve_cpu_s=None if self._was_refused else self._torchserve.cpu_s,
+            models=models,
+            archives=archives,
+            stopped=stopped,
+            signs=signs,
+        )
 
     def _describe(self) -> dict[str, ModelSeen | None] | None:
         """What the management API says of each model, None without a valid reply."""
         seen: dict[str, ModelSeen | None] = {}
         workers: dict[int, str] = {}
+        self._was_refused = False
         for name in self._models:
             try:
                 status = self._management.describe(name)
@@ -105,6 +120,7 @@ class Supervisor:
                 continue
             except ManagementError as error:
                 logger.info("management API: %s", error)
+                self._was_refused = not isinstance(error, ManagementUnreachableError)
                 return None
             pids = [worker.pid for worker in status.workers if worker.pid is not None]
             workers |= dict.fromkeys(pids, f"a worker of model {name}")
@@ -131,6 +147,8 @@ class Supervisor:
                     self._start("the site", self._site.start)
             case Revive(model, num_workers):
                 self._revive(model, num_workers)
+            case Register(model):
+                self._register(model)
             case KillStopped(pid):
                 if self._is_stopped(pid):
                     with suppress(ProcessLookupError):
@@ -170,3 +188,13 @@ class Supervisor:
             self._management.scale(model, num_workers)
         except ManagementError as error:
             self._tell(f"model {model} could not be started anew: {error}")
+
+    def _register(self, model: str) -> None:
+        """Register *model* again; should that fail, the policy tries again later."""
+        source = self._archives.source(model)
+        if source is None:
+            return
+        try:
+            self._management.register(source, model, num_workers=1)  # the archive's yaml has the last word
+        except ManagementError as error:
+            self._tell(f"model {model} could not be registered again: {error}")

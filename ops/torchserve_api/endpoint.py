@@ -43,6 +43,17 @@ def request(
         )
 
 
+def is_key_refusal(reply: requests.Response) -> bool:
+    """Whether TorchServe says that the key is missing, wrong or expired; its status for that is 400."""
+    if reply.status_code != requests.codes.bad_request:
+        return False
+    try:
+        content = reply.json()
+    except requests.JSONDecodeError:
+        return False
+    return isinstance(content, dict) and content.get("type") == "InvalidKeyException"
+
+
 class Endpoint:
     """One of TorchServe's APIs at *url*, without a trailing slash; any thread may send.
 
@@ -59,13 +70,13 @@ class Endpoint:
         return "/".join([self.url, *(quote(part, safe="") for part in path)])
 
     def send(self, method: str, *path: str, timeout_s: float, **content: Any) -> requests.Response:
-        """The reply of :func:`request`; one that is refused (400) because its key was renewed is sent once more."""
+        """The reply of :func:`request`; one that is refused because its key was renewed is sent once more."""
         send = partial(request, method, self.url_of(*path), timeout_s=timeout_s, ca=self._ca, **content)
         if self._key is None:
             return send()
         key = self._key()
         reply = send(key=key)
-        if reply.status_code == requests.codes.bad_request and _has_changed(self._key, key):
+        if is_key_refusal(reply) and _has_changed(self._key, key):
             return send(key=self._key())
         return reply
 

@@ -9,8 +9,14 @@ from typing import Any, Final
 
 import requests
 
-from ops.errors import ManagementRefusedError, ManagementReplyError, ManagementUnreachableError, UnknownModelError
-from ops.torchserve_api.endpoint import Endpoint
+from ops.errors import (
+    KeyRefusedError,
+    ManagementRefusedError,
+    ManagementReplyError,
+    ManagementUnreachableError,
+    UnknownModelError,
+)
+from ops.torchserve_api.endpoint import Endpoint, is_key_refusal
 
 REGISTER_TIMEOUT_S: Final = 120.0
 """For a registration: TorchServe unpacks the archive before it replies."""
@@ -67,8 +73,8 @@ class ManagementClient:
     """Asks the management API at *url*, each request for *timeout_s* seconds; *key* and *ca* are as for an Endpoint.
 
     Methods raise a ManagementError: ManagementUnreachableError without a reply, UnknownModelError for a model, version
-    or archive that is not there, ManagementRefusedError for another error status, with TorchServe's own message, and
-    ManagementReplyError for a reply that is none.
+    or archive that is not there, KeyRefusedError without the right key, ManagementRefusedError for another error
+    status, with TorchServe's own message, and ManagementReplyError for a reply that is none.
     """
 
     def __init__(
@@ -161,6 +167,8 @@ class ManagementClient:
         except requests.RequestException as error:
             raise ManagementUnreachableError(f"no reply from {url}: {type(error).__name__}") from error
         reason, status = _message(response), response.status_code
+        if is_key_refusal(response):
+            raise KeyRefusedError(status, f"TorchServe at {server} asks for a management key, and did not get it")
         if status == requests.codes.not_found:
             missing = f"no model {path[0]}" if path else "nothing there"
             raise UnknownModelError(404, f"TorchServe at {server} says: {reason or missing}")

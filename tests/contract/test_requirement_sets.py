@@ -77,6 +77,7 @@ def checkout(tmp_path, new_venv):
     for folder in ("scripts", "requirements", "wheels"):
         (tmp_path / folder).mkdir()
     shutil.copy(ROOT / "scripts" / "install", tmp_path / "scripts")
+    shutil.copytree(ROOT / "contract", tmp_path / "contract")
     shutil.copy(REQUIREMENTS / "torch.txt", tmp_path / "requirements")
     (tmp_path / "requirements" / "build.txt").touch()
     # A package to build needs real tools, and this is about the locked wheels: nerserve counts as installed.
@@ -87,12 +88,20 @@ def checkout(tmp_path, new_venv):
     for stamp in ("build", "nerserve"):
         (tmp_path / ".venv" / ".nerserve" / stamp).write_text(hashlib.sha256(b"").hexdigest())
 
-    def install(*names):
+    def install(*names, machine=None, **variables):
+        programs = tmp_path / "programs"
+        programs.mkdir(exist_ok=True)
+        if machine:
+            (programs / "uname").write_text(f"#!/bin/sh\necho Linux {machine}\n")
+            (programs / "uname").chmod(0o755)
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("PIP_", "NERSERVE_"))}
         settings = {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(tmp_path / "wheels"), "PIP_CONFIG_FILE": os.devnull}
         return subprocess.run(
             [tmp_path / "scripts" / "install", *names],
-            env=kept | settings | {"PIP_NO_COMPILE": "1", "NERSERVE_TORCH_INDEX": ""},
+            env=kept
+            | settings
+            | {"PIP_NO_COMPILE": "1", "NERSERVE_TORCH_INDEX": "", "PATH": f"{programs}:{os.environ['PATH']}"}
+            | variables,
             capture_output=True,
             text=True,
             check=False,
@@ -130,7 +139,7 @@ def test_newer_releases_change_nothing(checkout):
     for name, version in versions.items():
         wheels[name] = wheel(checkout.wheels, name, version, requires[name], extras)
         wheel(checkout.wheels, name, f"1000.{version}", requires[name], extras)
-    for set_name, pins in sets.items():
+    for set_name, pins in (sets | {"torch": locked_requirements("torch")}).items():
         checkout.lock(set_name, [(pin.text, wheels[name]) for name, pin in pins.items()])
 
     done = checkout.install(*SETS)
@@ -151,6 +160,16 @@ def test_a_set_that_was_installed_earlier_is_brought_up_to_date(checkout):
     assert checkout.installed() == {"one": "2"}
 
 
+def test_a_misspelt_variable_is_named_before_anything_is_installed(checkout):
+    checkout.lock("web", [("one==1", wheel(checkout.wheels, "one", "1"))])
+
+    done = checkout.install("web", NERSERVE_TORCH_INDX="http://127.0.0.1:9")
+
+    expected = "NERSERVE_TORCH_INDX: unknown setting; the nearest known one is NERSERVE_TORCH_INDEX\n"
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", expected)
+    assert checkout.installed() == {}
+
+
 def test_packages_that_do_not_fit_together_are_named(checkout):
     checkout.lock("web", [("one==1", wheel(checkout.wheels, "one", "1", ["two"]))])
 
@@ -163,12 +182,25 @@ def test_packages_that_do_not_fit_together_are_named(checkout):
     ]
 
 
-def test_a_torch_that_wants_cuda_is_refused_and_another_is_taken(checkout):
+def test_a_torch_that_is_not_the_locked_file_is_refused_on_linux_on_x86_64(checkout):
+    version = locked("torch")["torch"]
+    checkout.lock("serve", [])
+    wheel(checkout.wheels, "torch", f"{version}+cpu")
+
+    refused = checkout.install("serve", machine="x86_64")
+
+    assert refused.returncode == 1
+    assert "THESE PACKAGES DO NOT MATCH THE HASHES FROM THE REQUIREMENTS FILE" in refused.stderr
+    assert "for another one put its hash into requirements/torch.txt" in refused.stderr.splitlines()[-1]
+    assert checkout.installed() == {}
+
+
+def test_a_torch_that_wants_cuda_is_refused_and_another_is_taken_where_there_is_no_hash(checkout):
     version = locked("torch")["torch"]
     checkout.lock("serve", [])
     wheel(checkout.wheels, "torch", version, ["nvidia-cublas"])
 
-    refused = checkout.install("serve")
+    refused = checkout.install("serve", machine="aarch64")
 
     assert refused.returncode == 1
     assert refused.stderr.splitlines() == [
@@ -179,7 +211,7 @@ def test_a_torch_that_wants_cuda_is_refused_and_another_is_taken(checkout):
     assert checkout.installed() == {}
 
     wheel(checkout.wheels, "torch", f"{version}+cpu")
-    taken = checkout.install("serve")
+    taken = checkout.install("serve", machine="aarch64")
 
     assert taken.returncode == 0, taken.stderr
     assert checkout.installed() == {"torch": f"{version}+cpu"}
@@ -260,8 +292,12 @@ def test_the_serve_set_holds_all_that_torch_needs():
         assert one.specifier.contains(versions.get(canonicalize_name(one.name), "0")), one
 
 
-def test_torch_is_pinned_exactly():
+def test_torch_is_pinned_exactly_and_by_the_hash_of_one_file():
+    lines = [line for line in (REQUIREMENTS / "torch.txt").read_text().splitlines() if not line.startswith("#")]
+
     assert set(locked("torch")) == {"torch"}
+    assert len(lines) == 1
+    assert re.fullmatch(r"torch==[0-9.]+ --hash=sha256:[0-9a-f]{64}", lines[0])
 
 
 def test_what_both_images_have_is_the_same_version():

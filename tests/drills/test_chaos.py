@@ -186,7 +186,9 @@ def test_faults_give_no_wrong_answer_and_hang_no_client(tmp_path, option, expect
     with running(tmp_path, prefix=prefix) as server:
         server.wait_for_workers()
         site = Load(server.site, text_requests("/api/predict", expected), SITE_DEADLINE_S)
-        port = Load(server.inference, text_requests("/predictions/en", expected), PORT_DEADLINE_S)
+        port = Load(
+            server.inference, text_requests("/predictions/en", expected), PORT_DEADLINE_S, key=server.inference_key
+        )
         site.start(rate)
         port.start(rate * PORT_SHARE)
         spans = hurt(server, faults, site)

@@ -18,7 +18,7 @@ import requests
 from archive import mar
 from archive.build import build_mar
 from bench import ROOT
-from bench.load import RIGHT, WRONG, Load, quantiles
+from bench.load import RIGHT, WRONG, Load, authorization, quantiles
 from bench.serving import BUNDLE, NERSERVE
 from tests.drills.sentences import kinds, text_requests
 
@@ -67,20 +67,26 @@ def changes(server):
     """What operators do, in order: its name, and a function that does it."""
     good = build_mar(BUNDLE, server.folder / "releases", name="en", version="1.1")
     broken = broken_archive(good, server.folder / "broken.mar")
-    urls = {"NERSERVE_MANAGEMENT_URL": server.management, "NERSERVE_INFERENCE_URL": server.inference}
+    ours = {
+        "NERSERVE_MANAGEMENT_URL": server.management,
+        "NERSERVE_INFERENCE_URL": server.inference,
+        "NERSERVE_STATE_DIR": str(server.folder / "state"),
+    }
 
     def run(*arguments, fails=False):
         command = [*NERSERVE, *map(str, arguments)]
         done = subprocess.run(
-            command, capture_output=True, text=True, check=False, env={**os.environ, **urls}, cwd=ROOT
+            command, capture_output=True, text=True, check=False, env={**os.environ, **ours}, cwd=ROOT
         )
         assert (done.returncode != 0) == fails, f"{command}: exit {done.returncode}\n{done.stdout}{done.stderr}"
 
     def switch(version):
-        requests.put(f"{server.management}/models/en/{version}/set-default", timeout=10).raise_for_status()
+        url, headers = f"{server.management}/models/en/{version}/set-default", authorization(server.management_key)
+        requests.put(url, headers=headers, timeout=10).raise_for_status()
 
     def switch_ten_times():
-        described = requests.get(f"{server.management}/models/en/all", timeout=10).json()
+        url, headers = f"{server.management}/models/en/all", authorization(server.management_key)
+        described = requests.get(url, headers=headers, timeout=10).json()
         versions = [one["modelVersion"] for one in described]
         for i in range(10):
             switch(versions[i % len(versions)])
@@ -114,7 +120,7 @@ def test_changes_fail_no_request_through_the_site(server, option, expected):
     steps = changes(server)
     seconds = option("seconds", 300.0)
     site = Load(server.site, text_requests("/api/predict", expected), TIMEOUT_S)
-    port = Load(server.inference, text_requests("/predictions/en", expected), TIMEOUT_S)
+    port = Load(server.inference, text_requests("/predictions/en", expected), TIMEOUT_S, key=server.inference_key)
     capacity = Load(site.url, site.requests, TIMEOUT_S).run_closed(8, CALIBRATION_S)
     rate = min(option("rate", 200.0), capacity / 2)
     print(f"capacity through the site {capacity:.0f}/s, sending {rate:.0f}/s for {seconds:g} s")

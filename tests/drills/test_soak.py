@@ -110,7 +110,9 @@ def test_no_process_grows_under_mixed_load(server, option, expected):
     rate = option("rate", 40.0)
     loads = {
         "site": Load(server.site, mixed("/api/predict", expected, is_site=True), DEADLINE_S),
-        "TorchServe's own port": Load(server.inference, mixed("/predictions/en", expected, is_site=False), DEADLINE_S),
+        "TorchServe's own port": Load(
+            server.inference, mixed("/predictions/en", expected, is_site=False), DEADLINE_S, key=server.inference_key
+        ),
     }
 
     loads["site"].start(rate)

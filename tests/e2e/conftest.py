@@ -14,7 +14,7 @@ import pytest
 import requests
 
 from archive.build import build_mar
-from tests.e2e.instance import ANSWER_S, PATIENCE_S, SITE_TIMEOUT_S, START_TIMEOUT_S, write_config
+from tests.e2e.instance import ANSWER_S, PATIENCE_S, SITE_TIMEOUT_S, START_TIMEOUT_S, KeyFile, write_config
 from tests.unit.web.conftest import (  # noqa: F401  (fixtures: a site of a test's own, before any upstream)
     dead_url,
     good_reply,
@@ -36,6 +36,14 @@ class Served(NamedTuple):
     grpc: str
     log_dir: Path
 
+    @property
+    def inference_key(self):
+        return KeyFile(self.log_dir / "keys" / "inference.key")
+
+    @property
+    def management_key(self):
+        return KeyFile(self.log_dir / "keys" / "management.key")
+
     def java(self):
         """TorchServe's JVM: it listens on the inference port."""
         port = int(self.inference.rpartition(":")[2])
@@ -48,7 +56,7 @@ class Served(NamedTuple):
 
     def workers(self):
         """The processes of the default version's workers that are ready."""
-        described = requests.get(f"{self.management}/models/en", timeout=ANSWER_S).json()
+        described = requests.get(f"{self.management}/models/en", auth=self.management_key, timeout=ANSWER_S).json()
         found = []
         for worker in described[0]["workers"]:
             if worker["status"] == "READY":

@@ -126,6 +126,27 @@ def write_config(directory, settings=""):
     return ports
 
 
+class KeyFile(requests.auth.AuthBase):
+    """The key in the file at *path*, for ``auth=`` of a request; none while there is no such file."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __call__(self, request):
+        request.headers.update(self.headers)
+        return request
+
+    @property
+    def text(self):
+        return self.path.read_text()
+
+    @property
+    def headers(self):
+        with contextlib.suppress(FileNotFoundError):
+            return {"Authorization": f"Bearer {self.text}"}
+        return {}
+
+
 def grpc_ping(channel, key=None):
     """The status of a call of TorchServe's gRPC ``Ping``, whose request is an empty message, with that *key*."""
     ping = channel.unary_unary("/org.pytorch.serve.grpc.inference.InferenceAPIsService/Ping")
@@ -151,6 +172,8 @@ class Up:
     def __init__(self, directory, state_dir=None, settings=""):
         self.directory = directory
         self.state_dir = state_dir or directory / "state"
+        self.inference_key = KeyFile(self.state_dir / "keys" / "inference.key")
+        self.management_key = KeyFile(self.state_dir / "keys" / "management.key")
         self.model_store = directory / "model-store"
         self.broken = directory / "broken"
         self.asleep = directory / "asleep"
@@ -222,11 +245,12 @@ class Up:
 
     @property
     def worker(self):
-        described = requests.get(f"{self.management}/models/en", timeout=ANSWER_S).json()
+        described = requests.get(f"{self.management}/models/en", auth=self.management_key, timeout=ANSWER_S).json()
         return psutil.Process(described[0]["workers"][0]["pid"])
 
     def predict(self, text=TEXT, timeout_s=ANSWER_S):
-        return requests.post(f"{self.inference}/predictions/en", json={"text": text}, timeout=timeout_s)
+        url = f"{self.inference}/predictions/en"
+        return requests.post(url, json={"text": text}, auth=self.inference_key, timeout=timeout_s)
 
     def wait_until(self, answers):
         """Return once *answers* is true; no connection, no reply in time and no worker yet count as false."""

@@ -5,6 +5,7 @@ import threading
 import time
 import uuid
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import pytest
 import requests
@@ -32,6 +33,12 @@ def url(request, served):
     return {"inference": f"{served.inference}/predictions/en", "site": f"{served.site}/api/predict"}[request.param]
 
 
+@pytest.fixture
+def post(served):
+    """``requests.post`` with the inference key, which the site does not need."""
+    return partial(requests.post, auth=served.inference_key)
+
+
 @pytest.mark.parametrize(
     ("body", "headers"),
     [
@@ -41,8 +48,8 @@ def url(request, served):
     ],
     ids=["text/plain", "text", "texts"],
 )
-def test_the_canary_sentence_gives_its_four_entities(url, body, headers):
-    reply = requests.post(url, data=body, headers=headers, timeout=120)
+def test_the_canary_sentence_gives_its_four_entities(post, url, body, headers):
+    reply = post(url, data=body, headers=headers, timeout=120)
 
     assert reply.status_code == 200
     document = reply.json()
@@ -60,8 +67,8 @@ def test_the_canary_sentence_gives_its_four_entities(url, body, headers):
         "Obama\u0000 in\u00a0Berlin\u2028Rome \ud800 Kofi Annan",
     ],
 )
-def test_offsets_count_code_points_of_the_text_as_sent(url, text):
-    reply = requests.post(url, data=json.dumps({"text": text}).encode(), headers=JSON, timeout=120).json()
+def test_offsets_count_code_points_of_the_text_as_sent(post, url, text):
+    reply = post(url, data=json.dumps({"text": text}).encode(), headers=JSON, timeout=120).json()
 
     assert reply["entities"]
     assert all(text[entity["start"] : entity["end"]] == entity["text"] for entity in reply["entities"])
@@ -75,6 +82,7 @@ any_text = st.text(
 
 def test_a_thousand_texts_of_any_unicode_are_answered_exactly(served):
     session = requests.Session()
+    session.auth = served.inference_key
     answered = []
 
     @settings(
@@ -107,10 +115,10 @@ BAD = [
 ]
 
 
-def test_bad_requests_among_good_ones_leave_the_good_answers_byte_identical(served):
+def test_bad_requests_among_good_ones_leave_the_good_answers_byte_identical(served, post):
     url = f"{served.inference}/predictions/en"
     texts = [TEXT, "Angela Merkel flew to Paris.", "Nothing here", "IBM and Apple Inc. met in Bonn. " * 20]
-    alone = [requests.post(url, data=text.encode(), headers=PLAIN, timeout=120).content for text in texts]
+    alone = [post(url, data=text.encode(), headers=PLAIN, timeout=120).content for text in texts]
     start = threading.Barrier(16)
 
     def good(number):
@@ -118,7 +126,7 @@ def test_bad_requests_among_good_ones_leave_the_good_answers_byte_identical(serv
         replies = []
         for i in range(40):
             which = (number + i) % len(texts)
-            reply = requests.post(url, data=texts[which].encode(), headers=PLAIN, timeout=120)
+            reply = post(url, data=texts[which].encode(), headers=PLAIN, timeout=120)
             replies.append(reply.content == alone[which])
         return replies
 
@@ -127,7 +135,7 @@ def test_bad_requests_among_good_ones_leave_the_good_answers_byte_identical(serv
         statuses = []
         for i in range(40):
             body, headers, status = BAD[(number + i) % len(BAD)]
-            statuses.append(requests.post(url, data=body, headers=headers, timeout=120).status_code == status)
+            statuses.append(post(url, data=body, headers=headers, timeout=120).status_code == status)
         return statuses
 
     with ThreadPoolExecutor(16) as pool:
@@ -138,13 +146,11 @@ def test_bad_requests_among_good_ones_leave_the_good_answers_byte_identical(serv
     assert all(results)
 
 
-def test_a_bad_text_among_texts_leaves_the_others_as_they_are_alone(url):
+def test_a_bad_text_among_texts_leaves_the_others_as_they_are_alone(post, url):
     texts = [TEXT, "a" * 100_001, "Angela Merkel flew to Paris.", ""]
-    alone = [
-        requests.post(url, data=json.dumps({"text": text}).encode(), headers=JSON, timeout=120).json() for text in texts
-    ]
+    alone = [post(url, data=json.dumps({"text": text}).encode(), headers=JSON, timeout=120).json() for text in texts]
 
-    reply = requests.post(url, data=json.dumps({"texts": texts}).encode(), headers=JSON, timeout=120)
+    reply = post(url, data=json.dumps({"texts": texts}).encode(), headers=JSON, timeout=120)
 
     assert reply.status_code == 200
     results = reply.json()["results"]
@@ -152,15 +158,15 @@ def test_a_bad_text_among_texts_leaves_the_others_as_they_are_alone(url):
     assert results[1]["error"]["code"] == "text_too_long"
 
 
-def test_every_text_has_one_answer_alone_and_among_others(served):
+def test_every_text_has_one_answer_alone_and_among_others(served, post):
     url = f"{served.inference}/predictions/en"
     texts = [
         f"{name} of {place} wrote to {name}." for name in ("Ann Lee", "NATO", "x") for place in ("Oslo", "a b", "U.K.")
     ]
-    alone = [requests.post(url, json={"text": text}, timeout=120).json()["entities"] for text in texts]
+    alone = [post(url, json={"text": text}, timeout=120).json()["entities"] for text in texts]
 
     for batch in (texts, texts[::-1], texts * 10):
-        results = requests.post(url, json={"texts": batch}, timeout=120).json()["results"]
+        results = post(url, json={"texts": batch}, timeout=120).json()["results"]
         assert [result["entities"] for result in results] == [alone[texts.index(text)] for text in batch]
 
 
@@ -175,7 +181,12 @@ def test_the_site_says_how_it_is(served, path, status):
 
 
 def test_no_registration_reaches_the_server_from_a_url(served):
-    reply = requests.post(f"{served.management}/models", params={"url": "http://127.0.0.1:9/evil.mar"}, timeout=120)
+    reply = requests.post(
+        f"{served.management}/models",
+        params={"url": "http://127.0.0.1:9/evil.mar"},
+        auth=served.management_key,
+        timeout=120,
+    )
 
     assert reply.status_code in {403, 404, 405}
 
@@ -191,7 +202,9 @@ def test_logs_hold_no_text_of_a_request(served):
     ]
     for (body, headers), mark in zip(bodies, marks, strict=True):
         marked = headers | {"X-Request-Id": mark}
-        requests.post(f"{served.inference}/predictions/en", data=body, headers=marked, timeout=120)
+        requests.post(
+            f"{served.inference}/predictions/en", data=body, headers=marked, auth=served.inference_key, timeout=120
+        )
         requests.post(f"{served.site}/api/predict", data=body, headers=headers, timeout=120)
     requests.post(f"{served.site}/predict", data={"text": private}, timeout=120)
     deadline_s = time.monotonic() + 60
@@ -205,6 +218,8 @@ def test_logs_hold_no_text_of_a_request(served):
 
 
 def test_torchserve_counts_requests_for_prometheus(served):
-    requests.post(f"{served.inference}/predictions/en", data=TEXT.encode(), headers=PLAIN, timeout=120)
+    requests.post(
+        f"{served.inference}/predictions/en", data=TEXT.encode(), headers=PLAIN, auth=served.inference_key, timeout=120
+    )
 
     assert 'ts_inference_requests_total{model_name="en"' in requests.get(f"{served.metrics}/metrics", timeout=120).text

@@ -41,6 +41,7 @@ def test_a_command_of_the_guide_prints_what_it_says(served, tmp_path, command, o
         "PYTHON": sys.executable,
         "NERSERVE_URL": served.site,
         "NERSERVE_GRPC": served.grpc,
+        "NERSERVE_STATE_DIR": str(served.log_dir),
     }
 
     done = subprocess.run(

@@ -107,6 +107,11 @@ def run(folder, document, url, *options, max_examples=40):
     return "" if done.returncode == 0 else report
 
 
+def with_key(served):
+    """The options for requests with the inference key."""
+    return [word for name, value in served.inference_key.headers.items() for word in ("--header", f"{name}: {value}")]
+
+
 def check(*arguments, **settings):
     """Fail with schemathesis's own report if it finds anything."""
     if report := run(*arguments, **settings):
@@ -139,7 +144,9 @@ def test_the_inference_port_answers_what_its_document_allows(served, inference_d
     before = pids(served)
     short = with_items(inference_document, {"type": "string", "maxLength": 7})  # 256 of them can be explained
 
-    check(tmp_path, short, served.inference, "--mode", "positive", *NOT_OF_TORCHSERVE, max_examples=25)
+    check(
+        tmp_path, short, served.inference, *with_key(served), "--mode", "positive", *NOT_OF_TORCHSERVE, max_examples=25
+    )
     assert pids(served) == before
 
 
@@ -147,7 +154,7 @@ def test_the_inference_port_refuses_what_its_document_does_not_allow(served, inf
     before = pids(served)
     document = with_one_form_for_all(with_items(inference_document, {}))
 
-    check(tmp_path, document, served.inference, *NOT_OF_TORCHSERVE, max_examples=15)
+    check(tmp_path, document, served.inference, *with_key(served), *NOT_OF_TORCHSERVE, max_examples=15)
     assert pids(served) == before
 
 

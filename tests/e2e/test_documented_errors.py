@@ -10,7 +10,9 @@ import re
 import socket
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from operator import methodcaller
 from urllib.parse import urlsplit
 
 import pytest
@@ -67,6 +69,11 @@ def ask(url, **request_):
     return requests.post(url, **{"json": {"text": "Oslo"}} | request_, timeout=ANSWER_S)
 
 
+def ask_with_key(served, url, **request_):
+    """The same with the inference key of *served*, which the site does not need."""
+    return ask(url, auth=served.inference_key, **request_)
+
+
 class Stage:
     """The fixtures of a test by name, each made when a case first wants it."""
 
@@ -98,7 +105,7 @@ def tiny(tmp_path_factory):
 
 
 def asked(tier, path, stage, **request_):
-    return stage.served.site, ask(getattr(stage.served, tier) + path, **request_)
+    return stage.served.site, ask_with_key(stage.served, getattr(stage.served, tier) + path, **request_)
 
 
 def empty_text(stage):
@@ -179,14 +186,15 @@ def deadline_exceeded(stage):
 
 def overloaded(stage):
     """Texts to be explained, each as much as 100,000 characters, come together while both workers have a long text."""
-    inference = stage.served.inference
+    inference, key = stage.served.inference, stage.served.inference_key
     answers = []
 
     def explain():
-        answers.append(ask(f"{inference}/explanations/en", json={"text": "a " * 1_000}))
+        answers.append(ask(f"{inference}/explanations/en", auth=key, json={"text": "a " * 1_000}))
 
     for _ in range(20):  # until enough of them are in one batch
-        long = partial(ask, f"{inference}/predictions/en", json={"text": "Nothing was found here. " * 4_000})
+        text = "Nothing was found here. " * 4_000
+        long = partial(ask, f"{inference}/predictions/en", auth=key, json={"text": text})
         threads = [threading.Thread(target=target) for target in [long] * 2 + [explain] * 16]
         for thread in threads:
             thread.start()
@@ -198,28 +206,41 @@ def overloaded(stage):
     return pytest.fail("no batch had enough of them")
 
 
-def worker_died(stage, *, too_slow):
-    """What TorchServe says of a request whose worker is killed, or is *too_slow* and so ended."""
-    up = stage.tiny
+def too_slow(stage):
+    """What TorchServe says of a request that takes longer than it waits for a worker, which it ends."""
+    return stage.tiny.site, answer_of_busy(stage.tiny)
+
+
+def worker_died(stage):
+    """What TorchServe says of a request whose worker is killed, where it knows how that ended before it answers.
+
+    Where it does not, it says 500.
+    """
+    for _ in range(10):
+        answer = answer_of_busy(stage.tiny, methodcaller("kill"))
+        if answer.status_code != 500:
+            break
+    return stage.tiny.site, answer
+
+
+def answer_of_busy(up, do=lambda _worker: None):
+    """The answer to a request that keeps a worker busy; *do* is done to the worker meanwhile."""
     up.wait_until(up.model_answers)
     up.asleep.unlink(missing_ok=True)
-    answers = []
-    thread = threading.Thread(target=lambda: answers.append(up.predict("sleep 60")))
-    thread.start()
-    up.wait_until(up.asleep.exists)
-    if not too_slow:
-        up.worker.kill()
-    thread.join()
-    return up.site, answers[0]
+    with ThreadPoolExecutor() as pool:
+        answer = pool.submit(up.predict, "sleep 60")
+        up.wait_until(up.asleep.exists)
+        do(up.worker)
+        return answer.result()
 
 
 def no_worker(stage):
     up = stage.tiny
     up.wait_until(up.model_answers)
     numbers = "/models/en?synchronous=true&min_worker={0}&max_worker={0}".format
-    requests.put(up.management + numbers(0), timeout=ANSWER_S).raise_for_status()
+    requests.put(up.management + numbers(0), auth=up.management_key, timeout=ANSWER_S).raise_for_status()
     answer = up.predict()
-    requests.put(up.management + numbers(1), timeout=ANSWER_S).raise_for_status()
+    requests.put(up.management + numbers(1), auth=up.management_key, timeout=ANSWER_S).raise_for_status()
     return up.site, answer
 
 
@@ -243,6 +264,7 @@ CASES = {
     ("site", "unknown_model"): partial(asked, "site", "/api/predict", json={"text": "Oslo", "model": "fr"}),
     ("site", "not_found"): partial(asked, "site", "/api/nowhere"),
     ("site", "method_not_allowed"): method_not_allowed,
+    ("site", "misdirected_request"): partial(asked, "site", "/api/predict", headers={"Host": "ner.example.org"}),
     ("site", "request_timeout"): request_timeout,
     ("site", "too_many_requests"): too_many_requests,
     ("site", "internal_error"): internal_error,
@@ -260,9 +282,9 @@ CASES = {
     ("inference", "404 ModelNotFoundException"): partial(asked, "inference", "/predictions/fr"),
     ("inference", "404 ModelVersionNotFoundException"): partial(asked, "inference", "/predictions/en/9"),
     ("inference", "500 ErrorDataDecoderException"): partial(asked, "inference", "/predictions/en", **BROKEN_FORM),
-    ("inference", "500 InternalServerException"): partial(worker_died, too_slow=True),
+    ("inference", "500 InternalServerException"): too_slow,
     ("inference", "503 ServiceUnavailableException"): no_worker,
-    ("inference", "507 InternalServerException"): partial(worker_died, too_slow=False),
+    ("inference", "507 InternalServerException"): worker_died,
 }
 
 
@@ -327,7 +349,9 @@ def test_an_error_in_another_example_is_what_the_server_sends(served, start_site
     document = requests.get(served.site + DOCUMENTS[tier], timeout=ANSWER_S).json()
     del document["components"]["responses"]
 
-    sent = set(errors_in(ask(getattr(served, tier) + PATHS[tier], json={"texts": ["Oslo", "", 42]}).json()))
+    sent = set(
+        errors_in(ask_with_key(served, getattr(served, tier) + PATHS[tier], json={"texts": ["Oslo", "", 42]}).json())
+    )
     if tier == "site":
         body = document["paths"]["/api/predict"]["post"]["requestBody"]["content"]["application/x-ndjson"]["example"]
         ndjson = {"data": body, "headers": {"Content-Type": "application/x-ndjson"}, "json": None}

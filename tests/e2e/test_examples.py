@@ -106,7 +106,9 @@ def test_grpc(served, clients, tmp_path):
     generated = generate(tmp_path)
 
     done = run(
-        *(sys.executable, clients / "grpc/predict.py", "--target", served.grpc, *TEXTS), PYTHONPATH=str(generated)
+        *(sys.executable, clients / "grpc/predict.py", "--target", served.grpc, *TEXTS),
+        PYTHONPATH=str(generated),
+        NERSERVE_INFERENCE_KEY=served.inference_key.text,
     )
 
     assert found(TEXTS, done.stdout) == EXPECTED

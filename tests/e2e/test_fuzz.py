@@ -265,12 +265,14 @@ def framings(draw, body):
     return [f"Content-Length: {len(body) + difference}"], body, False
 
 
-def send(url, attack):
-    """(status, body) of the first answer, None when the server hangs up without one."""
+def send(url, attack, key):
+    """(status, body) of the first answer, None when the server hangs up without one; *key* is a header."""
     parts = urlsplit(url)
+    first, _, others = attack.sent.partition(b"\r\n")
+    sent = first + b"\r\n" + "".join(f"{name}: {value}\r\n" for name, value in key.items()).encode() + others
     with socket.create_connection((parts.hostname, parts.port), timeout=ANSWER_S) as connection:
         with contextlib.suppress(OSError):  # it answers before it has read everything, and hangs up
-            connection.sendall(attack.sent)
+            connection.sendall(sent)
             if not attack.is_whole:
                 connection.shutdown(socket.SHUT_WR)
         with contextlib.suppress(ConnectionError), connection.makefile("rb") as reader:
@@ -343,10 +345,10 @@ def read_error(body):
 class Neighbour(threading.Thread):
     """Asks good questions all the time and compares each answer, to the byte, with the one before all this."""
 
-    def __init__(self, url, document):
+    def __init__(self, url, key, document):
         super().__init__()
         # A new connection each time: a kept one may be closed, after 5 idle seconds, just as it is used again.
-        self._ask = lambda: requests.post(url, json=document, timeout=ANSWER_S)
+        self._ask = lambda: requests.post(url, json=document, auth=key, timeout=ANSWER_S)
         self._end = threading.Event()
         self.expected = self._ask().content
         self.num_answers = 0
@@ -371,7 +373,8 @@ class Neighbour(threading.Thread):
 @pytest.fixture
 def neighbours(served):
     question = {"texts": ["Barack Obama was born in Hawaii.", "", "😀 Kofi Annan"], "offsets": "utf16"}
-    found = [Neighbour(url, question) for url in (f"{served.site}/api/predict", f"{served.inference}/predictions/en")]
+    urls = (f"{served.site}/api/predict", f"{served.inference}/predictions/en")
+    found = [Neighbour(url, served.inference_key, question) for url in urls]
     for one in found:
         one.start()
     yield found
@@ -403,7 +406,7 @@ def test_hostile_requests_break_nothing_and_nobody_else_notices(served, neighbou
     @seed(SEED)
     @given(attacks())
     def attack_once(attack):
-        answer = send(urls[attack.tier], attack)
+        answer = send(urls[attack.tier], attack, served.inference_key.headers)
         status = answer and answer[0]
         statuses[attack.tier][status] = statuses[attack.tier].get(status, 0) + 1
         assert problem(attack, answer) == "", (attack, answer)

@@ -27,10 +27,23 @@ def api(tmp_path_factory):
         sys.path.remove(str(generated))
 
 
+class WithKey(grpc.UnaryUnaryClientInterceptor, grpc.UnaryStreamClientInterceptor):
+    """Adds the key in a file to every call."""
+
+    def __init__(self, key):
+        self._key = key
+
+    def _call(self, go_on, details, request):
+        metadata = [("authorization", f"Bearer {self._key.text}")]
+        return go_on(details._replace(metadata=metadata), request)
+
+    intercept_unary_unary = intercept_unary_stream = _call
+
+
 @pytest.fixture
 def stub(served, api):
     with grpc.insecure_channel(served.grpc) as channel:
-        yield api[1].InferenceAPIsServiceStub(channel)
+        yield api[1].InferenceAPIsServiceStub(grpc.intercept_channel(channel, WithKey(served.inference_key)))
 
 
 @pytest.fixture
@@ -45,7 +58,9 @@ def predict(stub, api):
 
 
 def by_http(served, document):
-    return requests.post(f"{served.inference}/predictions/en", json=document, timeout=60).json()
+    return requests.post(
+        f"{served.inference}/predictions/en", json=document, auth=served.inference_key, timeout=60
+    ).json()
 
 
 def pids(served):

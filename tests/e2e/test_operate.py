@@ -15,7 +15,8 @@ import psutil
 import pytest
 import requests
 
-from tests.e2e.instance import ANSWER_S, PATIENCE_S, ROOT, START_TIMEOUT_S, write_archive, write_config
+from contract.names import MODEL_NAME_RULE
+from tests.e2e.instance import ANSWER_S, PATIENCE_S, ROOT, START_TIMEOUT_S, KeyFile, write_archive, write_config
 
 TEXT = "Barack Obama was born in Hawaii."
 GRACE_S = "3"  # above what a worker may have a request in its hand for, which no queue shows
@@ -88,8 +89,9 @@ def write_release(path, version, kind="fine"):
 class Stream:
     """Asks the bare inference port all the time: right answers by version, lost requests, wrong answers."""
 
-    def __init__(self, url, num_clients=3):
+    def __init__(self, url, key, num_clients=3):
         self._url = url
+        self._key = key
         self.timeout_s = ANSWER_S
         self._done = threading.Event()
         self._threads = [threading.Thread(target=self._ask) for _ in range(num_clients)]
@@ -109,7 +111,7 @@ class Stream:
     def _ask(self):
         while not self._done.is_set():
             try:
-                response = requests.post(self._url, json={"text": TEXT}, timeout=self.timeout_s)
+                response = requests.post(self._url, json={"text": TEXT}, auth=self._key, timeout=self.timeout_s)
             except requests.RequestException as error:
                 self.lost[type(error).__name__] += 1
                 continue
@@ -129,17 +131,21 @@ class Server:
         self.directory, self.store = directory, directory / "model-store"
         ports = write_config(directory)
         self.inference, self.management = ports.url("inference"), ports.url("management")
+        self.state_dir = directory / "s"
+        self.inference_key = KeyFile(self.state_dir / "keys" / "inference.key")
+        self.management_key = KeyFile(self.state_dir / "keys" / "management.key")
         write_release(self.store / "en.mar", "1.0")
         self.environment = {key: value for key, value in os.environ.items() if not key.startswith("NERSERVE_")}
         self.environment |= {
             "NERSERVE_MANAGEMENT_URL": self.management,
             "NERSERVE_INFERENCE_URL": self.inference,
+            "NERSERVE_STATE_DIR": str(self.state_dir),
             "TINY_ASLEEP": str(directory / "asleep"),
         }
         options = {
             "config": directory / "config.properties",
             "model-store": self.store,
-            "state-dir": directory / "s",
+            "state-dir": self.state_dir,
             "start-timeout": START_TIMEOUT_S,
         }
         self.output = directory / "output"
@@ -177,11 +183,13 @@ class Server:
 
     def versions(self):
         """Number of ready workers of every version."""
-        described = requests.get(f"{self.management}/models/en/all", timeout=ANSWER_S).json()
+        described = requests.get(f"{self.management}/models/en/all", auth=self.management_key, timeout=ANSWER_S).json()
         return {one["modelVersion"]: [w["status"] for w in one["workers"]].count("READY") for one in described}
 
     def default(self):
-        return requests.get(f"{self.management}/models/en", timeout=ANSWER_S).json()[0]["modelVersion"]
+        return requests.get(f"{self.management}/models/en", auth=self.management_key, timeout=ANSWER_S).json()[0][
+            "modelVersion"
+        ]
 
     def stored(self):
         return sorted(path.name for path in self.store.iterdir())
@@ -191,14 +199,14 @@ class Server:
         for path in self.store.iterdir():
             path.unlink()
         write_release(self.store / "en.mar", "1.0")
-        models = f"{self.management}/models"
+        models, key = f"{self.management}/models", self.management_key
         for _ in range(PATIENCE_S):  # TorchServe may refuse what comes while a worker is busy, or still loads
             if "1.0" not in self.versions():
-                requests.post(models, params={"url": "en.mar"}, timeout=ANSWER_S)
-            requests.put(f"{models}/en/1.0", params={"min_worker": 1, "max_worker": 1}, timeout=ANSWER_S)
-            requests.put(f"{models}/en/1.0/set-default", timeout=ANSWER_S)
+                requests.post(models, params={"url": "en.mar"}, auth=key, timeout=ANSWER_S)
+            requests.put(f"{models}/en/1.0", params={"min_worker": 1, "max_worker": 1}, auth=key, timeout=ANSWER_S)
+            requests.put(f"{models}/en/1.0/set-default", auth=key, timeout=ANSWER_S)
             for version in self.versions().keys() - {"1.0"}:
-                requests.delete(f"{models}/en/{version}", timeout=ANSWER_S)
+                requests.delete(f"{models}/en/{version}", auth=key, timeout=ANSWER_S)
             for _ in range(20):
                 if (self.versions(), self.default()) == ({"1.0": 1}, "1.0"):
                     return
@@ -226,7 +234,7 @@ def server(running):
 @pytest.fixture
 def stream(server):
     """Requests without a version, from before until the end of the test's commands."""
-    return Stream(f"{server.inference}/predictions/en")
+    return Stream(f"{server.inference}/predictions/en", server.inference_key)
 
 
 def test_workers_come_and_go_while_requests_do(server, stream):
@@ -370,12 +378,19 @@ def test_a_drained_model_answers_what_it_had_accepted_and_then_refuses(server, s
 
 
 def test_a_drained_version_has_answered_what_it_had_in_hand(server):
-    requests.post(f"{server.management}/models", params={"url": server.put_in_store("1.4")}, timeout=ANSWER_S)
+    requests.post(
+        f"{server.management}/models",
+        params={"url": server.put_in_store("1.4")},
+        auth=server.management_key,
+        timeout=ANSWER_S,
+    )
     wait_until(lambda: server.versions() == {"1.0": 1, "1.4": 1})
     url = f"{server.inference}/predictions/en/1.4"
     answered = []
     thread = threading.Thread(
-        target=lambda: answered.append(requests.post(url, json={"text": "sleep 1"}, timeout=ANSWER_S).status_code)
+        target=lambda: answered.append(
+            requests.post(url, json={"text": "sleep 1"}, auth=server.inference_key, timeout=ANSWER_S).status_code
+        )
     )
     thread.start()
     wait_until((server.directory / "asleep").exists)
@@ -393,11 +408,30 @@ def test_a_drained_version_has_answered_what_it_had_in_hand(server):
 def test_only_the_stores_files_are_registered(server, url):
     outside = server.archive("3.0")
 
-    response = requests.post(f"{server.management}/models", params={"url": url.format(outside)}, timeout=ANSWER_S)
+    response = requests.post(
+        f"{server.management}/models", params={"url": url.format(outside)}, auth=server.management_key, timeout=ANSWER_S
+    )
 
     assert response.status_code == 404
     assert server.versions() == {"1.0": 1}
     assert server.stored() == ["en.mar"]
+
+
+@pytest.mark.parametrize(
+    ("name", "left"),
+    [("en+x", "; it is unregistered again"), ("a/b\x1b", ", and cannot unregister it before its next start")],
+)
+def test_a_name_that_no_model_can_have_is_refused_and_hides_nothing(server, name, left):
+    write_archive(server.store / "odd.mar", name=name)
+
+    refused, why = server.run("register", "odd.mar")
+    listed, models = server.run("models")
+
+    assert refused == 7
+    assert f"TorchServe took odd.mar as {name!r}{left}: expected a name of {MODEL_NAME_RULE}" in why
+    assert listed == 0
+    assert "\nen " in models
+    assert (repr(name) in models) == ("cannot" in left)
 
 
 def test_a_restart_serves_what_was_rolled_out(server):
@@ -409,7 +443,8 @@ def test_a_restart_serves_what_was_rolled_out(server):
     versions = []
 
     def is_answered():
-        reply = requests.post(f"{server.inference}/predictions/en", json={"text": TEXT}, timeout=5).json()
+        url, key = f"{server.inference}/predictions/en", server.inference_key
+        reply = requests.post(url, json={"text": TEXT}, auth=key, timeout=5).json()
         versions.append(reply["model"]["version"])
         return True
 

@@ -21,7 +21,7 @@ from typing import NamedTuple
 import pytest
 import requests
 
-from tests.e2e.instance import write_config
+from tests.e2e.instance import KeyFile, write_config
 
 GUIDE = Path("docs/training.md").read_text("utf-8")
 NERSERVE = Path(sys.executable).with_name("nerserve")
@@ -179,6 +179,7 @@ class Server(NamedTuple):
     corpus: Corpus
     inference: str
     site: str
+    key: KeyFile
 
 
 @pytest.fixture(scope="module")
@@ -203,7 +204,8 @@ def server(tmp_path_factory):
             assert process.poll() is None, f"nerserve up ended:\n{output.read_text('utf-8')}"
             time.sleep(0.1)
         (inference,) = re.findall(r"^  Inference   (\S+)$", output.read_text("utf-8"), re.MULTILINE)
-        yield Server(corpus, inference, f"http://127.0.0.1:{site}/api/predict")
+        key = KeyFile(folder / ".nerserve" / "keys" / "inference.key")
+        yield Server(corpus, inference, f"http://127.0.0.1:{site}/api/predict", key)
     finally:
         process.send_signal(signal.SIGTERM)
         status = process.wait(timeout=180)
@@ -215,7 +217,7 @@ def ask(request, server):
     """Gives the replies to texts, either way in for programs."""
 
     def reply(texts):
-        response = requests.post(getattr(server, request.param), json={"texts": texts}, timeout=60)
+        response = requests.post(getattr(server, request.param), json={"texts": texts}, auth=server.key, timeout=60)
         assert response.status_code == 200, response.text
         return [result["entities"] for result in response.json()["results"]]
 
@@ -273,7 +275,10 @@ def test_offsets_are_exact_in_a_long_text(server, ask, form):
 def test_both_ways_in_give_the_same_bytes(server):
     texts = [text.text for text in server.corpus.test]
 
-    replies = [requests.post(url, json={"texts": texts}, timeout=60).json() for url in (server.inference, server.site)]
+    replies = [
+        requests.post(url, json={"texts": texts}, auth=server.key, timeout=60).json()
+        for url in (server.inference, server.site)
+    ]
 
     assert replies[0] == replies[1]
     assert replies[0]["model"]["name"] == "news"

@@ -1,5 +1,6 @@
 """The README's own commands, run as they stand (but for the ports), print what the README says they print."""
 
+import os
 import re
 import subprocess
 import sys
@@ -25,10 +26,14 @@ def console_commands():
 
 @pytest.mark.parametrize(("command", "output"), list(console_commands()))
 def test_a_command_of_the_readme_prints_what_it_says(served, command, output):
+    environment = os.environ | {
+        "PATH": f"{NERSERVE.parent}:{os.environ['PATH']}",
+        "NERSERVE_STATE_DIR": str(served.log_dir),
+    }
     for address, ours in (("http://127.0.0.1:8080", served.inference), ("http://127.0.0.1:8000", served.site)):
         command = command.replace(address, ours)
 
-    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=True)
+    done = subprocess.run(["bash", "-c", command], env=environment, capture_output=True, text=True, check=True)
 
     assert DIGEST.sub("sha256:…", done.stdout).strip() == output.strip()
 

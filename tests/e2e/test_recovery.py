@@ -29,11 +29,11 @@ def kill_java(served):
     kill(served.java())
 
 
-def wait_until_right(url):
+def wait_until_right(url, key=None):
     deadline_s = time.monotonic() + PATIENCE_S
     while time.monotonic() < deadline_s:
         with contextlib.suppress(requests.RequestException):
-            reply = requests.post(url, json={"text": TEXT}, timeout=2)
+            reply = requests.post(url, json={"text": TEXT}, auth=key, timeout=2)
             if reply.status_code == 200:
                 found = [(entity["text"], entity["label"]) for entity in reply.json()["entities"]]
                 assert found == [("Barack Obama", "PER"), ("Hawaii", "LOC")]
@@ -53,7 +53,7 @@ def test_what_is_killed_answers_again(served, break_it, keeps_java):
 
     break_it(served)
 
-    wait_until_right(f"{served.inference}/predictions/en")
+    wait_until_right(f"{served.inference}/predictions/en", served.inference_key)
     wait_until_right(f"{served.site}/api/predict")
     served.wait_for_workers(2)
     assert (served.java() == java) == keeps_java

@@ -80,7 +80,7 @@ def test_every_request_is_answered_right_while_workers_and_torchserve_die_and_wo
     time.sleep(0.5)
     second.kill()
     served.wait_for_workers(2)
-    management = ManagementClient(served.management, timeout_s=60)
+    management = ManagementClient(served.management, timeout_s=60, key=lambda: served.management_key.text)
     for count in (1, 3, 2):
         management.scale("en", count)
         served.wait_for_workers(count)

@@ -39,7 +39,7 @@ def new_up(tmp_path):
 @pytest.fixture(scope="module")
 def running(tmp_path_factory):
     """One ``nerserve up`` for the tests that hurt it and see it recover."""
-    up = Up(tmp_path_factory.mktemp("running")).start()
+    up = Up(tmp_path_factory.mktemp("running")).start(NERSERVE_NETTY_HTTP="")  # else it cannot be made slow
     try:
         yield up.wait_until_ready()
     finally:
@@ -62,6 +62,8 @@ def test_up_says_where_everything_is_once_everything_answers(up):
     assert f"gRPC        {up.grpc}\n" in printed
     assert f"Management  {up.management}/models\n" in printed
     assert f"Metrics     {up.metrics}/metrics\n" in printed
+    assert f"Key         nerserve key --state-dir {up.state_dir}\n" in printed
+    assert "warning" not in printed
     assert up.predict().json()["entities"][0]["text"] == "Barack Obama"
     assert requests.get(f"{up.metrics}/metrics", timeout=ANSWER_S).text.startswith("# HELP")
 
@@ -89,9 +91,13 @@ def test_no_text_of_a_request_is_in_any_log(up):
     secret, end = f"text-{uuid.uuid4()}", f"end-{uuid.uuid4()}"
     up.predict(secret)
     up.predict(f"sleep nonsense {secret}")  # the handler fails
-    requests.post(f"{up.inference}/predictions/en", data=secret, timeout=ANSWER_S)  # not even JSON
-    requests.post(f"{up.inference}/predictions/en", params={"data": secret}, timeout=ANSWER_S)
-    requests.get(f"{up.inference}/predictions/en", params={"data": f"%zz{secret}"}, timeout=ANSWER_S)
+    requests.post(
+        f"{up.inference}/predictions/en", data=secret, auth=up.inference_key, timeout=ANSWER_S
+    )  # not even JSON
+    requests.post(f"{up.inference}/predictions/en", params={"data": secret}, auth=up.inference_key, timeout=ANSWER_S)
+    requests.get(
+        f"{up.inference}/predictions/en", params={"data": f"%zz{secret}"}, auth=up.inference_key, timeout=ANSWER_S
+    )
     requests.post(f"{up.site}/api/predict", json={"text": secret}, timeout=ANSWER_S)
     requests.post(f"{up.site}/predict", data={"text": secret}, timeout=ANSWER_S)
     up.predict(f"sleep {end}")  # what the worker printed until then comes before this word of its traceback
@@ -167,6 +173,29 @@ def test_a_jvm_that_runs_and_does_not_reply_is_replaced(up):
     assert "TorchServe has not replied for" in up.text
 
 
+def test_a_jvm_that_is_slow_is_left_alone(up):
+    jvm, before, is_over = up.jvm, up.text, threading.Event()
+    url, form = f"{up.inference}/predictions/nobody", {"Content-Type": "application/x-www-form-urlencoded"}
+
+    def keep_asking():
+        """Forms that take long to decode; the management API shares the threads that do it."""
+        while not is_over.is_set():
+            with contextlib.suppress(requests.RequestException):
+                requests.post(url, data=b"a=b&" * 75_000, headers=form, auth=up.inference_key, timeout=ANSWER_S)
+
+    with ThreadPoolExecutor(100) as pool:
+        for _ in range(100):
+            pool.submit(keep_asking)
+        try:
+            up.wait_until(lambda: re.search(r"TorchServe has not replied for \d+ s", up.text.removeprefix(before)))
+        finally:
+            is_over.set()
+    up.wait_until(up.model_answers)
+
+    assert "s and is at work; waiting for 30 s at most" in up.text.removeprefix(before)
+    assert up.jvm == jvm
+
+
 def test_a_stopped_worker_is_replaced(up):
     worker, jvm = up.worker, up.jvm
 
@@ -203,8 +232,8 @@ def test_a_model_that_torchserve_has_given_up_is_revived(up):
     assert "model en has had no worker that is ready" in up.text
 
 
-def test_nothing_is_registered_from_elsewhere(new_up):
-    up = new_up().start("--no-site").wait_until_ready()
+def test_nothing_is_registered_from_elsewhere_even_without_keys(new_up):
+    up = new_up(settings="\ndisable_token_authorization=true\n").start("--no-site").wait_until_ready()
     mar_bytes = (up.model_store / "en.mar").read_bytes()
     outside = up.directory / "outside.mar"
     outside.write_bytes(mar_bytes)
@@ -219,6 +248,9 @@ def test_nothing_is_registered_from_elsewhere(new_up):
     registered = requests.get(f"{up.management}/models", timeout=ANSWER_S).json()["models"]
     assert [model["modelName"] for model in registered] == ["en"]
     assert sorted(path.name for path in up.model_store.iterdir()) == ["en.mar"]
+    assert up.predict().json()["entities"][0]["text"] == "Barack Obama"
+    assert "warning: nobody is asked for a key" in up.text
+    assert "nerserve key" not in up.text
 
 
 def test_stopping_answers_what_was_accepted_and_leaves_nothing(new_up, tmp_path):
@@ -262,13 +294,20 @@ def test_a_second_signal_hurries(new_up):
     assert up.left_behind() == []
 
 
-def test_kill_9_of_up_itself_leaves_nothing(new_up):
-    up = new_up().start().wait_until_ready()
+def test_kill_9_of_up_itself_leaves_nothing(new_up, tmp_path):
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    # With a path too long for a socket, which needs a link.
+    up = new_up(state_dir=tmp_path / ("long-" * 20)).start(TMPDIR=str(temporary)).wait_until_ready()
+    assert list(temporary.glob("nerserve-*/t"))
     up.worker.suspend()  # this one would never notice by itself
+    jvm = up.jvm.pid
 
     up.process.kill()
 
     up.wait_until_nothing_is_left()
+    up.wait_until(lambda: not list(temporary.rglob("*")))
+    assert not list(Path("/tmp").glob(f"hsperfdata_*/{jvm}"))  # noqa: S108  (a JVM leaves it there by default)
 
 
 def test_kill_9_while_a_worker_starts_leaves_nothing(new_up):

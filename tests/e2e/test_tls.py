@@ -12,6 +12,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from trustme import KeyType
 
+from ops.process.java import bundled_java
 from tests.e2e.instance import ANSWER_S, PATIENCE_S, TEXT, Up, grpc_ping
 
 
@@ -31,11 +32,9 @@ class TLSUp(Up):
             config.write_text(config.read_text().replace(plain, getattr(self, name)))
         self.ca = str(chain)
 
-    def inference_key(self):
-        return (self.state_dir / "keys" / "inference.key").read_text().strip()
-
     def predict(self, text=TEXT, timeout_s=ANSWER_S):
-        return requests.post(f"{self.inference}/predictions/en", json={"text": text}, timeout=timeout_s, verify=self.ca)
+        url, key = f"{self.inference}/predictions/en", self.inference_key
+        return requests.post(url, json={"text": text}, auth=key, timeout=timeout_s, verify=self.ca)
 
 
 @pytest.fixture(scope="module")
@@ -106,29 +105,30 @@ def test_inference_over_tls_with_a_certificate_of_an_authority(new_up, authority
     assert reply.status_code == 200, reply.text
     assert up.gunicorn.environ()["NERSERVE_CA_FILE"] == str(ca_file)
     assert f"Inference   {up.inference}/predictions/en\n" in up.text
-    assert requests.get(f"{up.management}/models/en", timeout=ANSWER_S).ok  # http, as it says
+    assert requests.get(f"{up.management}/models/en", auth=up.management_key, timeout=ANSWER_S).ok  # http, as it says
 
     up.process.send_signal(signal.SIGTERM)
     assert up.process.wait(timeout=PATIENCE_S) == 0
 
 
-def test_every_port_over_tls_with_a_certificate_that_signed_itself_and_tokens(new_up, authority):
+def test_every_port_over_tls_with_a_certificate_that_signed_itself(new_up, authority):
     certificate = in_pkcs8(self_signed(authority[0].issue_cert("127.0.0.1", key_type=KeyType.RSA)))
-    settings = "disable_token_authorization=false\nenable_grpc_ssl=true\n"
-    up = new_up(certificate, https=("inference", "management", "metrics"), settings=settings)
-    up.start("--renew-keys-every", "1").wait_until_ready()
+    up = new_up(certificate, https=("inference", "management", "metrics"), settings="enable_grpc_ssl=true\n")
+    java = bundled_java()  # the one that scripts/up brings where there is none
+    up.start("--renew-keys-every", "1", JAVA_HOME=str(java.parents[1])).wait_until_ready()
 
+    assert f" from {java};" in up.text
     assert requests.post(f"{up.site}/api/predict", json={"text": TEXT}, timeout=ANSWER_S).status_code == 200
-    assert up.predict().json()["type"] == "InvalidKeyException"
-    management_key = up.state_dir / "keys" / "management.key"
-    first = management_key.read_text()
-    up.wait_until(lambda: management_key.read_text() != first)  # so it was renewed over TLS
+    without_key = requests.post(f"{up.inference}/predictions/en", json={"text": TEXT}, timeout=ANSWER_S, verify=up.ca)
+    assert without_key.json()["type"] == "InvalidKeyException"
+    first = up.management_key.text
+    up.wait_until(lambda: up.management_key.text != first)  # so it was renewed over TLS
     assert requests.get(f"{up.metrics}/metrics", verify=up.ca, timeout=ANSWER_S).ok
     with grpc.secure_channel(up.grpc, grpc.ssl_channel_credentials(Path(up.ca).read_bytes())) as channel:
-        up.wait_until(lambda: grpc_ping(channel, up.inference_key()) is grpc.StatusCode.OK)
+        up.wait_until(lambda: grpc_ping(channel, up.inference_key.text) is grpc.StatusCode.OK)
         assert grpc_ping(channel) is grpc.StatusCode.PERMISSION_DENIED
     with grpc.insecure_channel(up.grpc) as channel:
-        assert grpc_ping(channel, up.inference_key()) is grpc.StatusCode.UNAVAILABLE
+        assert grpc_ping(channel, up.inference_key.text) is grpc.StatusCode.UNAVAILABLE
     assert "warning" not in up.text
 
 

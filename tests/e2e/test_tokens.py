@@ -4,6 +4,8 @@ import contextlib
 import json
 import signal
 import stat
+import subprocess
+import sys
 import threading
 import time
 from collections import Counter
@@ -15,7 +17,7 @@ import requests
 
 from tests.e2e.instance import ANSWER_S, PATIENCE_S, TEXT, Up, grpc_ping
 
-SETTINGS = "\ndisable_token_authorization=false\ntoken_expiration_min=1\n"
+SETTINGS = "\ntoken_expiration_min=1\n"
 KINDS = ("management", "inference", "API")
 
 
@@ -154,6 +156,18 @@ def test_only_the_right_key_opens_a_door(up, method, path, allowed):
     assert {kind: (reply.status_code, reply.json()["type"]) for kind, reply in replies.items()} == dict.fromkeys(
         replies, (400, "InvalidKeyException")
     )
+
+
+@pytest.mark.parametrize(("kind", "url"), [("inference", "{inference}/ping"), ("management", "{management}/models")])
+def test_nerserve_key_prints_a_key_that_opens(up, kind, url):
+    command = [sys.executable, "-m", "nerserve.cli", "key", kind, "--state-dir", str(up.state_dir)]
+    url = url.format(inference=up.inference, management=up.management)
+
+    def opens():
+        printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+        return requests.get(url, headers={"Authorization": f"Bearer {printed.strip()}"}, timeout=ANSWER_S).ok
+
+    up.look_until(opens)  # not renewed on the way
 
 
 def test_grpc_asks_for_the_inference_key(up):

@@ -11,7 +11,7 @@ from typing import Any
 
 from gunicorn.glogging import Logger
 
-from web.config import WebConfig
+from web.config import WebConfig, read_or_exit
 from web.server import balance
 from web.server.logs import configuration
 
@@ -34,7 +34,7 @@ def _num_connections(settings: WebConfig) -> int:
     return max(1, hard - others)
 
 
-settings = WebConfig.from_env()  # a wrong setting stops gunicorn here, before any worker starts
+settings = read_or_exit()  # a wrong setting stops gunicorn here, before any worker starts
 
 wsgi_app = "web.app:create_app()"
 bind = settings.bind  # loopback unless an operator says otherwise: there is no log-in and no TLS here

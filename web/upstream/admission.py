@@ -38,14 +38,15 @@ class Admission:
     Attributes:
         max_in_flight: Turns at a time.
         max_requests: Requests at a time, those that wait included.
+        queue_s: Seconds that a request waits for its first turn at most.
     """
 
     def __init__(self, *, max_in_flight: int, max_queue: int, queue_s: float, metrics: Metrics) -> None:
-        """Up to *max_queue* requests wait, each up to *queue_s* seconds for its first turn."""
+        """Up to *max_queue* requests wait."""
         self.max_in_flight = max_in_flight
         self.max_requests = max_in_flight + max_queue
         self._max_stream_turns = max(1, max_in_flight // 2)
-        self._queue_s = queue_s
+        self.queue_s = queue_s
         self._metrics = metrics
         self._num_requests = 0
         self._num_turns = 0
@@ -90,7 +91,7 @@ class Admission:
             is_free = self._num_turns < self.max_in_flight and not self._requests
             self._num_turns += is_free
         if not is_free:
-            self._wait(min(until_s, since_s + self._queue_s) if is_first else until_s, is_first=is_first)
+            self._wait(min(until_s, since_s + self.queue_s) if is_first else until_s, is_first=is_first)
         with self._held("request", since_s):
             yield
 
@@ -157,7 +158,7 @@ class Admission:
     def _next_queue(self) -> deque[_Waiter]:
         """The queue whose first waiter is next; an empty one if none may have a turn."""
         if self._streams and self._num_stream_turns < self._max_stream_turns:
-            is_overdue = time.monotonic() - self._streams[0].since_s >= self._queue_s
+            is_overdue = time.monotonic() - self._streams[0].since_s >= self.queue_s
             if not self._requests or (is_overdue and self._num_stream_turns == 0):
                 return self._streams
         return self._requests

@@ -7,12 +7,13 @@ import math
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from typing import Final, TypeVar
 
-from contract.errors import ModelTimeoutError, ModelUnavailableError, UpstreamError
+from contract.errors import ModelTimeoutError, ModelUnavailableError, TooManyRequestsError, UpstreamError
+from contract.limits import LONG_CHARS
 from contract.options import DEFAULT, Options
 from web.metrics import Metrics
 from web.off_loop import off_loop
@@ -21,6 +22,7 @@ from web.upstream.admission import Admission
 from web.upstream.attempts import Attempts
 from web.upstream.breaker import THRESHOLD, Breaker
 from web.upstream.errors import ModelKeyError, RequestRejectedError, WorkerOverloadedError
+from web.upstream.long_requests import LongRequests
 from web.upstream.reply import TextReply, TextsReply, parse_text_reply, parse_texts_reply
 from web.upstream.retries import DEFAULT_POLICY, Budget, RetryPolicy
 from web.upstream.torchserve import InferenceAPI
@@ -73,14 +75,19 @@ class ModelClient:
         metrics: Metrics,
         *,
         timeout_s: float,
+        max_long_requests: int = 1,
         policy: RetryPolicy = DEFAULT_POLICY,
         breaker_threshold: int = THRESHOLD,
     ) -> None:
-        """*timeout_s* is a call's deadline; *breaker_threshold* failed calls in a row open a model's breaker."""
+        """*timeout_s* is a call's deadline; *breaker_threshold* failed calls in a row open a model's breaker.
+
+        *max_long_requests* long requests a model are with TorchServe at a time, from all processes of the site.
+        """
         self._api = api
         self._admission = admission
         self._metrics = metrics
         self._timeout_s = timeout_s
+        self._max_long_requests = max_long_requests
         self._policy = policy
         self._breaker_threshold = breaker_threshold
         self._models: dict[str, _Model] = {}
@@ -89,7 +96,7 @@ class ModelClient:
     def tag_text(self, model: str, text: str, options: Options = DEFAULT, caller: Caller = _ANONYMOUS) -> TextReply:
         """The entities of one text."""
         body = self._api.encode({"text": text, **options.to_upstream()})
-        reply = self._model(model).ask(body, lambda reply: parse_text_reply(reply, text), caller)
+        reply = self._model(model).ask(body, lambda reply: parse_text_reply(reply, text), caller, len(text))
         labels = (entity.label for entity in reply.entities)
         self._metrics.count_answer(model, reply.model, [len(text)], labels)
         return reply
@@ -99,7 +106,8 @@ class ModelClient:
     ) -> TextsReply:
         """The entities of each text, or the reason why it has none, in the order of *texts*."""
         body = self._api.encode({"texts": list(texts), **options.to_upstream()})
-        reply = self._model(model).ask(body, lambda reply: parse_texts_reply(reply, texts), caller)
+        num_chars = sum(map(len, texts))
+        reply = self._model(model).ask(body, lambda reply: parse_texts_reply(reply, texts), caller, num_chars)
         found = [(text, result) for text, result in zip(texts, reply.results, strict=True) if isinstance(result, list)]
         labels = (entity.label for _, result in found for entity in result)
         self._metrics.count_answer(model, reply.model, [len(text) for text, _ in found], labels)
@@ -121,7 +129,8 @@ class ModelClient:
                 num_calls, num_attempts = admission.max_requests, admission.max_in_flight
                 budget = Budget(self._policy, timeout_s=self._timeout_s, num_calls=num_calls, num_attempts=num_attempts)
                 breaker = Breaker(threshold=self._breaker_threshold, on_change=partial(_note_breaker, metrics, name))
-                model = _Model(name, self._api, admission, metrics, self._timeout_s, budget, breaker)
+                long_requests = LongRequests(name, self._max_long_requests)
+                model = _Model(name, self._api, admission, metrics, self._timeout_s, budget, breaker, long_requests)
                 self._models[name] = model
             return model
 
@@ -137,9 +146,10 @@ class _Model:
     timeout_s: float
     budget: Budget
     breaker: Breaker
+    long_requests: LongRequests
 
-    def ask(self, body: bytes, parse: Callable[[bytes], R], caller: Caller) -> R:
-        """What *parse* makes of the first reply that keeps the contract."""
+    def ask(self, body: bytes, parse: Callable[[bytes], R], caller: Caller, num_chars: int) -> R:
+        """What *parse* makes of the first reply that keeps the contract, to a request of *num_chars* characters."""
         is_probe = self.breaker.admit()
         asked_s = self.timeout_s if caller.timeout_s is None else caller.timeout_s
         timeout_s = min(asked_s, self.timeout_s, _PROBE_TIMEOUT_S if is_probe else math.inf)
@@ -147,7 +157,10 @@ class _Model:
         attempts = Attempts(self.budget, timeout_s, is_single=is_probe, may_abandon=is_short)
         began_s = time.monotonic()
         try:
-            with nullcontext() if caller.cancelled else self.admission.request():
+            with (
+                nullcontext() if caller.cancelled else self.admission.request(),
+                self._place(attempts, caller) if num_chars > LONG_CHARS else nullcontext(),
+            ):
                 reply = self._repeat(body, parse, attempts, caller)
         except UpstreamError as error:
             self._log(error, attempts.num_attempts, caller.request_id)
@@ -195,6 +208,22 @@ class _Model:
                 attempts.failed(error)
             finally:
                 attempts.end()
+
+    @contextmanager
+    def _place(self, attempts: Attempts, caller: Caller) -> Iterator[None]:
+        """A place for a long request; like its first turn, that of a stream takes as long as it takes."""
+        until_s = math.inf
+        if caller.cancelled is None:
+            until_s = min(attempts.deadline_s, time.monotonic() + self.admission.queue_s)
+        with ExitStack() as held:
+            try:
+                held.enter_context(self.long_requests.place(until_s, caller.cancelled))
+            except TimeoutError as error:
+                self.metrics.count_rejection("queue_timeout")
+                raise TooManyRequestsError(
+                    "There are too many long texts just now: this one waited too long."
+                ) from error
+            yield
 
     @contextmanager
     def _turn(self, attempts: Attempts, caller: Caller) -> Iterator[None]:

@@ -1,6 +1,6 @@
 """TorchServe's inference key, read from a file in which another process renews it.
 
-TorchServe's token mode accepts one inference key at a time: a new key invalidates the old one at once, and is written
+TorchServe accepts one inference key at a time: a new key invalidates the old one at once, and is written
 to the file a moment later. So after a refusal it pays to wait a moment for another key.
 """
 

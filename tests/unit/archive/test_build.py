@@ -4,8 +4,6 @@ import argparse
 import json
 import re
 import shutil
-import subprocess
-import sys
 import zipfile
 from pathlib import Path
 
@@ -16,8 +14,7 @@ from archive import mar
 from archive.build import build_mar
 from archive.cli import add_parsers
 from archive.errors import ArchiveError
-from archive.verify import check_mar, verify_mar
-from contract.entities import CANARY_TEXT
+from archive.verify import _probe, check_mar, verify_mar
 from contract.limits import LARGEST_MAX_CHARS, RequestLimits
 from contract.names import MODEL_NAME_RULE
 from handler.digests import file_digest
@@ -127,7 +124,7 @@ def test_what_was_rolled_out_stays_until_it_is_rolled_back(tiny_bundle, tmp_path
     run(*up)
     first = (store / "tiny.mar").read_bytes()
     release = build_mar(tiny_bundle, releases, version="1.1")
-    model_store.put(release, store, "tiny-1.1.mar")
+    model_store.put(release, store, "tiny-1.1.mar", check_mar(release).sha256)
     model_store.make_current(store, "tiny", "1.1")
 
     capsys.readouterr()
@@ -277,17 +274,20 @@ def test_a_model_config_of_ones_own_is_taken_by_the_command(tiny_bundle, tmp_pat
     assert mar.read(tmp_path / "tiny.mar")[1][mar.MODEL_CONFIG].startswith(b"minWorkers: 3")
 
 
+def test_what_a_build_that_was_killed_has_left_is_removed_by_the_next(tiny_bundle, tmp_path):
+    (tmp_path / ".building-abc" / "staged").mkdir(parents=True)
+
+    build_mar(tiny_bundle, tmp_path)
+
+    assert [path.name for path in tmp_path.iterdir()] == ["tiny.mar"]
+
+
 @pytest.mark.parametrize("package", ["contract", "handler"])
-def test_the_probe_refuses_what_is_not_from_the_archive(built, tmp_path, package):
+def test_the_probe_refuses_what_is_not_from_the_archive(built, package):
     files = mar.read(built)[1]
-    for name, content in files.items():
-        if not name.startswith(f"{package}/"):  # the package is missing: the checkout's would be taken
-            (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-            (tmp_path / name).write_bytes(content)
+    others = {name: content for name, content in files.items() if not name.startswith(f"{package}/")}
 
-    done = subprocess.run(
-        [sys.executable, "-I", "archive/probe.py", tmp_path, CANARY_TEXT], capture_output=True, text=True, check=False
-    )
+    status, said = _probe(others, 120.0)  # the package is missing: the checkout's would be taken
 
-    assert done.returncode == 1
-    assert f"{package} was not loaded from the archive" in done.stderr
+    assert status == 1
+    assert f"{package} was not loaded from the archive" in said

@@ -3,9 +3,16 @@
 import contextlib
 import io
 import json
+import re
 import struct
+import subprocess
+import sys
+import tempfile
+import time
 import zipfile
+from pathlib import Path
 
+import psutil
 import pytest
 
 from archive import mar
@@ -228,3 +235,67 @@ def test_an_archive_of_0_1_which_holds_no_contract_package_still_answers(tmp_pat
     assert not [name for name in FILES if name.startswith("contract/")]
 
     assert verify_mar(path) == check_mar(path)
+
+
+def wait_until(condition):
+    deadline_s = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < deadline_s
+        time.sleep(0.05)
+
+
+def archive_with(path, code):
+    path.write_bytes(mar.pack({**FILES, mar.ENTRY_POINT: code.encode()}))
+    return path
+
+
+def test_a_strangers_code_sees_no_variable_of_ours(tmp_path, monkeypatch):
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "do not tell")
+    path = archive_with(tmp_path / "nosy.mar", "import os\nraise RuntimeError(sorted(os.environ))\n")
+
+    with pytest.raises(ArchiveError) as caught:
+        verify_mar(path)
+
+    named = set(re.findall(r"'(\w+)'", str(caught.value).rpartition("RuntimeError: ")[2]))
+    assert named <= {"TMPDIR", "LC_ALL", "OMP_NUM_THREADS", "LD_LIBRARY_PATH"}
+    assert "TMPDIR" in named
+
+
+@pytest.mark.parametrize(
+    ("code", "problem"),
+    [
+        ("bytearray(9 * 10**9)", "MemoryError"),
+        ("open('/dev/null'); x = [open('/dev/null') for _ in range(1000)]", "Too many open files"),
+        ("import os; open(os.environ['TMPDIR'] + '/big', 'wb').truncate(10**9)", "File too large|exit code -25"),
+        ("import resource; raise RuntimeError(resource.getrlimit(resource.RLIMIT_CPU))", r"\(120, 120\)"),
+        ("import os; os.kill(os.getpid(), 9)", "exit code -9"),
+    ],
+)
+def test_a_strangers_code_gets_so_much_and_no_more_and_leaves_nothing(tmp_path, monkeypatch, code, problem):
+    temporary = tmp_path / "tmp"
+    temporary.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(temporary))
+
+    with pytest.raises(ArchiveError, match=f"the model does not answer: .*({problem})"):
+        verify_mar(archive_with(tmp_path / "greedy.mar", f"{code}\n"))
+
+    assert list(temporary.iterdir()) == []
+
+
+@pytest.mark.parametrize("killed", ["the verifier", "the probe"])
+def test_nothing_is_left_in_the_temporary_directory_after_a_kill(tmp_path, killed):
+    temporary = tmp_path / "tmp"
+    temporary.mkdir()
+    path = archive_with(tmp_path / "slow.mar", "open('started', 'w').close()\nimport time\ntime.sleep(600)\n")
+    code = "import sys; from archive.verify import verify_mar; from pathlib import Path; verify_mar(Path(sys.argv[1]))"
+    environ = {"TMPDIR": str(temporary), "PYTHONPATH": str(Path(mar.__file__).parents[1])}
+
+    with subprocess.Popen([sys.executable, "-c", code, path], env=environ, cwd=tmp_path) as verifier:
+        wait_until((tmp_path / "started").exists)
+        (probe,) = psutil.Process(verifier.pid).children()
+        assert [folder.name for folder in temporary.iterdir() if folder.name.startswith("nerserve-verify-")]
+
+        (verifier if killed == "the verifier" else probe).kill()
+
+    wait_until(lambda: not list(temporary.iterdir()))
+    wait_until(lambda: not probe.is_running() or probe.status() == psutil.STATUS_ZOMBIE)

@@ -18,6 +18,7 @@ CODES = {
     "text_too_long": 413,
     "request_too_large": 413,
     "unsupported_media_type": 415,
+    "misdirected_request": 421,
     "invalid_option": 422,
     "too_many_requests": 429,
     "internal_error": 500,

@@ -53,6 +53,21 @@ def test_there_is_time_to_drain_with_the_longest_texts(compose, name, drain_s):
     assert grace_s > drain_s
 
 
+def test_keys_are_shared_in_memory_and_the_site_cannot_change_them():
+    override = yaml.safe_load((ROOT / "deploy" / "keys.yml").read_text(encoding="utf-8"))
+    serve, site = override["services"]["serve"], override["services"]["site"]
+
+    assert serve["command"][-4:] == [
+        "--config",
+        "/app/deploy/serve-with-keys.properties",
+        "--inference-key-file",
+        "/shared/inference.key",
+    ]
+    assert (serve["volumes"], site["volumes"]) == (["keys:/shared"], ["keys:/shared:ro"])
+    assert site["environment"] == {"NERSERVE_INFERENCE_KEY_FILE": "/shared/inference.key"}
+    assert override["volumes"]["keys"]["driver_opts"]["type"] == "tmpfs"
+
+
 @pytest.mark.parametrize("file", ["Dockerfile.serve", "Dockerfile.web"])
 def test_both_images_start_from_the_same_exact_python(file):
     text = (ROOT / file).read_text(encoding="utf-8")

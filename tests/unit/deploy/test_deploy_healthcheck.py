@@ -96,6 +96,14 @@ def site(server, monkeypatch):
     return server
 
 
+def test_the_port_of_a_kubernetes_service_is_not_the_site_s(healthcheck, server, monkeypatch):
+    monkeypatch.setattr(healthcheck, "SITE_PORT", server.server_port)
+    monkeypatch.setenv("NERSERVE_PORT", "tcp://10.0.0.1:8000")
+    server.replies = {"/readyz": (200, {"status": "ready"})}
+
+    assert healthcheck.main(["site"]) == 0
+
+
 @pytest.mark.parametrize(("status", "exit_status"), [(200, 0), (503, 1)])
 def test_the_site_is_as_healthy_as_it_is_ready(healthcheck, site, capsys, status, exit_status):
     site.replies = {"/readyz": (status, {"status": "unready"})}

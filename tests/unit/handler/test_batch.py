@@ -80,11 +80,24 @@ class Clock:
         return self.seconds
 
 
+@pytest.mark.parametrize("deadline", [float("inf"), 1e12])
+def test_a_request_without_a_deadline_is_given_up_before_torchserve_kills_the_worker(tagger, deadline):
+    clock = Clock()
+    worker = BatchWorker(tagger, MODEL, RequestLimits(), now=clock)
+    row = {"body": json.dumps({"texts": ["Obama saw Paris"] * 120}).encode()}
+
+    late = worker.answer([(row, JSON._replace(deadline=deadline, explain=True))])  # each look at the clock is a second
+
+    assert statuses(late) == [504]
+    assert clock.seconds < 0.8 * 300  # of responseTimeout
+    assert statuses(worker.answer([(text_of(9), RequestHeaders())])) == [200]
+
+
 @pytest.mark.parametrize("explain", [False, True])
 def test_an_answer_that_comes_too_late_is_none(tagger, explain):
     rows = [({"body": b"Obama"}, RequestHeaders(deadline=deadline, explain=explain)) for deadline in (3.5, 90.0)]
 
-    assert statuses(BatchWorker(tagger, MODEL, RequestLimits(), now=Clock()).answer(rows)) == [504, 200]
+    assert statuses(BatchWorker(tagger, MODEL, RequestLimits(), work_s=1e9, now=Clock()).answer(rows)) == [504, 200]
 
 
 @pytest.mark.parametrize("late", [(0,), (1,), (2,), (3,), (4,), (0, 2), (1, 2, 3), (0, 1, 2, 3, 4)])
@@ -119,7 +132,7 @@ def test_work_on_a_text_ends_soon_after_its_deadline_and_its_neighbour_is_answer
     bundle = make_bundle()
     vectors = CountingVectors.new(["paris", "obama"], np.eye(2, 6, dtype=np.float32), "int8")
     tagger = Tagger(replace(bundle, vectors=vectors))
-    worker = BatchWorker(tagger, MODEL, RequestLimits(), now=Clock())
+    worker = BatchWorker(tagger, MODEL, RequestLimits(), work_s=1e9, now=Clock())
 
     late, answered = worker.answer([({"body": text.encode()}, RequestHeaders(deadline=4.5)), neighbour]).answers
 
@@ -136,11 +149,11 @@ def test_an_explanation_ends_soon_after_its_deadline_and_its_neighbour_is_answer
     row = {"body": json.dumps({form: "\n\n".join(sentences) if form == "text" else sentences}).encode()}
     neighbour = ({"body": b"Obama saw Paris"}, RequestHeaders(explain=True))
     until_tagged = Clock()
-    BatchWorker(tagger, MODEL, RequestLimits(), now=until_tagged).answer([(row, JSON), neighbour])
+    BatchWorker(tagger, MODEL, RequestLimits(), work_s=1e9, now=until_tagged).answer([(row, JSON), neighbour])
     headers = JSON._replace(explain=True, deadline=until_tagged.seconds + looks)
 
     late, answered = (
-        BatchWorker(tagger, MODEL, RequestLimits(), now=Clock()).answer([(row, headers), neighbour]).answers
+        BatchWorker(tagger, MODEL, RequestLimits(), work_s=1e9, now=Clock()).answer([(row, headers), neighbour]).answers
     )
 
     assert tagger.tag(sentences[:1])[0]

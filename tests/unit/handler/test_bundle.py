@@ -2,7 +2,9 @@
 
 import io
 import json
+import resource
 import shutil
+import struct
 import subprocess
 import sys
 import time
@@ -222,7 +224,7 @@ def header_of(shape):
     ("content", "problem"),
     [
         (header_of((10**14,)), r"linear\.bias: expected float32 of shape \(9,\), got float32 of \(100000000000000,\)"),
-        (header_of((9,)), r"expected an \.npz of plain arrays"),
+        (header_of((9,)), r"linear\.bias: expected 36 bytes, got 0"),
         (b"no array", r"expected an \.npz of plain arrays"),
         (b"\x93NUMPY\x02\x00\xff\xff\xff\xff", r"expected an \.npz of plain arrays"),
     ],
@@ -238,6 +240,52 @@ def test_weights_get_no_memory_before_what_they_say_is_compared(folder, content,
     reseal(folder)
 
     with pytest.raises(BundleError, match=rf"weights\.npz: {problem}"):
+        Bundle.load(folder)
+
+
+@pytest.fixture
+def little_memory():
+    """No more than 1 GB beside what this process has."""
+    has = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (has + 2**30, hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
+
+
+@pytest.mark.parametrize(
+    ("sizes", "problem"),
+    [
+        ({"hidden_dim": 65_536}, r"weights\.npz: [a-z_.0-9]+: expected float32 of shape "),
+        ({"char_filters": 65_536, "hidden_dim": 8_192}, r"weights\.npz: [a-z_.0-9]+: expected float32 of shape "),
+        ({"case_dim": 65_536, "hidden_dim": 65_536}, r"weights\.npz: [a-z_.0-9]+: expected float32 of shape "),
+        (
+            {"char_dim": 65_536, "char_filters": 65_536, "char_kernel": 63},
+            r"weights\.npz: .*: expected float32 of shape ",
+        ),
+        ({"hidden_dim": 10**9}, "model.hidden_dim: expected an even number from 2 to 65536"),
+    ],
+)
+def test_a_configuration_gets_no_memory_that_its_files_do_not_fill(folder, little_memory, sizes, problem):
+    config = json.loads((folder / "config.json").read_text())
+    config["model"] |= sizes
+    (folder / "config.json").write_text(json.dumps(config))
+    reseal(folder)
+
+    with pytest.raises(BundleError, match=problem):
+        Bundle.load(folder)
+
+
+def test_a_directory_of_weights_that_says_more_than_the_file_has_is_refused(folder):
+    path = folder / "weights.npz"
+    size = path.stat().st_size
+    data = bytearray(path.read_bytes())
+    entry = data.rindex(b"PK\x01\x02")  # of the central directory
+    data[entry + 20 : entry + 28] = struct.pack("<II", 2**31, 2**31)  # its sizes, packed and unpacked
+    path.write_bytes(data)
+    reseal(folder)
+
+    with pytest.raises(BundleError, match=rf"weights\.npz: expected arrays within its {size} bytes"):
         Bundle.load(folder)
 
 

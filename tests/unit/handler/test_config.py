@@ -105,9 +105,18 @@ def test_the_order_of_the_offsets_makes_no_other_model():
         (lambda d: d["model"].pop("hidden_dim"), "model.hidden_dim: missing"),
         (lambda d: d["model"].update(hidden_dim="200"), "model.hidden_dim: expected a whole number, got '200'"),
         (lambda d: d["model"].update(hidden_dim=True), "model.hidden_dim: expected a whole number, got True"),
-        (lambda d: d["model"].update(hidden_dim=201), "model.hidden_dim: expected a positive even number, got 201"),
-        (lambda d: d["model"].update(char_kernel=2), "model.char_kernel: expected an odd number, got 2"),
-        (lambda d: d["model"].update(word_dim=0), "model.word_dim: expected a positive number, got 0"),
+        (lambda d: d["model"].update(hidden_dim=201), "model.hidden_dim: expected an even number from 2 to 65536, got"),
+        (lambda d: d["model"].update(hidden_dim=10**9), "model.hidden_dim: expected an even number from 2 to 65536"),
+        (lambda d: d["model"].update(max_word_chars=10**9), "model.max_word_chars: expected an even number from 2 to"),
+        (lambda d: d["model"].update(char_kernel=2), "model.char_kernel: expected an odd number from 1 to 63, got 2"),
+        (lambda d: d["model"].update(char_kernel=-3), "model.char_kernel: expected an odd number from 1 to 63, got -3"),
+        (lambda d: d["model"].update(char_kernel=10**6 + 1), "model.char_kernel: expected an odd number from 1 to 63"),
+        (lambda d: d["model"].update(word_dim=0), "model.word_dim: expected a number from 1 to 65536, got 0"),
+        *(
+            (lambda d, key=key: d["model"].update({key: 10**9}), f"model.{key}: expected a number from 1 to 65536")
+            for key in ("word_dim", "char_dim", "char_filters", "case_dim")
+        ),
+        (lambda d: d["model"].update(labels=[f"L{i}" for i in range(257)]), "model.labels: expected at most 256"),
         (lambda d: d["model"].update(scheme="BILOU"), "model.scheme: expected one of BIO, IOBES, got 'BILOU'"),
         (lambda d: d["model"].update(scheme=1), "model.scheme: expected a string, got 1"),
         (lambda d: d["model"].update(labels=[]), "model.labels: expected at least one label"),

@@ -412,10 +412,17 @@ def test_an_empty_batch_is_answered_with_nothing(handler, model_dir):
     assert handler.handle([], FakeContext(model_dir)) == []
 
 
-def test_a_worker_does_not_start_on_a_wrong_setting(model_dir, monkeypatch):
-    monkeypatch.setenv("NERSERVE_MAX_CHARS", "lots")
+@pytest.mark.parametrize(
+    ("variable", "problem"),
+    [
+        ("NERSERVE_MAX_CHARS", "NERSERVE_MAX_CHARS: expected .* to 1000000, got 'lots'"),
+        ("NERSERVE_MAX_CHAR", "NERSERVE_MAX_CHAR: unknown setting; the nearest known one is NERSERVE_MAX_CHARS"),
+    ],
+)
+def test_a_worker_does_not_start_on_a_wrong_setting(model_dir, monkeypatch, variable, problem):
+    monkeypatch.setenv(variable, "lots")
 
-    with pytest.raises(SettingError, match=r"NERSERVE_MAX_CHARS: expected .* to 1000000, got 'lots'"):
+    with pytest.raises(SettingError, match=problem):
         NERHandler().initialize(FakeContext(model_dir))
 
 
@@ -425,3 +432,13 @@ def test_a_worker_does_not_start_on_a_bundle_that_is_damaged(model_dir, tmp_path
 
     with pytest.raises(BundleError, match=r"vocab\.json: missing"):
         NERHandler().initialize(FakeContext(folder))
+
+
+def test_no_batch_is_worked_on_until_torchserve_kills_the_worker(model_dir):
+    handler, context = NERHandler(), FakeContext(model_dir, [PLAIN])
+    context.model_yaml_config = {"responseTimeout": 1e-9}
+
+    handler.initialize(context)
+    (reply,) = handler.handle([{"body": TEXT.encode()}], context)
+
+    assert (context.statuses, json.loads(reply)["error"]["code"]) == ({0: 504}, "deadline_exceeded")

@@ -1,5 +1,7 @@
 """Word vectors against a plain dictionary and against numpy."""
 
+import io
+
 import gensim
 import numpy as np
 import pytest
@@ -132,6 +134,30 @@ def test_a_number_beyond_float16_is_refused_and_does_not_become_infinity():
         WordVectors.new(["a"], np.array([[1, -70_000]], np.float32), "float16")
 
 
+def change(path, place, value):
+    array = np.load(path)
+    array[place] = value
+    np.save(path, array)
+
+
+def last_is_nan(*shape):
+    array = np.ones(shape, np.float32)
+    array[-1, -1] = np.nan
+    return array
+
+
+def header_of(shape):
+    """A .npy file that says it has int8 of *shape*, with nothing behind the header."""
+    file = io.BytesIO()
+    np.lib.format.write_array_header_1_0(file, {"descr": "|i1", "fortran_order": False, "shape": shape})
+    return file.getvalue()
+
+
+def npz(path):
+    with path.open("wb") as file:
+        np.savez(file, table=np.ones((10, 7), np.int8))
+
+
 def objects(path):
     np.save(path, np.array([{}], dtype=object), allow_pickle=True)
 
@@ -158,6 +184,27 @@ def objects(path):
         ("scales", lambda path: np.save(path, np.ones(10)), "vectors/scales.npy: expected one axis of float32"),
         ("index", lambda path: np.save(path, np.zeros(8, np.uint32)), "vectors/index.npy: expected a hash table"),
         ("index", lambda path: np.save(path, np.full(32, 99, np.uint32)), "vectors/index.npy: expected a hash table"),
+        ("index", lambda path: np.save(path, np.full(32, 1, np.uint32)), "index.npy: expected 10 slots that are taken"),
+        ("offsets", lambda path: change(path, 3, 0), "vectors/offsets.npy: expected bounds that do not fall"),
+        ("offsets", lambda path: change(path, 3, 2**31), "vectors/offsets.npy: expected bounds that do not fall"),
+        ("offsets", lambda path: change(path, 0, 1), "vectors/offsets.npy: expected the bounds of 10 words"),
+        ("offsets", lambda path: np.save(path, np.zeros(11)), "vectors/offsets.npy: expected one axis of uint32"),
+        ("scales", lambda path: change(path, 9, np.nan), "vectors/scales.npy: expected finite numbers"),
+        (
+            "table",
+            lambda path: np.save(path, np.full((10, 7), np.inf, np.float16)),
+            "table.npy: expected finite numbers",
+        ),
+        ("table", lambda path: np.save(path, last_is_nan(10, 7)), "vectors/table.npy: expected finite numbers"),
+        ("words", lambda path: path.write_bytes(path.read_bytes() + b"\0"), "vectors/words.npy: expected [0-9]+ bytes"),
+        (
+            "words",
+            lambda path: path.write_bytes(header_of((10**15,))),
+            "vectors/words.npy: expected a plain .npy array",
+        ),
+        ("table", lambda path: path.write_bytes(header_of((10**15, 9))), "table.npy: expected a plain .npy array"),
+        ("table", lambda path: path.write_bytes(header_of((-1, 9))), "vectors/table.npy: expected a plain .npy array"),
+        ("table", npz, "vectors/table.npy: expected a plain .npy array"),
     ],
 )
 def test_files_that_do_not_fit_together_are_refused_by_name(tmp_path, name, damage, problem):

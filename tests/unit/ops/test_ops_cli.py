@@ -86,7 +86,7 @@ def test_an_operator_s_command_loads_nothing_of_the_supervisor(command):
         (["up", "--models", ""], "got ''"),
         *(
             (["up", "--models", f"en,{name}"], f"--models: expected {MODEL_NAME_RULE}, got {name!r}")
-            for name in ("../en", "en=http://x", "en+x", "x" * 65)
+            for name in ("../en", "en=http://x", "en+x", "a%2fb", "a\nb", "x" * 65)
         ),
         (["up", "--start-timeout", "soon"], "expected a number of seconds, got 'soon'"),
         (["up", "--drain-timeout", "-1"], "expected a number of seconds, got '-1'"),
@@ -101,20 +101,38 @@ def test_wrong_usage_is_status_2(capsys, arguments, message):
     assert message in capsys.readouterr().err
 
 
-def test_the_site_s_variables_stand_for_the_options_of_up(monkeypatch, capsys):
+def test_the_site_s_variables_stand_for_the_options_of_up(monkeypatch):
     variables = {"NERSERVE_HOST": "127.0.0.2", "NERSERVE_PORT": "9000", "NERSERVE_MODELS": "en,de"}
     for variable, value in variables.items():
         monkeypatch.setenv(variable, value)
 
     set_so = make_parser().parse_args(["up"])
     given = make_parser().parse_args(["up", "--host", "127.0.0.3", "--port", "9001", "--models", "fr"])
-    monkeypatch.setenv("NERSERVE_PORT", "http")
-    with pytest.raises(SystemExit):
-        make_parser().parse_args(["up"])
-
     assert (set_so.host, set_so.port, set_so.models) == ("127.0.0.2", 9000, ("en", "de"))
     assert (given.host, given.port, given.models) == ("127.0.0.3", 9001, ("fr",))
-    assert "expected a port from 1 to 65535, got 'http'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("command", "setting", "problem"),
+    [
+        ("up", "NERSERVE_PORT=http", "NERSERVE_PORT: expected a port from 1 to 65535, got 'http'"),
+        ("up", "NERSERVE_MODELS=en,en", "NERSERVE_MODELS: expected each model once, got 'en,en'"),
+        ("up", "NERSERVE_MODELS=../en", f"NERSERVE_MODELS: expected {MODEL_NAME_RULE}, got '../en'"),
+        (
+            "models",
+            "NERSERVE_MANAGEMENT_URL=8081",
+            "NERSERVE_MANAGEMENT_URL: expected http(s)://HOST[:PORT], got '8081'",
+        ),
+        ("rollback en", "NERSERVE_INFERENCE_URL=x", "NERSERVE_INFERENCE_URL: expected http(s)://HOST[:PORT], got 'x'"),
+    ],
+)
+def test_a_wrong_variable_is_named_in_one_line_where_it_stands_for_an_option(
+    monkeypatch, capsys, command, setting, problem
+):
+    monkeypatch.setenv(*setting.split("="))
+
+    assert main(command.split()) == 2
+    assert capsys.readouterr().err == f"nerserve: {problem}\n"
 
 
 def test_a_missing_config_is_status_2_in_one_line(project, capsys):
@@ -131,11 +149,11 @@ def test_a_missing_config_is_status_2_in_one_line(project, capsys):
     ("settings", "arguments", "message"),
     [
         ("", ["--ca", "ca.pem"], "--ca: neither inference_address nor management_address is https"),
-        ("", ["--renew-keys-every", "60"], "--renew-keys-every: nobody is asked for a key"),
-        ("", ["--inference-key-file", "key"], "--inference-key-file: nobody is asked for a key"),
-        ("{tokens}", ["--renew-keys-every", "0"], "more than 0 and less than the life of a key, 3600 s"),
-        ("{tokens}", ["--renew-keys-every", "3600"], "(token_expiration_min), got 3600"),
-        ("{tokens}token_expiration_min=0", [], "token_expiration_min: expected minutes, at least 0.08, got '0'"),
+        ("{off}", ["--renew-keys-every", "60"], "--renew-keys-every: nobody is asked for a key"),
+        ("{off}", ["--inference-key-file", "key"], "--inference-key-file: nobody is asked for a key"),
+        ("", ["--renew-keys-every", "0"], "more than 0 and less than the life of a key, 3600 s"),
+        ("", ["--renew-keys-every", "3600"], "(token_expiration_min), got 3600"),
+        ("token_expiration_min=0", [], "token_expiration_min: expected minutes, at least 0.08, got '0'"),
         (
             "",
             ["--max-chars", "1000001"],
@@ -147,6 +165,8 @@ def test_a_missing_config_is_status_2_in_one_line(project, capsys):
             "max_request_size: expected 1048576, which follows from the 100000 characters",
         ),
         ("max_request_size=1048577", ["--max-chars", "200000"], "expected 2097152, which follows from the 200000"),
+        ("job_que_size=1", [], "job_que_size: unknown setting; the nearest known one is job_queue_size"),
+        ("job_queue_size=many", [], "job_queue_size: expected a whole number from 1 to 2147483647, got 'many'"),
         ("metrics_config=nowhere.yaml", [], "metrics_config: expected a file that can be read, got "),
         ("{https}", [], "private_key_file is missing"),
         ("{https}keystore={file}", [], "--ca: expected a file with the certificates to trust"),
@@ -157,7 +177,7 @@ def test_a_missing_config_is_status_2_in_one_line(project, capsys):
 def test_what_does_not_go_together_is_status_2_in_one_line(project, capsys, settings, arguments, message):
     (project / "nothing").write_text("")
     names = {
-        "tokens": "disable_token_authorization=false\n",
+        "off": "disable_token_authorization=true\n",
         "https": "inference_address=https://127.0.0.1:8443\n",
         "file": project / "nothing",
         "key": project / "key",
@@ -170,6 +190,42 @@ def test_what_does_not_go_together_is_status_2_in_one_line(project, capsys, sett
     printed = capsys.readouterr().err
     assert message in printed
     assert printed.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("setting", "problem"),
+    [
+        ("NERSERVE_MAX_CHAR=5", "NERSERVE_MAX_CHAR: unknown setting; the nearest known one is NERSERVE_MAX_CHARS"),
+        ("NERSERVE_QUEUE_S=soon", "NERSERVE_QUEUE_S: expected a number of seconds, got 'soon'"),
+        ("NERSERVE_WEB_WORKERS=0", "NERSERVE_WEB_WORKERS: expected a number from 1 to 64, got 0"),
+        ("NERSERVE_HOST=a b", "NERSERVE_HOST: expected an address or a name, got 'a b'"),
+    ],
+)
+def test_a_wrong_variable_is_status_2_in_one_line_before_anything_starts(
+    project, capsys, monkeypatch, setting, problem
+):
+    monkeypatch.setenv(*setting.split("="))
+
+    assert main(["up"]) == 2
+    printed = capsys.readouterr()
+    assert (printed.out, printed.err) == ("", f"nerserve: {problem}\n")
+
+
+@pytest.mark.parametrize("command", ["models", "scale en --workers 1", "archive x", "inspect x.mar", "up --no-site"])
+def test_every_command_refuses_a_variable_that_nobody_reads(project, capsys, monkeypatch, command):
+    monkeypatch.setenv("NERSERVE_MANAGMENT_URL", "http://127.0.0.1:9")
+
+    assert main(command.split()) == 2
+    expected = "nerserve: NERSERVE_MANAGMENT_URL: unknown setting; the nearest known one is NERSERVE_MANAGEMENT_URL\n"
+    assert capsys.readouterr().err == expected
+
+
+def test_a_port_that_kubernetes_sets_is_none_of_ours(project, capsys, monkeypatch):
+    monkeypatch.setenv("NERSERVE_PORT", "tcp://10.0.0.1:8000")
+    monkeypatch.setenv("NERSERVE_SERVICE_HOST", "10.0.0.1")
+
+    assert make_parser().parse_args(["up"]).port == 8000
+    assert main(["up"]) == 5  # the settings are fine, and there is no archive
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import socket
+import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,9 @@ from pathlib import Path
 import pytest
 
 from archive import mar
+from ops.errors import OpsError
+from ops.process.group import Guard, ProcessGroup
+from ops.process.state_dir import StateDir
 
 ROOT = Path(__file__).parents[3]
 
@@ -28,7 +32,6 @@ def up(tmp_path):
     (tmp_path / "config.properties").write_text(
         f"inference_address=http://127.0.0.1:{inference}\nmanagement_address=http://127.0.0.1:{management}\n"
         f"metrics_address=http://127.0.0.1:{metrics}\ngrpc_inference_port={grpc}\ngrpc_management_port=0\n"
-        "disable_token_authorization=true\n"
     )
     files = {
         mar.MANIFEST: json.dumps({"model": {"modelName": "en", "modelVersion": "1.0", "handler": mar.ENTRY_POINT}}),
@@ -103,7 +106,88 @@ def test_keys_that_have_no_place_are_told_in_one_line(up, tmp_path):
     for name in ("lock", "keys"):
         (state_dir / name).touch()
 
-    status, said = up(state_dir, "disable_token_authorization=false\n")
+    status, said = up(state_dir)
 
     assert status == 1
     assert said == f"nerserve: no key can be written to {state_dir / 'keys'}: File exists\n"
+
+
+def test_whoever_switches_keys_off_is_told_what_that_opens(up, tmp_path):
+    (tmp_path / "state" / "logs" / "torchserve.out").mkdir(parents=True)  # which ends the start
+
+    _, said = up(tmp_path / "state", "disable_token_authorization=true\n")
+
+    assert "warning: nobody is asked for a key (disable_token_authorization=true): any program of this machine" in said
+
+
+def mode_of(path):
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+@pytest.mark.parametrize("mode", [None, 0o777, 0o755, 0o770])
+def test_the_directory_is_private_in_a_parent_that_is_not(tmp_path, mode):
+    tmp_path.chmod(0o777)
+    path = tmp_path / "state"
+    if mode is not None:
+        (path / "logs").mkdir(parents=True)
+        (path / "logs").chmod(mode)
+        path.chmod(mode)
+
+    with StateDir(path).locked():
+        modes = [mode_of(path), mode_of(path / "logs"), mode_of(path / "tmp")]
+
+    assert modes == [0o700] * 3
+    assert mode_of(tmp_path) == 0o777
+
+
+@pytest.mark.parametrize(
+    "planted", ["state", "state/lock", "state/logs", "state/logs/site.log", "state/tmp", "state/keys"]
+)
+def test_a_link_that_somebody_planted_is_not_followed(tmp_path, planted):
+    target = tmp_path / "target"
+    target.mkdir()
+    (tmp_path / planted).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / planted).symlink_to(target / "file" if planted.endswith(".log") else target)
+    if planted not in {"state", "state/lock"}:
+        (tmp_path / "state" / "lock").touch()
+
+    with pytest.raises(OpsError, match="link") as caught, StateDir(tmp_path / "state").locked():
+        pass
+
+    assert str(tmp_path / planted) in str(caught.value)
+    assert list(target.iterdir()) == []
+
+
+def test_a_log_that_became_a_link_is_not_followed(tmp_path):
+    state_dir, target = StateDir(tmp_path / "state"), tmp_path / "target"
+    with state_dir.locked():
+        (state_dir.logs / "out").symlink_to(target)
+        guard = Guard()
+        with pytest.raises(OSError, match="symbolic links"):
+            ProcessGroup(guard, state_dir.logs / "out").launch([sys.executable, "-V"], env={}, cwd=tmp_path)
+        guard.close()
+
+    assert not target.exists()
+
+
+def test_the_directory_of_another_user_is_refused(tmp_path):
+    path = Path("/") if os.geteuid() else tmp_path / "theirs"
+    if not os.geteuid():
+        path.mkdir()
+        os.chown(path, 12_345, -1)
+    before = path.stat()
+
+    with pytest.raises(OpsError, match=rf"uid {before.st_uid}\b.*--state-dir"), StateDir(path).locked():
+        pass
+
+    assert path.stat() == before
+
+
+def test_a_directory_with_files_of_others_keeps_its_mode(tmp_path):
+    (tmp_path / "thesis.tex").touch()
+    tmp_path.chmod(0o755)
+
+    with pytest.raises(OpsError, match="not empty"), StateDir(tmp_path).locked():
+        pass
+
+    assert mode_of(tmp_path) == 0o755

@@ -46,6 +46,8 @@ class StubHandler(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers["Content-Length"]))
         self.server.requests.append((self.path, dict(self.headers), body))
         status, headers, reply = self.server.canned or (200, {}, None)
+        if self.path.rsplit("/", 1)[1] in self.server.lost:
+            status, reply = 404, b""
         if reply is None:
             reply = self._tag(json.loads(body))
         self.send_response(status)
@@ -79,6 +81,7 @@ class StubTorchServe(ThreadingHTTPServer):
         self.requests = []
         self.num_texts = 0
         self.canned = None
+        self.lost = set()  # names of models that are not registered
         self.url = f"http://127.0.0.1:{self.server_port}"
 
     def answer(self, status, reply, **headers):
@@ -265,6 +268,7 @@ def start_site(tmp_path):
             scratch = tmp_path / f"scratch-{port}"
             scratch.mkdir()
             settings = {"NERSERVE_INFERENCE_URL": url, "NERSERVE_PORT": str(port), "NERSERVE_WEB_WORKERS": "1"}
+            settings["NERSERVE_ALLOWED_HOSTS"] = "x"  # the host that requests over a bare socket name
             command = gunicorn_command(**settings | {"TMPDIR": str(scratch)} | environ)
             if app is not None:
                 command["args"].append(app)

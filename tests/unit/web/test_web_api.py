@@ -202,12 +202,22 @@ def test_another_charset_is_refused(site, content_type):
     assert error_of(reply) == ("unsupported_media_type", "Expected the charset utf-8.")
 
 
-@pytest.mark.parametrize("name", ["fr", "", "EN", "en/1.0", "../metrics"])
-def test_a_model_that_is_not_on_the_list_is_not_asked(upstream, make_site, name):
-    reply = post(make_site(upstream.url, models=("en", "de")), json.dumps({"text": "x", "model": name}))
+@pytest.mark.parametrize("name", ["fr", "", "EN", "en/1.0", "../metrics", "en\n", " en", "en%2f1.0", "en\0", "en,de"])
+@pytest.mark.parametrize(
+    "content_type", ["application/json", "text/plain", "application/x-ndjson", "application/x-www-form-urlencoded"]
+)
+def test_a_model_that_is_not_on_the_list_is_not_asked(upstream, make_site, name, content_type):
+    site = make_site(upstream.url, models=("en", "de"))
+    if content_type == "application/json":
+        reply = post(site, json.dumps({"text": "x", "model": name}))
+    elif "form" in content_type:
+        reply = site.post("/predict", data={"text": "x", "model": name})
+    else:
+        body = {"data": "x" if content_type == "text/plain" else '{"text": "x"}\n', "content_type": content_type}
+        reply = site.post("/api/predict", query_string={"model": name}, **body)
 
     assert reply.status_code == 404
-    assert error_of(reply) == ("unknown_model", "There is no such model here. The models are: en, de.")
+    assert "There is no such model here. The models are: en, de." in reply.text
     assert upstream.requests == []
 
 

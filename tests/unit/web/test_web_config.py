@@ -32,11 +32,14 @@ def test_every_variable_is_read(certificates):
         "NERSERVE_TIMEOUT_S": "2.5",
         "NERSERVE_READY_TIMEOUT_S": "1",
         "NERSERVE_CANARY": "Berlin",
+        "NERSERVE_READY_WHEN": "any",
         "NERSERVE_MAX_CHARS": "500",
         "NERSERVE_HOST": "::1",
         "NERSERVE_PORT": "9000",
+        "NERSERVE_ALLOWED_HOSTS": "ner.example.org, *.example.net",
         "NERSERVE_WEB_WORKERS": "3",
         "NERSERVE_MAX_IN_FLIGHT": "4",
+        "NERSERVE_MAX_LONG_REQUESTS": "3",
         "NERSERVE_MAX_QUEUE": "0",
         "NERSERVE_QUEUE_S": "1.5",
         "NERSERVE_MAX_STREAMS": "2",
@@ -53,11 +56,14 @@ def test_every_variable_is_read(certificates):
         timeout_s=2.5,
         ready_timeout_s=1.0,
         canary="Berlin",
+        ready_when="any",
         max_chars=500,
         host="::1",
         port=9000,
+        allowed_hosts=("ner.example.org", "*.example.net"),
         num_workers=3,
         max_in_flight=4,
+        max_long_requests=3,
         max_queue=0,
         queue_s=1.5,
         max_streams=2,
@@ -74,6 +80,10 @@ def test_the_longest_text_may_have_spaces_around_it_and_a_blank_is_as_good_as_no
 def test_what_is_no_longest_text_is_refused_by_its_variable(value):
     with pytest.raises(SettingError, match="NERSERVE_MAX_CHARS: expected "):
         WebConfig.from_env({"NERSERVE_MAX_CHARS": value})
+
+
+def test_the_port_of_a_kubernetes_service_is_not_the_site_s():
+    assert WebConfig.from_env({"NERSERVE_PORT": "tcp://10.0.0.1:80", "NERSERVE_SERVICE_PORT": "80"}) == WebConfig()
 
 
 def test_the_environment_of_the_process_is_the_default(monkeypatch):
@@ -107,6 +117,7 @@ def test_the_environment_of_the_process_is_the_default(monkeypatch):
         ("NERSERVE_TIMEOUT_S", "inf", "inf"),
         ("NERSERVE_READY_TIMEOUT_S", "-1", "-1.0"),
         ("NERSERVE_CANARY", "", "''"),
+        ("NERSERVE_READY_WHEN", "some", "'some'"),
         ("NERSERVE_MAX_CHARS", "1e4", "'1e4'"),
         ("NERSERVE_MAX_CHARS", "0", "'0'"),
         ("NERSERVE_MAX_CHARS", "1000001", "'1000001'"),
@@ -115,6 +126,10 @@ def test_the_environment_of_the_process_is_the_default(monkeypatch):
         ("NERSERVE_PORT", "", "''"),
         ("NERSERVE_PORT", "http", "'http'"),
         ("NERSERVE_PORT", "65536", "65536"),
+        ("NERSERVE_ALLOWED_HOSTS", "", "''"),
+        ("NERSERVE_ALLOWED_HOSTS", "ner.example.org:8000", "'ner.example.org:8000'"),
+        ("NERSERVE_ALLOWED_HOSTS", "a,.example.org", "'.example.org'"),
+        ("NERSERVE_ALLOWED_HOSTS", "http://a", "'http://a'"),
         ("NERSERVE_WEB_WORKERS", "0", "0"),
         ("NERSERVE_MAX_IN_FLIGHT", "2.5", "'2.5'"),
         ("NERSERVE_MAX_IN_FLIGHT", "0", "0"),

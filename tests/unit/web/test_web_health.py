@@ -22,6 +22,23 @@ def test_readyz_is_ready_when_every_model_answers(upstream, make_site):
     assert json.loads(upstream.requests[0][2]) == {"text": "Barack Obama was born in Hawaii."}
 
 
+@pytest.mark.parametrize(
+    ("ready_when", "models", "status"),
+    [("all", ("en", "lost"), 503), ("any", ("en", "lost"), 200), ("any", ("lost", "gone"), 503)],
+)
+def test_a_lost_model_is_named_and_the_operator_decides_what_that_means(
+    upstream, make_site, *, ready_when, models, status
+):
+    upstream.lost = {"lost", "gone"}
+
+    reply = make_site(upstream.url, models=models, ready_when=ready_when).get("/readyz")
+
+    assert (reply.status_code, reply.json["status"]) == (status, "ready" if status == 200 else "unready")
+    assert {name: state["ready"] for name, state in reply.json["models"].items()} == {
+        name: name == "en" for name in models
+    }
+
+
 def test_the_canary_can_be_another_sentence(upstream, make_site):
     site = make_site(upstream.url, canary="Oslo")
 

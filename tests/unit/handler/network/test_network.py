@@ -5,6 +5,7 @@ import os
 import random
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +16,11 @@ from handler.bundle import Bundle
 from handler.config import BundleConfig, ModelConfig, TrainingConfig
 from handler.network import inference as network_module
 from handler.network.features import ERASED
-from handler.network.inference import CancelledError, Network, row_step
+from handler.network.inference import Network, row_step
 from handler.network.packing import Packing
+from handler.pieces import CancelledError, check_by
+from handler.subwords import Subwords
+from handler.tables import VectorTable
 from handler.vectors import WordVectors
 
 WORDS = ["the", "Paris", "xyzzy", "Obama", "1984", "apple", ",", "Apple", ".", ERASED, "日本", "x" * 70, "don't"]
@@ -163,7 +167,7 @@ def test_a_sentence_has_the_same_emissions_in_windows(monkeypatch):
     assert network.emit([sentence], Packing.of([333])).is_unseen.tolist() == unseen.tolist()
     asked = iter([False, False, True])
     with pytest.raises(CancelledError):
-        network.emit([sentence], Packing.of([333]), lambda: next(asked))
+        network.emit([sentence], Packing.of([333]), check_by(lambda: next(asked)))
 
 
 def test_threads_change_nothing_and_stay_as_they_were():
@@ -214,3 +218,30 @@ def test_long_words_are_not_cached():
 
     assert list(network._slots) == ["y" * 64]
     assert len(network._slots) + len(network._free) == network_module.CACHED_WORDS
+
+
+@pytest.mark.parametrize("has_subwords", [False, True])
+def test_words_of_equal_features_are_computed_once_and_differ_from_no_other(make_bundle, has_subwords, monkeypatch):
+    bundle = make_bundle()
+    if has_subwords:
+        table = VectorTable.new(np.random.default_rng(1).normal(size=(50, 6)).astype(np.float32), "float32")
+        subwords = [Subwords(table, min_n=1, max_n=3)]
+        vectors = WordVectors.new(["apple"], np.ones((1, 6), np.float32), "float32", subwords)
+        bundle = replace(bundle, vectors=vectors)
+    network = Network(bundle.model, bundle.encoder())
+    num_computed = 0
+    gate_inputs = network._weights.gate_inputs
+
+    def counted(words, num_rows):
+        nonlocal num_computed
+        num_computed += len(words.rows)
+        return gate_inputs(words, num_rows)
+
+    monkeypatch.setattr(network._weights, "gate_inputs", counted)
+    rare = [chr(0x4E00 + i) for i in range(300)]
+    sentence = [*rare[:150], "apple", "Apple", *rare[150:]]
+
+    (found,) = emitted(network, [sentence])
+
+    assert num_computed == (302 if has_subwords else 3)
+    np.testing.assert_allclose(found, reference(bundle, [sentence])[0], rtol=0, atol=1e-4)

@@ -3,10 +3,12 @@
 import pytest
 
 from contract.names import MODEL_NAME_RULE, VERSION_RULE
+from handler.digests import file_digest
 from nerserve.cli import make_parser
 from ops.errors import InputFileError, NotNowError, OpsError
 from ops.operate import model_store
-from ops.operate.commands import key_from, read_sample
+from ops.operate.commands import read_sample
+from ops.operate.keys import key_from
 from ops.operate.verdicts import (
     ErrorWatch,
     IdleWatch,
@@ -193,7 +195,7 @@ def test_a_key_is_read_again_at_each_use(tmp_path):
     first = key()
     path.write_text("second")
 
-    assert (first, key(), key_from(None)()) == ("first", "second", None)
+    assert (first, key()) == ("first", "second")
 
 
 @pytest.mark.parametrize("content", ["", "\n", "two words", "two\nlines", "Schlüssel"])
@@ -231,9 +233,9 @@ def test_a_file_of_the_store_is_never_replaced_by_another(tmp_path):
     other.write_bytes(b"b")
     store.mkdir()
 
-    was_needed = [model_store.put(archive, store, "en-1.1.mar") for _ in range(2)]
+    was_needed = [model_store.put(archive, store, "en-1.1.mar", file_digest(archive)) for _ in range(2)]
     with pytest.raises(NotNowError, match="is another archive than"):
-        model_store.put(other, store, "en-1.1.mar")
+        model_store.put(other, store, "en-1.1.mar", file_digest(other))
 
     assert was_needed == [True, False]
     assert [path.name for path in store.iterdir()] == ["en-1.1.mar"]
@@ -243,9 +245,35 @@ def test_a_file_of_the_store_is_never_replaced_by_another(tmp_path):
 
 def test_a_copy_that_fails_leaves_nothing(tmp_path):
     with pytest.raises(OpsError, match="cannot be copied"):
-        model_store.put(tmp_path / "no-such.mar", tmp_path, "en-1.1.mar")
+        model_store.put(tmp_path / "no-such.mar", tmp_path, "en-1.1.mar", "sha256:0")
 
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("present", [False, True])
+def test_an_archive_that_was_changed_after_it_was_checked_does_not_come_into_the_store(tmp_path, present):
+    archive, store = tmp_path / "a.mar", tmp_path / "store"
+    store.mkdir()
+    archive.write_bytes(b"checked")
+    checked = file_digest(archive)
+    archive.write_bytes(b"a stranger's")
+    if present:
+        (store / "en-1.1.mar").write_bytes(b"a stranger's")
+
+    with pytest.raises(OpsError, match="is another archive than" if present else "has changed since it was checked"):
+        model_store.put(archive, store, "en-1.1.mar", checked)
+
+    assert [path.name for path in store.iterdir()] == (["en-1.1.mar"] if present else [])
+
+
+def test_a_version_that_is_damaged_does_not_become_the_one_that_restarts_serve(tmp_path):
+    (tmp_path / "en.mar").write_bytes(b"as it was")
+    (tmp_path / "en-1.1.mar").write_bytes(b"damaged")
+
+    with pytest.raises(OpsError, match=r"restarts go on serving en\.mar as it is: .*en-1\.1\.mar: damaged"):
+        model_store.make_current(tmp_path, "en", "1.1")
+
+    assert (tmp_path / "en.mar").read_bytes() == b"as it was"
 
 
 @pytest.mark.parametrize("present", [[], ["en.mar"], ["en-1.1.mar"]])
@@ -257,7 +285,9 @@ def test_a_store_without_both_files_stays_as_it_is(tmp_path, present):
     assert [path.name for path in tmp_path.iterdir()] == present
 
 
-@pytest.mark.parametrize("name", ["en+x", "x" * 65, "..", "a/b", "en=x", "-", "", "é"])
+@pytest.mark.parametrize(
+    "name", ["en+x", "x" * 65, "..", "a/b", "a%2fb", "..%2fx", "en\n", "a\nb", " en", "en=x", "-", "", "é"]
+)
 @pytest.mark.parametrize(
     "command",
     [

@@ -533,6 +533,34 @@ def test_the_default_is_only_drained_by_force(fake, nerserve, others, diary):
     assert fake.diary == diary
 
 
+@pytest.mark.parametrize(
+    ("others", "diary"),
+    [
+        ([], ["1.0 1", "1.0 0", "unregister 1.0"]),
+        ([("0.9", 1)], ["default 0.9", "1.0 1", "1.0 0", "unregister 1.0"]),
+    ],
+)
+@pytest.mark.parametrize("dry", [[], ["--dry-run"]])
+def test_the_default_is_only_unregistered_by_force(fake, nerserve, *, others, diary, dry):
+    for version, num_workers in others:
+        fake.versions[version] = Version(version, f"en-{version}.mar", num_workers=num_workers)
+
+    with pytest.raises(NotNowError, match=r"1\.0 is the default version of en; .*--force"):
+        nerserve("unregister", "en", "1.0", *QUICK, *dry)
+    nerserve("unregister", "en", "1.0", "--force", *QUICK, *dry)
+
+    assert fake.diary == ([] if dry else diary)
+
+
+def test_a_default_beside_versions_without_workers_stays_registered(fake, nerserve):
+    fake.versions["0.9"] = Version("0.9", "en-0.9.mar", num_workers=0)
+
+    with pytest.raises(NotNowError, match=r"1\.0 is the default of en; nerserve rollback"):
+        nerserve("unregister", "en", "1.0", "--force", *QUICK)
+
+    assert fake.diary == []
+
+
 @pytest.mark.parametrize(("kind", "expected"), [("does not load", LoadError), ("brings a signal", BrokenOffError)])
 def test_a_registration_whose_workers_do_not_load_is_taken_back(fake, nerserve, kind, expected):
     fake.store |= {"en-1.1.mar": ("1.1", kind), "en-1.2.mar": ("1.2", "fine")}

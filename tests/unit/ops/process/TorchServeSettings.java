@@ -1,5 +1,7 @@
 import java.io.BufferedReader;
 import java.io.InputStreamReader;
+import java.lang.reflect.Field;
+import java.lang.reflect.Modifier;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.HexFormat;
@@ -7,11 +9,12 @@ import java.util.Properties;
 import java.util.TreeSet;
 import org.pytorch.serve.util.ConfigManager;
 
-/** For each line of the input, a properties file in hexadecimal: what TorchServe reads in it. */
+/** The names of TorchServe's settings, then for each line of the input, a properties file in hexadecimal, what it reads. */
 public class TorchServeSettings {
     public static void main(String[] arguments) throws Exception {
         BufferedReader lines = new BufferedReader(new InputStreamReader(System.in));
         Path file = Path.of(arguments[0]);
+        System.out.println("names: " + String.join(" ", names()));
         String line;
         while ((line = lines.readLine()) != null) {
             Files.write(file, HexFormat.of().parseHex(line));
@@ -30,6 +33,18 @@ public class TorchServeSettings {
             }
             System.out.println("settings: " + found);
         }
+    }
+
+    private static TreeSet<String> names() throws Exception {
+        TreeSet<String> names = new TreeSet<>();
+        for (Field field : ConfigManager.class.getDeclaredFields()) {
+            if (Modifier.isPrivate(field.getModifiers()) && Modifier.isStatic(field.getModifiers())
+                    && field.getType() == String.class) {
+                field.setAccessible(true);
+                names.add((String) field.get(null));
+            }
+        }
+        return names;
     }
 
     private static String units(String text) {

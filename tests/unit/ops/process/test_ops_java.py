@@ -1,7 +1,13 @@
+import zipfile
+from pathlib import Path
+
 import pytest
 
-from ops.errors import JavaNotFoundError
-from ops.process.java import find_java
+from ops.errors import ConfigFileError, JavaNotFoundError
+from ops.process.java import find_http_codec, find_java
+
+FORMS = "io/netty/handler/codec/http/multipart/HttpPostRequestDecoder"
+BOUND = f"{FORMS}$TooManyFormFieldsException.class"
 
 
 @pytest.fixture
@@ -73,3 +79,38 @@ def test_a_java_that_hangs_or_prints_no_version_is_none(new_java):
 
     with pytest.raises(JavaNotFoundError, match="is no Java that runs"):
         find_java({"JAVA_HOME": str(silent.parents[1])}, lambda: None)
+
+
+def write_jar(path, version="4.1.48.Final", entry=BOUND):
+    with zipfile.ZipFile(path, "w") as jar:
+        jar.writestr("META-INF/MANIFEST.MF", f"Manifest-Version: 1.0\r\nImplementation-Version: {version}\r\n")
+        jar.writestr(entry, b"")
+
+
+def test_an_http_codec_that_bounds_forms_is_taken_from_where_the_operator_says(tmp_path, new_java):
+    write_jar(tmp_path / "codec.jar")
+    java, environ = new_java("home", "17.0.15"), {"NERSERVE_NETTY_HTTP": str(tmp_path / "codec.jar")}
+
+    found = find_java(environ | {"JAVA_HOME": str(java.parents[1])}, lambda: None)
+
+    assert found.http_codec == tmp_path / "codec.jar"
+    assert find_http_codec({"NERSERVE_NETTY_HTTP": ""}) is None
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        Path.exists,
+        Path.mkdir,
+        lambda path: path.write_text("no jar"),
+        lambda path: write_jar(path, entry=f"{FORMS}.class"),
+        lambda path: write_jar(path, version="4.1.118.Final"),
+        lambda path: zipfile.ZipFile(path, "w").close(),
+    ],
+    ids=["missing", "a directory", "no zip", "without the patch", "too new", "empty"],
+)
+def test_another_jar_is_refused_by_its_variable(tmp_path, write):
+    write(tmp_path / "codec.jar")
+
+    with pytest.raises(ConfigFileError, match=r"^NERSERVE_NETTY_HTTP: expected .* CVE-2024-29025.*codec\.jar'$"):
+        find_http_codec({"NERSERVE_NETTY_HTTP": str(tmp_path / "codec.jar")})

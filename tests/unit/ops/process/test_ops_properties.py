@@ -12,7 +12,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ops.process.java import find_java
-from ops.process.properties import format_properties, parse_properties, resolve_variables
+from ops.process.properties import (
+    BOOLEANS,
+    NUMBERS,
+    TEXTS,
+    format_properties,
+    parse_properties,
+    resolve_variables,
+)
 from ops.process.torchserve import torchserve_home, torchserve_jar
 
 ROOT = Path(__file__).parents[4]
@@ -83,8 +90,8 @@ def units(text):
 
 
 @pytest.fixture(scope="module")
-def torchserve(tmp_path_factory):
-    """Gives a file's settings as TorchServe reads them."""
+def asked(tmp_path_factory):
+    """TorchServe's own reader, which has just named the settings that it knows, and what it said."""
     java = find_java(os.environ).path
     modules = subprocess.run([java, "--list-modules"], capture_output=True, text=True, check=True).stdout
     if "jdk.compiler@" not in modules:
@@ -99,17 +106,25 @@ def torchserve(tmp_path_factory):
     with subprocess.Popen(
         command, cwd=folder, env=environment, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL, text=True, bufsize=1
     ) as process:
+        names = next(line for line in process.stdout if line.startswith("names: "))
+        yield process, set(names.split()[1:])
 
-        def settings_of(content):
-            process.stdin.write(f"{content.hex()}\n")
-            answer = next(line for line in process.stdout if line.startswith("settings: "))
-            if answer == "settings: refused\n":
-                return REFUSED
-            pairs = [map(bytes.fromhex, pair.split("=")) for pair in answer.split()[1:]]
-            found = {key.decode("utf-16-be", "surrogatepass"): value for key, value in pairs}
-            return {key: value for key, value in found.items() if key not in ITS_OWN}
 
-        yield settings_of
+@pytest.fixture(scope="module")
+def torchserve(asked):
+    """Gives a file's settings as TorchServe reads them."""
+    process, _ = asked
+
+    def settings_of(content):
+        process.stdin.write(f"{content.hex()}\n")
+        answer = next(line for line in process.stdout if line.startswith("settings: "))
+        if answer == "settings: refused\n":
+            return REFUSED
+        pairs = [map(bytes.fromhex, pair.split("=")) for pair in answer.split()[1:]]
+        found = {key.decode("utf-16-be", "surrogatepass"): value for key, value in pairs}
+        return {key: value for key, value in found.items() if key not in ITS_OWN}
+
+    return settings_of
 
 
 def in_units(found):
@@ -124,6 +139,13 @@ def test_properties_are_read_as_torchserve_reads_them(content, expected):
 @pytest.mark.parametrize(("content", "expected"), TABLE)
 def test_the_table_is_what_torchserve_reads(torchserve, content, expected):
     assert torchserve(content) == in_units(expected)
+
+
+def test_the_settings_that_we_know_are_torchserve_s(asked):
+    _, names = asked
+    not_settings = {"version", "file://.*|http(s)?://.*"}  # what it finds out itself, and a default
+
+    assert names - not_settings == (BOOLEANS | NUMBERS | TEXTS) - {"python"}  # of another class's
 
 
 PIECES = [

@@ -220,16 +220,48 @@ def test_a_grpc_client_is_told_host_and_port(load):
 
 
 def test_our_settings_win_and_the_others_are_passed_on_as_they_are(load):
-    settings = load("a=C\\:\\\\x\nb=$$HOME$$\nmax_request_size=1048576", limits=RequestLimits(200_000)).settings
+    text = "python=C\\:\\\\x\nmodels=$$HOME$$\nmax_request_size=1048576"
 
-    assert settings == {
-        "a": "C:\\x", "b": "$$HOME$$", "max_request_size": "2097152", "max_response_size": "13107000",
+    assert load(text, limits=RequestLimits(200_000)).settings == {
+        "python": "C:\\x", "models": "$$HOME$$", "max_request_size": "2097152", "max_response_size": "13107000",
     }  # fmt: skip
 
 
-@pytest.mark.parametrize(("value", "asks"), [("true", False), ("TRUE", False), ("true ", True), ("yes", True)])
+@pytest.mark.parametrize(("value", "asks"), [("true", False), ("TRUE", False), ("False", True)])
 def test_tokens_are_off_only_where_they_are_for_torchserve(load, value, asks):
     assert load(f"disable_token_authorization={value}").has_token_authorization is asks
+
+
+@pytest.mark.parametrize(
+    ("line", "problem"),
+    [
+        ("max_reqest_size=1", "max_reqest_size: unknown setting; the nearest known one is max_request_size"),
+        ("Job_Queue_Size=1", "Job_Queue_Size: unknown setting; the nearest known one is job_queue_size"),
+        ("vm_args=-Xmx1g", "vm_args: unknown setting; the nearest known one is vmargs"),
+        ("\ufeffpython=x".encode().decode("iso-8859-1"), "ï»¿python: unknown setting; the nearest known one is python"),
+        ("a\\nb=1", r"'a\nb': unknown setting; the nearest known one is "),
+        ("job_queue_size 100=", "job_queue_size: expected a whole number from 1 to 2147483647, got '100='"),
+        ("job_queue_size=0", "job_queue_size: expected a whole number from 1 to 2147483647, got '0'"),
+        ("netty_client_threads=many", "netty_client_threads: expected a whole number from 0 to 2147483647, got 'many'"),
+        ("max_response_size=1e6", "max_response_size: expected a whole number from 0 to 2147483647, got '1e6'"),
+        ("enable_model_api=ture", "enable_model_api: expected true or false, got 'ture'"),
+        ("disable_token_authorization=true ", "disable_token_authorization: expected true or false, got 'true '"),
+        ("decode_input_request=$$NO$$", "decode_input_request: expected true or false, got 'no'"),
+        ("metrics_mode=Prometeus", "metrics_mode: expected one of log, prometheus, legacy, got 'Prometeus'"),
+    ],
+)
+def test_what_torchserve_would_not_take_or_not_notice_is_named(load, tmp_path, line, problem):
+    with pytest.raises(ConfigFileError) as caught:
+        load(line, environ={"NO": "no"})
+
+    assert str(caught.value).startswith(f"{tmp_path}/config.properties: {problem}")
+    assert "\n" not in str(caught.value)
+
+
+def test_the_largest_and_the_least_are_taken(load):
+    text = "grpc_inference_max_connection_age_ms=9223372036854775807\njob_queue_size=1\nnumber_of_gpu=0\ndebug=FALSE"
+
+    assert load(text).settings["number_of_gpu"] == "0"
 
 
 def test_a_variable_of_torchserve_s_environment_may_be_in_a_value(load):
@@ -246,7 +278,7 @@ def test_a_variable_of_torchserve_s_environment_may_be_in_a_value(load):
 
 def test_an_escape_that_java_refuses_is_named(load):
     with pytest.raises(ConfigFileError, match=r"config\.properties cannot be read: .*\\u00x"):
-        load("a=\\u00x")
+        load("python=\\u00x")
 
 
 def test_a_missing_file_is_named(tmp_path):

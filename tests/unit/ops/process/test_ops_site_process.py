@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from ops.errors import ConfigFileError
 from ops.process.addresses import Address
 from ops.process.group import Guard
-from ops.process.site import Site, SiteCommand
+from ops.process.site import Site, SiteCommand, gunicorn_command, site_environ
 from ops.process.state_dir import StateDir
 
 SHOW = "import json, os; print(json.dumps({n: v for n, v in os.environ.items() if n.startswith(('NERSERVE_', 'GUN'))}))"
@@ -30,10 +31,10 @@ def make_site(tmp_path):
     def make_site(code, **options):
         state_dir = StateDir(tmp_path)
         state_dir.create()
-        return Site(
-            command=SiteCommand((sys.executable, "-c", code), tmp_path), address=Address("127.0.0.1", 8000, "--port"),
-            models=("en", "de"), state_dir=state_dir, guard=guard, max_chars=5_000, **options,
-        )  # fmt: skip
+        address = Address("127.0.0.1", 8000, "--port")
+        environ = site_environ(address=address, models=("en", "de"), max_chars=5_000, **options)
+        command = SiteCommand((sys.executable, "-c", code), tmp_path, check=())
+        return Site(command=command, address=address, environ=environ, state_dir=state_dir, guard=guard)
 
     yield make_site
     guard.close()
@@ -108,14 +109,30 @@ def test_options_of_gunicorn_in_our_own_environment_do_not_win_over_our_configur
     assert "GUNICORN_CMD_ARGS" not in environment_of(inference_url="http://127.0.0.1:8080")
 
 
-def test_a_site_that_is_killed_leaves_no_temporary_files(make_site, temporary_files):
+@pytest.mark.parametrize(
+    ("variable", "value", "problem"),
+    [
+        ("NERSERVE_QUEUE_S", "soon", "NERSERVE_QUEUE_S: expected a number of seconds, got 'soon'"),
+        ("NERSERVE_QUEUES", "5", "NERSERVE_QUEUES: unknown setting; the nearest known one is NERSERVE_QUEUE_S"),
+    ],
+)
+def test_a_setting_that_would_stop_the_site_is_told_before_it_is_started(variable, value, problem):
+    with pytest.raises(ConfigFileError) as caught:
+        gunicorn_command().check_settings({"PATH": os.environ["PATH"], variable: value})
+
+    assert str(caught.value) == problem
+    gunicorn_command().check_settings({"PATH": os.environ["PATH"], "NERSERVE_QUEUE_S": "5"})
+
+
+def test_a_site_that_is_killed_leaves_no_temporary_files(make_site, temporary_files, tmp_path):
     site = make_site(LEAVE, inference_url="http://127.0.0.1:8080")
     left = start_leaving(site)
-    assert left.is_relative_to(temporary_files)
+    assert left.is_relative_to(tmp_path / "site")  # in the state directory: its next start finds it whatever happens
     assert left.is_dir()
 
     site.kill()
 
+    assert not left.parent.exists()
     assert list(temporary_files.iterdir()) == []
 
 

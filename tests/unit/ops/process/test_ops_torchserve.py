@@ -18,8 +18,9 @@ def command(tmp_path):
         java=Path("/opt/java"),
         jvm_options=("-Xmx1g", "-Xms1g"),
         settings=tmp_path / "state" / "torchserve.properties",
+        jars=[tmp_path / "codec.jar", tmp_path / "server.jar"],
         model_store=tmp_path / "store",
-        models=("en", "de"),
+        sources={"en": "en.mar", "de": "/state/tmp/last-good/de"},
         socket_dir="/run/s",
     )
 
@@ -35,6 +36,7 @@ def test_java_is_told_everything_the_launcher_would_tell_it(command, tmp_path):
     jvm, server = command[:main], command[main + 1 :]
 
     assert jvm[0] == "/opt/java"
+    assert jvm[-2:] == ["-cp", f"{tmp_path}/codec.jar:{tmp_path}/server.jar"]
     assert {"-Xmx1g", "-Xms1g", "-Djava.io.tmpdir=/run/s", f"-Dlog4j.configurationFile={LOG_CONFIG.as_uri()}"} < set(
         jvm
     )
@@ -43,7 +45,7 @@ def test_java_is_told_everything_the_launcher_would_tell_it(command, tmp_path):
         *("-f", str(tmp_path / "state" / "torchserve.properties")),
         *("-s", str(tmp_path / "store")),
         "-ncs",
-        *("-m", "en=en.mar", "de=de.mar"),
+        *("-m", "en=en.mar", "de=/state/tmp/last-good/de"),
     ]
 
 
@@ -56,6 +58,7 @@ def test_workers_get_an_environment_that_misleads_nobody(tmp_path):
         "OMP_NUM_THREADS": "8",
         "LOG_LOCATION": "/elsewhere",
         "NERSERVE_MAX_CHARS": "7",
+        "NERSERVE_PORT": "8000",  # a worker of an older archive would call a newer name unknown
     }
 
     environment = server_env(given, StateDir(tmp_path), 5_000)

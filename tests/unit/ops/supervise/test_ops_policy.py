@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from ops.supervise.archives import ArchiveSeen
 from ops.supervise.policy import (
     GiveUp,
     KillStopped,
@@ -12,6 +13,7 @@ from ops.supervise.policy import (
     Note,
     Pauses,
     Policy,
+    Register,
     Revive,
     Seen,
     StartSite,
@@ -34,6 +36,20 @@ SILENCE = {"en": Sign.SILENCE}
 def polled(model=None, signs=ANSWER, **others):
     """What a poll shows: the state of ``en`` and perhaps of other models, or no reply at all."""
     return Seen(was_polled=True, models=None if model is None else {"en": model} | others, signs=signs)
+
+
+def absent(**archive):
+    """A poll that finds ``en`` missing, with that *archive*, and another model as it should be."""
+    return Seen(was_polled=True, models={"en": None, "de": FINE}, archives={"en": ArchiveSeen(**archive)}, signs=ANSWER)
+
+
+def silent(start_s, end_s, share, step_s=2, **options):
+    """Polls without a reply of a TorchServe that takes this *share* of a processor."""
+    polls = {
+        now_s: replace(polled(**options), torchserve_cpu_s=7.0 + share * now_s)
+        for now_s in range(start_s, end_s, step_s)
+    }
+    return list(polls.items())
 
 
 def run(policy, looks):
@@ -66,6 +82,24 @@ def every(step_s, start_s, end_s, seen):
         ),
         pytest.param(every(2, 0, 10, polled()), [], id="a short silence is borne"),
         pytest.param(every(2, 0, 12, polled()), [(10, KillTorchServe())], id="a long one is a hung JVM"),
+        pytest.param(silent(0, 30, 1.0), [], id="one that is at work is slow, and not hung"),
+        pytest.param(silent(0, 32, 1.0), [(30, KillTorchServe())], id="but not for ever"),
+        pytest.param(silent(0, 32, 0.06), [(30, KillTorchServe())], id="on a busy machine it works little"),
+        pytest.param(silent(0, 12, 0.04), [(10, KillTorchServe())], id="housekeeping is no work"),
+        pytest.param(silent(0, 20, 0.06, step_s=1, signs=SILENCE), [], id="however often it is looked at"),
+        pytest.param(
+            [*silent(0, 2, 1.0), *((now_s, replace(polled(), torchserve_cpu_s=9.0)) for now_s in range(2, 14, 2))],
+            [(10, KillTorchServe())],
+            id="one that has worked until it hung",
+        ),
+        pytest.param(
+            [*silent(0, 20, 1.0), *((now_s, replace(polled(), torchserve_cpu_s=27.0)) for now_s in range(20, 30, 2))],
+            [(26, KillTorchServe())],
+            id="one that hangs after it was slow",
+        ),
+        pytest.param(
+            [*silent(0, 28, 1.0), (28, polled(FINE)), *silent(30, 56, 1.0)], [], id="a reply ends that, too"
+        ),
         pytest.param([(3600, polled()), (3602, polled())], [], id="missed polls must be many, not only long ago"),
         pytest.param(
             [*every(2, 0, 8, polled()), (8, polled(FINE)), *every(2, 10, 18, polled())], [], id="a reply ends a silence"
@@ -112,8 +146,25 @@ def every(step_s, start_s, end_s, seen):
         pytest.param(every(2, 0, 600, polled(BUSY, SILENCE)), [], id="not when the queue is long"),
         pytest.param(every(2, 0, 600, polled(FINE, REFUSAL)), [], id="a refusal is a sign of life"),
         pytest.param(
-            [(0, Seen(was_polled=True, models={"en": None})), *every(2, 2, 600, polled(FINE))], [],
-            id="a model that is not registered is an operator's affair",
+            [*every(1, 0, 5, absent()), *every(2, 5, 600, polled(FINE))], [],
+            id="someone may be replacing a model that is not registered",
+        ),
+        pytest.param(
+            every(1, 0, 200, absent()),
+            [(now_s, Register("en")) for now_s in (5, 10, 20, 40, 80, 140)],
+            id="one that stays away is registered, again and again after longer and longer pauses",
+        ),
+        pytest.param(
+            [*every(1, 0, 100, absent(problem="cut off")), *every(1, 100, 102, absent())], [(100, Register("en"))],
+            id="as soon as its archive is whole",
+        ),
+        pytest.param(
+            every(1, 0, 6, absent(problem="cut off", has_last_good=True)), [(5, Register("en"))],
+            id="or from the last good one",
+        ),
+        pytest.param(
+            every(2, 0, 600, replace(polled(FINE), archives={"en": ArchiveSeen(problem="cut off")})), [],
+            id="an archive that is damaged while its model answers hurts nobody yet",
         ),
     ],
 )  # fmt: skip
@@ -135,6 +186,7 @@ def test_what_is_done_about_what_is_seen(looks, expected):
             [(10, KillTorchServe()), (10, GiveUp("TorchServe has not replied for 10 s"))],
             id="a hung JVM is ended before its site is waited for",
         ),
+        pytest.param(silent(0, 30, 1.0), [], id="a slow one is waited for"),
         pytest.param(every(1, 0, 15, polled(DEAD)), [], id="TorchServe may restart a worker by itself"),
         pytest.param(
             [*every(1, 0, 14, polled(DEAD)), *every(1, 14, 60, polled(LOADING)), *every(1, 60, 99, polled(FINE))],
@@ -157,6 +209,10 @@ def test_what_is_done_about_what_is_seen(looks, expected):
             id="a worker that never gets ready",
         ),
         pytest.param(every(2, 0, 600, polled(OFF, signs={})), [], id="an operator may scale to nothing"),
+        pytest.param(
+            every(1, 0, 6, absent()), [(5, GiveUp("model en is not registered with TorchServe", "en"))],
+            id="a model that is lost",
+        ),
         pytest.param(
             every(2, 0, 62, polled(FINE, SILENCE)),
             [(60, KillTorchServe()), (60, GiveUp("model en is ready and has not answered for 60 s"))],
@@ -189,8 +245,48 @@ def test_every_event_is_told_once():
         "model en is ready again",
         "TorchServe ended (killed by signal 9); restarting it now",
         "model en is ready again",
-        "model en is not registered with TorchServe any more",
+        "model en is not registered with TorchServe",
         "the site ended (exit status 3); restarting it now",
+    ]
+
+
+def told(policy, looks):
+    """All that the policy says about *looks*, with the time."""
+    done = [(now_s, action) for now_s, seen in looks for action in policy.decide(now_s, seen)]
+    return [(now_s, action.text) for now_s, action in done if isinstance(action, Note)]
+
+
+def test_a_trouble_that_lasts_is_told_once_a_minute():
+    lost, fine = absent(problem="en.mar: cut off"), replace(polled(FINE), archives={"en": ArchiveSeen()})
+    damaged = [
+        replace(polled(FINE), archives={"en": ArchiveSeen(problem="en.mar: cut off", has_last_good=has_last_good)})
+        for has_last_good in (True, False)
+    ]
+    looks = [
+        *every(1, 0, 70, lost),
+        *every(1, 70, 80, fine),
+        *every(1, 80, 90, lost),
+        *every(1, 90, 160, damaged[0]),
+        *every(1, 160, 170, fine),
+        *every(1, 170, 180, damaged[1]),
+    ]
+
+    assert told(Policy(["en", "de"], now_s=0.0), looks) == [
+        (0, "model en is not registered with TorchServe: en.mar: cut off"),
+        (60, "model en is not registered with TorchServe: en.mar: cut off"),
+        (70, "model en is ready again"),
+        (80, "model en is not registered with TorchServe: en.mar: cut off"),
+        (90, "en.mar: cut off; a restart of TorchServe would load the last good one"),
+        (90, "model en is ready again"),
+        (150, "en.mar: cut off; a restart of TorchServe would load the last good one"),
+        (170, "en.mar: cut off; a restart of TorchServe would leave model en out"),
+    ]
+
+
+def test_a_slow_torchserve_is_told_once():
+    assert told(Policy(["en"], now_s=0.0), [*silent(0, 28, 1.0), (28, polled(FINE)), *silent(30, 56, 1.0)]) == [
+        (10, "TorchServe has not replied for 10 s and is at work; waiting for 30 s at most"),
+        (38, "TorchServe has not replied for 10 s and is at work; waiting for 30 s at most"),
     ]
 
 

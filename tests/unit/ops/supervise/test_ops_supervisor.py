@@ -7,6 +7,7 @@ from ops.process.group import Guard
 from ops.process.server_config import ServerConfig
 from ops.process.state_dir import StateDir
 from ops.process.torchserve import TorchServe
+from ops.supervise.archives import Archives
 from ops.supervise.canaries import Canaries
 from ops.supervise.servers import Servers
 from ops.supervise.supervisor import Supervisor
@@ -40,13 +41,13 @@ def torchserve(tmp_path, java, guard):
         java=java,
         config=ServerConfig.load(tmp_path / "config.properties", RequestLimits(200_000)),
         model_store=tmp_path,
-        models=("en",),
+        sources=lambda: {"en": "en.mar"},
         state_dir=StateDir(tmp_path / "state"),
         guard=guard,
     )
 
 
-def test_what_cannot_be_started_is_told_and_tried_again(torchserve, java, guard):
+def test_what_cannot_be_started_is_told_and_tried_again(torchserve, java, guard, tmp_path):
     torchserve.start()
     while torchserve.poll() is None:
         time.sleep(0.01)
@@ -55,6 +56,7 @@ def test_what_cannot_be_started_is_told_and_tried_again(torchserve, java, guard)
     supervisor = Supervisor(
         Servers(torchserve, None, ManagementClient(NOBODY), PredictionClient(NOBODY), ("en",)),
         Canaries(PredictionClient(NOBODY), timeout_s=1.0),
+        Archives(tmp_path, ["en"], StateDir(tmp_path / "state"), guard, lambda _path, _model: None),
         guard,
         told.append,
     )

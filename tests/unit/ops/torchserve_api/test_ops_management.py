@@ -9,6 +9,7 @@ import pytest
 
 from contract.entities import CANARY_TEXT
 from ops.errors import (
+    KeyRefusedError,
     ManagementRefusedError,
     ManagementReplyError,
     ManagementUnreachableError,
@@ -30,6 +31,8 @@ DESCRIBED = {
     ],
     "jobQueueStatus": {"remainingCapacity": 97, "pendingRequests": 3},
 }
+
+KEY_REFUSED = json.dumps({"code": 400, "type": "InvalidKeyException", "message": "Token Authorization failed."})
 
 
 class Stub:
@@ -182,16 +185,16 @@ def test_the_words_of_torchserve_are_passed_on_in_one_line(stub, client, status,
 
 def test_a_key_that_was_renewed_meanwhile_is_tried_once(stub):
     keys = iter(["old", "old", "new", "new", "new"])
-    stub.statuses = [400]
+    stub.statuses, stub.bodies = [400], [KEY_REFUSED]
 
     assert ManagementClient(stub.url, timeout_s=30, key=lambda: next(keys)).describe("en").name == "en"
     assert stub.keys == ["Bearer old", "Bearer new"]
 
 
 def test_a_key_that_stays_is_not_tried_again(stub):
-    stub.status = 400
+    stub.status, stub.body = 400, KEY_REFUSED
 
-    with pytest.raises(ManagementRefusedError):
+    with pytest.raises(KeyRefusedError, match="asks for a management key, and did not get it"):
         ManagementClient(stub.url, timeout_s=30, key=lambda: "old").describe("en")
 
     assert stub.keys == ["Bearer old"]

@@ -122,7 +122,8 @@ def test_every_table_says_what_its_columns_are(page):
     assert len(page.attributes("th", "scope")) == len([tag for tag, _ in page.elements if tag == "th"])
 
 
-def test_the_samples_name_the_address_that_was_asked(site, read_docs):
+def test_the_samples_name_the_address_that_was_asked(make_site, dead_url, read_docs):
+    site = make_site(dead_url, allowed_hosts=("ner.example",))
     samples = read_docs(site.get("/docs", base_url="https://ner.example:8443").text).samples
 
     asked = [sample for sample in samples if "/api/predict" in sample]

@@ -69,13 +69,19 @@ def test_a_body_over_the_limit_still_gets_its_answer(gunicorn):
     assert "The request is too large" in reply.text
 
 
-def test_a_wrong_setting_stops_it_at_once(gunicorn_command):
-    command = gunicorn_command(NERSERVE_PORT="http")
+@pytest.mark.parametrize(
+    ("variable", "problem"),
+    [
+        ("NERSERVE_PORT", "NERSERVE_PORT: expected a whole number, got 'http'"),
+        ("NERSERVE_PROT", "NERSERVE_PROT: unknown setting; the nearest known one is NERSERVE_PORT"),
+    ],
+)
+def test_a_wrong_setting_stops_it_at_once_in_one_line(gunicorn_command, variable, problem):
+    command = gunicorn_command(**{variable: "http"})
 
     ended = subprocess.run(**command, capture_output=True, timeout=60, check=False)
 
-    assert ended.returncode != 0
-    assert "NERSERVE_PORT: expected a whole number, got 'http'" in ended.stderr
+    assert (ended.returncode, ended.stderr) == (2, f"{problem}\n")
 
 
 def test_its_settings_follow_the_environment(monkeypatch):
