@@ -10,7 +10,8 @@ import random
 import sys
 import termios
 import time
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from gevent import sleep, socket
 
@@ -23,6 +24,10 @@ LEAST_BYTES_PER_S: Final = 50_000
 
 _MOST_PATIENCE: Final = 1.2
 """By how much a client's time may be longer: the time of hundreds that came at once must not end at once."""
+
+
+_MAX_UNSENT_BYTES: Final = 64 * 1_048_576
+"""What a process keeps at most of long answers whose clients do not take them, beside the first 256 KB of each."""
 
 
 class ClientSocket(socket.socket):
@@ -40,6 +45,7 @@ class ClientSocket(socket.socket):
     idle_s = 30.0
     request_s = 60.0
     waits_since_s = math.inf
+    _unsent: ClassVar[dict[ClientSocket, int]] = {}
     _until_s = math.inf
     _is_stream = False
     _awaits_request = False
@@ -99,6 +105,24 @@ class ClientSocket(socket.socket):
             until_s = time.monotonic() + self.idle_s + len(view) / LEAST_BYTES_PER_S
         with contextlib.suppress(BlockingIOError):
             view = view[self.send(view, flags, 0.0) :]  # type: ignore[call-arg]  # gevent's: how long to wait
+        if view:
+            with self._waiting(len(view)):
+                self._send_slowly(view, flags, until_s)
+
+    @contextlib.contextmanager
+    def _waiting(self, num_bytes: int) -> Iterator[None]:
+        """Count what a client has not taken yet; where it is too much in all, whoever began first is given up."""
+        self._unsent[self] = num_bytes
+        while sum(self._unsent.values()) > _MAX_UNSENT_BYTES and (first := next(iter(self._unsent))) is not self:
+            del self._unsent[first]
+            with contextlib.suppress(OSError):
+                first.shutdown(socket.SHUT_RDWR)
+        try:
+            yield
+        finally:
+            self._unsent.pop(self, None)
+
+    def _send_slowly(self, view: memoryview, flags: int, until_s: float) -> None:
         while view:
             if time.monotonic() > until_s:
                 raise BrokenPipeError(errno.EPIPE, "the client reads too slowly")

@@ -56,7 +56,7 @@ class _Route(NamedTuple):
 class DeadlineTransport:
     """POSTs JSON over pooled connections; ``exchange`` is the only way to send anything, so all has a deadline.
 
-    Proxies, ``.netrc`` and cookies are not used. Shared by threads.
+    Proxies, ``.netrc`` and cookies are not used. Shared by all requests.
     """
 
     def __init__(self, num_connections: int, *, ca_file: Path | None = None) -> None:
