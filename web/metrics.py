@@ -12,9 +12,9 @@ from __future__ import annotations
 
 import os
 from collections import Counter as Tally
-from collections.abc import Iterable
-from functools import partial
-from typing import Final
+from collections.abc import Callable, Iterable
+from functools import lru_cache, partial
+from typing import Final, TypeVar
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
@@ -33,11 +33,13 @@ MAX_LABELS: Final = 64
 
 MULTIPROC_DIR: Final = "PROMETHEUS_MULTIPROC_DIR"
 
+M = TypeVar("M", Counter, Histogram)
+
 BREAKER_STATES: Final = {"closed": 0, "half_open": 1, "open": 2}
 
 
 class Metrics:
-    """All metrics of one site; shared by threads."""
+    """All metrics of one site; shared by all its requests."""
 
     def __init__(self) -> None:
         self._registry = CollectorRegistry()
@@ -46,16 +48,15 @@ class Metrics:
         counter = partial(Counter, namespace="nerserve", registry=self._registry)
         gauge = partial(Gauge, namespace="nerserve", registry=self._registry)
         histogram = partial(Histogram, namespace="nerserve", registry=self._registry, buckets=SECONDS)
-        self._request_s = histogram(
-            "request_seconds", "Requests by endpoint and class of status.", ["endpoint", "status"]
-        )
-        self._attempt_s = histogram("upstream_attempt_seconds", "Attempts to ask TorchServe.", ["model", "result"])
-        self._queue_s = histogram("queue_wait_seconds", "Waiting for a turn to ask TorchServe.", ["kind"])
+        request_s = histogram("request_seconds", "Requests by endpoint and class of status.", ["endpoint", "status"])
+        attempt_s = histogram("upstream_attempt_seconds", "Attempts to ask TorchServe.", ["model", "result"])
+        queue_s = histogram("queue_wait_seconds", "Waiting for a turn to ask TorchServe.", ["kind"])
+        self._request_s, self._attempt_s, self._queue_s = map(_remembered, (request_s, attempt_s, queue_s))
         self._retries = counter("upstream_retries", "Attempts after a request's first.", ["model"])
         self._rejected = counter("rejected", "Requests refused because there are too many.", ["reason"])
-        self._texts = counter("texts", "Texts that were tagged.", ["model"])
-        self._chars = counter("characters", "Code points of texts that were tagged.", ["model"])
-        self._entities = counter("entities", "Entities that were found.", ["model", "label"])
+        self._texts = _remembered(counter("texts", "Texts that were tagged.", ["model"]))
+        self._chars = _remembered(counter("characters", "Code points of texts that were tagged.", ["model"]))
+        self._entities = _remembered(counter("entities", "Entities that were found.", ["model", "label"]))
         self._errors = counter("errors", "Requests, and lines of streams, that got an error.", ["code"])
         self._lines = counter("stream_lines", "Lines of NDJSON streams.", ["result"])
         live = partial(gauge, multiprocess_mode="livesum")
@@ -80,7 +81,7 @@ class Metrics:
 
     def count_request(self, endpoint: str, status: int, seconds: float, code: str) -> None:
         """Count a request; *code* is its error's, empty if it has none."""
-        self._request_s.labels(endpoint, f"{status // 100}xx").observe(seconds)
+        self._request_s(endpoint, f"{status // 100}xx").observe(seconds)
         if code:
             self.count_error(code)
 
@@ -90,13 +91,13 @@ class Metrics:
 
     def count_attempt(self, model: str, result: str, seconds: float, *, is_retry: bool) -> None:
         """Count an attempt to ask *model*; *result* is ``ok`` or the error's code."""
-        self._attempt_s.labels(model, result if result == "ok" or result in CODES else "other").observe(seconds)
+        self._attempt_s(model, result if result == "ok" or result in CODES else "other").observe(seconds)
         if is_retry:
             self._retries.labels(model).inc()
 
     def count_wait(self, kind: str, seconds: float) -> None:
         """Count the wait for a turn; *kind* is ``request`` or ``stream``."""
-        self._queue_s.labels(kind).observe(seconds)
+        self._queue_s(kind).observe(seconds)
 
     def count_rejection(self, reason: str) -> None:
         """Count a request that was refused because there are too many."""
@@ -109,13 +110,13 @@ class Metrics:
     def count_answer(self, model: str, info: ModelInfo, num_chars: Iterable[int], labels: Iterable[str]) -> None:
         """Count tagged texts: *num_chars* of each, *labels* of all their entities."""
         lengths = list(num_chars)
-        self._texts.labels(model).inc(len(lengths))
-        self._chars.labels(model).inc(sum(lengths))
+        self._texts(model).inc(len(lengths))
+        self._chars(model).inc(sum(lengths))
         for label, count in Tally(labels).items():
             if len(self._labels) < MAX_LABELS:
                 self._labels.add(label)
             name = label.encode("utf-8", "replace").decode() if label in self._labels else "other"
-            self._entities.labels(model, name).inc(count)
+            self._entities(model, name).inc(count)
         known = self._models.get(model)
         if known != info:
             self._models[model] = info
@@ -126,6 +127,11 @@ class Metrics:
     def set_breaker(self, model: str, state: str) -> None:
         """Set the state of a model's circuit breaker, one of ``BREAKER_STATES``."""
         self._breaker.labels(model).set(BREAKER_STATES[state])
+
+
+def _remembered(metric: M) -> Callable[..., M]:
+    """The metric with the given labels, found without the lock and the checks of ``labels``; there are few values."""
+    return lru_cache(maxsize=1_024)(metric.labels)
 
 
 def _printable(info: ModelInfo) -> tuple[str, str]:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import re
 import secrets
-import threading
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Final, cast
 
 ENVIRON_KEY: Final = "nerserve.record"
@@ -15,7 +14,7 @@ _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,128}")
 
 @dataclass
 class RequestRecord:
-    """One request; shared by the threads that work for it.
+    """One request; shared by the greenlets that work for it.
 
     Attributes:
         request_id: The client's, or a new one.
@@ -34,18 +33,15 @@ class RequestRecord:
     num_chars: int = 0
     num_attempts: int = 0
     code: str = ""
-    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
     def add_texts(self, num_texts: int, num_chars: int) -> None:
         """Count texts of the client."""
-        with self._lock:
-            self.num_texts += num_texts
-            self.num_chars += num_chars
+        self.num_texts += num_texts
+        self.num_chars += num_chars
 
     def add_attempt(self) -> None:
         """Count an attempt to ask TorchServe."""
-        with self._lock:
-            self.num_attempts += 1
+        self.num_attempts += 1
 
 
 def request_id_of(sent: str | None) -> str:

@@ -18,7 +18,7 @@ class SingleFlight(Generic[R]):
         self._flight: Future[R] | None = None
 
     def run(self, compute: Callable[[], R]) -> R:
-        """What *compute* returns or raises, in this thread or in the one that came first."""
+        """What *compute* returns or raises, in this greenlet or in the one that came first."""
         with self._lock:
             is_first = self._flight is None
             flight = self._flight = self._flight or Future()

@@ -6,10 +6,12 @@ import contextlib
 import errno
 import fcntl
 import math
+import random
 import sys
 import termios
 import time
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from gevent import sleep, socket
 
@@ -18,6 +20,14 @@ if TYPE_CHECKING:
 
 LEAST_BYTES_PER_S: Final = 50_000
 """How slowly a client may send a request or take an answer, once its time without any haste is over."""
+
+
+_MOST_PATIENCE: Final = 1.2
+"""By how much a client's time may be longer: the time of hundreds that came at once must not end at once."""
+
+
+_MAX_UNSENT_BYTES: Final = 64 * 1_048_576
+"""What a process keeps at most of long answers whose clients do not take them, beside the first 256 KB of each."""
 
 
 class ClientSocket(socket.socket):
@@ -35,11 +45,16 @@ class ClientSocket(socket.socket):
     idle_s = 30.0
     request_s = 60.0
     waits_since_s = math.inf
+    _unsent: ClassVar[dict[ClientSocket, int]] = {}
     _until_s = math.inf
     _is_stream = False
     _awaits_request = False
     _is_head_due = False
     _head = b""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.idle_s *= random.uniform(1, _MOST_PATIENCE)  # noqa: S311  (it guards nothing)
 
     def expect_request(self, wait_s: float) -> None:
         """From now on what comes is a request, whose first byte may take *wait_s* seconds."""
@@ -90,6 +105,24 @@ class ClientSocket(socket.socket):
             until_s = time.monotonic() + self.idle_s + len(view) / LEAST_BYTES_PER_S
         with contextlib.suppress(BlockingIOError):
             view = view[self.send(view, flags, 0.0) :]  # type: ignore[call-arg]  # gevent's: how long to wait
+        if view:
+            with self._waiting(len(view)):
+                self._send_slowly(view, flags, until_s)
+
+    @contextlib.contextmanager
+    def _waiting(self, num_bytes: int) -> Iterator[None]:
+        """Count what a client has not taken yet; where it is too much in all, whoever began first is given up."""
+        self._unsent[self] = num_bytes
+        while sum(self._unsent.values()) > _MAX_UNSENT_BYTES and (first := next(iter(self._unsent))) is not self:
+            del self._unsent[first]
+            with contextlib.suppress(OSError):
+                first.shutdown(socket.SHUT_RDWR)
+        try:
+            yield
+        finally:
+            self._unsent.pop(self, None)
+
+    def _send_slowly(self, view: memoryview, flags: int, until_s: float) -> None:
         while view:
             if time.monotonic() > until_s:
                 raise BrokenPipeError(errno.EPIPE, "the client reads too slowly")

@@ -1,6 +1,7 @@
 """How gunicorn runs the site: ``gunicorn -c web/server/gunicorn_conf.py`` from the root of the checkout."""
 
 import atexit
+import gc
 import math
 import os
 import resource
@@ -15,6 +16,7 @@ from web.server import balance
 from web.server.logs import configuration
 
 _MAX_CONNECTIONS = 4_000
+_NEW_OBJECTS = 10_000  # after so many the collector looks for cycles among them; a request leaves few
 _OTHER_FILES = 64  # that a process has open: logs, listeners, its numbers, and what it reads now and then
 
 
@@ -61,15 +63,26 @@ _MULTIPROC_DIR = "PROMETHEUS_MULTIPROC_DIR"  # prometheus_client reads it when i
 
 
 def on_starting(_server: Any) -> None:
-    """Make the directory in which the processes put their numbers together; it goes when this process ends."""
+    """Make the directory in which the processes put their numbers together; it goes when this process ends.
+
+    prometheus_client is imported here for the plain locks that it gets: it never waits while it holds one, and gevent's
+    cost ten times as much.
+    """
     directory = os.environ[_MULTIPROC_DIR] = tempfile.mkdtemp(prefix="nerserve-metrics-")
     atexit.register(_remove, directory, os.getpid())
+    import prometheus_client  # noqa: F401, PLC0415  (not before the directory is there)
 
 
 def post_worker_init(worker: Any) -> None:
-    """Compile the templates of the pages that everybody sees, so that the first visitor need not wait for that."""
+    """Compile the templates of the pages that everybody sees, so that the first visitor need not wait for that.
+
+    What lives as long as the process is of no interest to the garbage collector.
+    """
     for name in ("form.html", "error.html"):
         worker.wsgi.jinja_env.get_template(name)
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(_NEW_OBJECTS)
 
 
 def child_exit(_server: Any, worker: Any) -> None:

@@ -64,6 +64,9 @@ _AHEAD_S: Final = 0.001
 _MOST_AT_ONCE: Final = 64
 """How many connections are accepted before others have their turn."""
 
+_IN_A_ROW: Final = 8
+"""How many requests of one connection are answered before others have their turn."""
+
 _SWITCH_S: Final = 0.001
 """Python's switch interval: how long a thread with a large document keeps the greenlets waiting each time."""
 
@@ -156,6 +159,7 @@ class DrainingWorker(GeventWorker):
         try:
             parser = get_parser(self.cfg, client, address)
             client.expect_request(client.idle_s)
+            num_requests = 0
             while True:
                 req = None
                 req = next(parser)
@@ -167,7 +171,9 @@ class DrainingWorker(GeventWorker):
                 if not parser.finish_body(deadline=time.monotonic() + _UNREAD_S):
                     break
                 client.expect_request(self.cfg.keepalive)
-                gevent.sleep(0)  # who sends request upon request has no more of this process than others
+                num_requests += 1
+                if num_requests % _IN_A_ROW == 0:
+                    gevent.sleep(0)  # a client that sends request upon request would keep others waiting
         except (StopIteration, NoMoreData, OSError) as error:
             self.log.debug("A connection ended: %s", error)
         except Exception as error:  # noqa: BLE001  (of a request; answered and logged)

@@ -174,7 +174,7 @@ class _Stream:
         return to_line(error.to_json())
 
     def _read(self) -> None:
-        """Read to the end of the stream; runs in the reader's thread."""
+        """Read to the end of the stream; runs in the reader's greenlet."""
         error: ServingError | None = ClientGoneError("The stream was not complete.")
         try:
             for group in read_groups(self._splitter, self._chunks(), self._service.limits):

@@ -50,7 +50,7 @@ class GroupAnswer(NamedTuple):
 
 
 class GroupTagger:
-    """Asks the model about the groups of one stream; shared by threads."""
+    """Asks the model about the groups of one stream; shared by all requests."""
 
     def __init__(self, service: Service, model: str, options: Options, caller: Caller) -> None:
         """*caller* is that of a stream."""

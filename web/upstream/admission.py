@@ -3,7 +3,7 @@
 Requests come before NDJSON streams, in the order of their arrival, and wait for a bounded time. Streams wait without a
 limit, hold at most half of the turns, and get one at the latest when they have waited for as long as a request may; so
 neither can starve the other. A request that waits for another attempt after a failure holds no turn but counts against
-the queue, so that an outage occupies no more threads than an overload.
+the queue, so that an outage keeps no more requests than an overload.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class _Waiter:
 
 
 class Admission:
-    """The turns of one process, each the right to one exchange with TorchServe; shared by threads.
+    """The turns of one process, each the right to one exchange with TorchServe; shared by all requests.
 
     Attributes:
         max_in_flight: Turns at a time.

@@ -22,7 +22,7 @@ PROBE_EVERY_S: Final = 2.0
 
 
 class Breaker:
-    """The breaker of one model in one process; shared by threads.
+    """The breaker of one model in one process; shared by all requests.
 
     ``state`` is ``closed``, ``open``, or ``half_open`` while the last probe may still be answered.
     """

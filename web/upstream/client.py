@@ -60,7 +60,7 @@ _ANONYMOUS: Final = Caller()
 
 
 class ModelClient:
-    """Asks models by name and returns replies that keep the contract; shared by all threads of a process.
+    """Asks models by name and returns replies that keep the contract; shared by all requests of a process.
 
     Its methods raise RequestRejectedError (400, 413, 415, 422: the model refused the request), ModelReplyError (502),
     ModelUnavailableError (503), ModelTimeoutError (504), TooManyRequestsError (429: the queue is full, or the request

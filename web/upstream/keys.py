@@ -27,7 +27,7 @@ _KEY: Final = re.compile(r"[A-Za-z0-9._~+/=-]+")
 
 
 class KeyReader:
-    """Reads the key in the only line of a file, again whenever the file changes; shared by threads.
+    """Reads the key in the only line of a file, again whenever the file changes; shared by all requests.
 
     The key is in no message, no log line and no ``repr``. A file that is missing, empty or malformed means that there
     is no key yet.

@@ -25,7 +25,7 @@ _STEP_S: Final = 0.02
 
 
 class LongRequests:
-    """Places for long requests of one model; shared by threads, and by processes that have the same directory."""
+    """Places for long requests of one model; shared by requests, and by processes that have the same directory."""
 
     def __init__(self, model: str, num_places: int) -> None:
         """A single process, one without a directory for its metrics, has its places for itself."""

@@ -81,7 +81,7 @@ DEFAULT_POLICY: Final = RetryPolicy()
 
 
 class TokenBucket:
-    """A token bucket, full at first; shared by threads."""
+    """A token bucket, full at first; shared by all requests."""
 
     def __init__(self, *, capacity: float, per_s: float) -> None:
         """Holds at most *capacity* tokens; each second adds *per_s*."""

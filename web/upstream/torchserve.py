@@ -27,7 +27,7 @@ _MIN_MAX_REPLY_BYTES: Final = 16 * 1_048_576
 
 
 class InferenceAPI:
-    """TorchServe's predictions, one attempt a call; the only class that knows its URLs. Shared by threads."""
+    """TorchServe's predictions, one attempt a call; the only class that knows its URLs. Shared by all requests."""
 
     def __init__(
         self,

@@ -56,7 +56,7 @@ class _Route(NamedTuple):
 class DeadlineTransport:
     """POSTs JSON over pooled connections; ``exchange`` is the only way to send anything, so all has a deadline.
 
-    Proxies, ``.netrc`` and cookies are not used. Shared by threads.
+    Proxies, ``.netrc`` and cookies are not used. Shared by all requests.
     """
 
     def __init__(self, num_connections: int, *, ca_file: Path | None = None) -> None:
@@ -148,7 +148,10 @@ class _DeadlinePool(urllib3.HTTPConnectionPool):
             sock = connection.sock
             sock.settimeout(_remaining_s(deadline_s))
             try:
-                sock.sendall(message)
+                num_sent = sock.send(message)  # all, but for the longest
+                if num_sent < len(message):
+                    sock.settimeout(_remaining_s(deadline_s))
+                    sock.sendall(memoryview(message)[num_sent:])
             except (BrokenPipeError, ConnectionResetError) as error:
                 logger.debug("not all was sent: %s", error)  # a reply may say why
             reply, is_kept = read_reply(sock, deadline_s, max_bytes)

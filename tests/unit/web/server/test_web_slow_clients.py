@@ -137,6 +137,7 @@ def test_a_stop_answers_what_waits_to_be_accepted(start_site, upstream, wait_unt
     site = start_site(upstream.url)
     (worker,) = workers(site)
     worker.suspend()
+    wait_until(lambda: worker.status() == psutil.STATUS_STOPPED)
     with contextlib.ExitStack() as stack:
         waiting = [stack.enter_context(connected(site.port)) for _ in range(60)]
         for connection in waiting:
@@ -190,3 +191,32 @@ def test_work_on_a_long_answer_lets_others_in_between(start_site, raw_upstream, 
 
     assert long.result().json()["entities"][-1]["start"] == 899_997
     assert num_answered > 20
+
+
+LONG_ANSWERS = """
+from web.app import create_app
+
+app = create_app()
+
+
+def wsgi_app(environ, start_response):
+    start_response("200 OK", [("Content-Length", "10000000")])
+    return [b"x" * 10_000_000]
+
+
+app.wsgi_app = wsgi_app
+"""
+
+
+def test_long_answers_that_nobody_takes_have_bounded_room(start_site, dead_url, tmp_path):
+    (tmp_path / "long_answers.py").write_text(LONG_ANSWERS, encoding="utf-8")
+    site = start_site(dead_url, app="long_answers:app", PYTHONPATH=str(tmp_path), NERSERVE_CLIENT_TIMEOUT_S="600")
+    with contextlib.ExitStack() as stack:
+        clients = [stack.enter_context(connected(site.port)) for _ in range(20)]
+        for client in clients:
+            client.sendall(b"GET / HTTP/1.0\r\n\r\n")
+            assert client.recv(1) == b"H"
+
+        assert answer_on(clients[-1]).endswith(b"x" * 10_000_000)
+        with contextlib.suppress(ConnectionResetError):
+            assert len(answer_on(clients[0])) < 10_000_000
