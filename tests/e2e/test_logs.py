@@ -151,7 +151,7 @@ INFERENCE = [
 MANAGEMENT = [
     bare(f"POST /models?url={TEXT}%zz HTTP/1.1", "Content-Length: 0"),
     bare(f"POST /models?url=x{TEXT} HTTP/1.1", "Content-Length: 0"),
-    bare(f"PUT /models/en?min_worker={TEXT} HTTP/1.1", "Content-Length: 0"),
+    bare(f"PUT /models/nobody?min_worker={TEXT} HTTP/1.1", "Content-Length: 0"),
     bare(f"DELETE /models/en/{TEXT}%zz HTTP/1.1", "Content-Length: 0"),
     bare(f"GET /models?limit={TEXT} HTTP/1.1"),
     post("/models", "application/json", f'{{"url": "{TEXT}'),

@@ -316,9 +316,8 @@ def test_a_second_signal_hurries(new_up):
     assert up.left_behind() == []
 
 
-def test_kill_9_of_up_itself_leaves_nothing(new_up, tmp_path):
-    temporary = tmp_path / "temporary"
-    temporary.mkdir()
+def test_kill_9_of_up_itself_leaves_nothing(new_up, tmp_path, tmp_path_factory):
+    temporary = tmp_path_factory.mktemp("t")  # a socket's path is not to become too long in there
     # With a path too long for a socket, which needs a link.
     up = new_up(state_dir=tmp_path / ("long-" * 20)).start(TMPDIR=str(temporary)).wait_until_ready()
     assert list(temporary.glob("nerserve-*/t"))
