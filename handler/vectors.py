@@ -38,7 +38,7 @@ def normalize_digits(word: str) -> str:
 
 
 def back_off(word: str) -> Iterator[str]:
-    """The forms of *word* to look up, in order: as given, in lower case, and both with digits normalised.
+    """The forms of *word* to look up, in order: as given, in lower case, and both with digits, if any, normalised.
 
     >>> list(back_off("B52"))
     ['B52', 'b52', 'B00', 'b00']
@@ -46,8 +46,9 @@ def back_off(word: str) -> Iterator[str]:
     lower = word.lower()
     yield word
     yield lower
-    yield normalize_digits(word)
-    yield normalize_digits(lower)
+    if _DIGIT.search(word):
+        yield normalize_digits(word)
+        yield normalize_digits(lower)
 
 
 class WordVectors:

@@ -176,40 +176,42 @@ class Network:
     def _slots_of(self, words: Sequence[str]) -> Indices:
         """Cache slots (N,) of N *words*, at most ``MAX_TOKENS`` distinct ones; computes those that are missing."""
         slots = self._slots
+        here: dict[str, int] = {}
         missing = []
         for word in dict.fromkeys(words):
-            if word in slots:
-                slots.move_to_end(word)
-            else:
+            slot = slots.get(word)
+            if slot is None:
                 missing.append(word)
+            else:
+                slots.move_to_end(word)
+                here[word] = slot
         if missing:
-            self._add(missing)
-        found = np.fromiter(map(slots.__getitem__, words), np.int64, len(words))
+            here |= self._add(missing)
+        found = np.fromiter(map(here.__getitem__, words), np.int64, len(words))
         for word in missing:
-            if len(word) > MAX_CACHED_CHARS:
+            if len(word) > MAX_CACHED_CHARS and word in slots:
                 self._free.append(slots.pop(word))
         return found
 
-    def _add(self, words: list[str]) -> None:
-        """Compute and cache the gate inputs of *words*, in the place of the least recently used ones."""
-        while len(self._free) < len(words):
-            self._free.append(self._slots.popitem(last=False)[1])
-        taken = [self._free.pop() for _ in words]
-        self._slots.update(zip(words, taken, strict=True))
-        of_key: dict[Hashable, int] = {}  # the first word with each
-        originals = [of_key.setdefault(self._encoder.key(word), i) for i, word in enumerate(words)]
+    def _add(self, words: list[str]) -> dict[str, int]:
+        """The slots of *words*, computed in the place of the least recently used ones; alike words share one.
+
+        Only the first of them is cached, so that a slot has one word.
+        """
+        of_key: dict[Hashable, str] = {}
+        originals = {word: of_key.setdefault(self._encoder.key(word), word) for word in words}
         distinct = list(of_key.values())
+        while len(self._free) < len(distinct):
+            self._free.append(self._slots.popitem(last=False)[1])
         for first in range(0, len(distinct), MAX_ROWS):
-            picked = distinct[first : first + MAX_ROWS]
-            some, slots = [words[i] for i in picked], [taken[i] for i in picked]
+            some = distinct[first : first + MAX_ROWS]
+            slots = [self._free.pop() for _ in some]
             features = self._encoder.words(some)
             gate_inputs = self._weights.gate_inputs(features, round_up(len(some), self._row_step))
             self._gate_inputs.index_copy_(1, torch.tensor(slots), gate_inputs[:, : len(some)])
             self._is_unseen[slots] = features.rows < 0
-        if copies := [i for i, original in enumerate(originals) if i != original]:
-            slots, sources = [taken[i] for i in copies], [taken[originals[i]] for i in copies]
-            self._gate_inputs[:, slots] = self._gate_inputs[:, sources]
-            self._is_unseen[slots] = self._is_unseen[sources]
+            self._slots.update(zip(some, slots, strict=True))
+        return {word: self._slots[original] for word, original in originals.items()}
 
 
 class _FoldedWeights:

@@ -13,10 +13,11 @@ import uuid
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import grpc
 import pytest
 import requests
 
-from tests.e2e.instance import ANSWER_S, HANDLER, PATIENCE_S, ROOT, TEXT, Up, is_there, write_archive
+from tests.e2e.instance import ANSWER_S, HANDLER, PATIENCE_S, ROOT, TEXT, Up, grpc_ping, is_there, write_archive
 
 
 @pytest.fixture
@@ -39,7 +40,7 @@ def new_up(tmp_path):
 @pytest.fixture(scope="module")
 def running(tmp_path_factory):
     """One ``nerserve up`` for the tests that hurt it and see it recover."""
-    up = Up(tmp_path_factory.mktemp("running")).start(NERSERVE_NETTY_HTTP="")  # else it cannot be made slow
+    up = Up(tmp_path_factory.mktemp("running")).start()
     try:
         yield up.wait_until_ready()
     finally:
@@ -173,23 +174,44 @@ def test_a_jvm_that_runs_and_does_not_reply_is_replaced(up):
     assert "TorchServe has not replied for" in up.text
 
 
+@contextlib.contextmanager
+def held_threads(pid, name):
+    """The threads of *pid* whose names begin with *name* wait for a debugger, the others go on."""
+    attach, detach, wait_for_all = 16, 17, 0x40000000  # <sys/ptrace.h>, <sys/wait.h>
+    libc, are_held, is_over = ctypes.CDLL(None, use_errno=True), threading.Event(), threading.Event()
+    folders = [one for one in Path(f"/proc/{pid}/task").iterdir() if (one / "comm").read_text().startswith(name)]
+
+    def hold():  # a debugger is one thread
+        for folder in folders:
+            assert libc.ptrace(attach, int(folder.name), None, None) == 0, os.strerror(ctypes.get_errno())
+            os.waitpid(int(folder.name), wait_for_all)
+        are_held.set()
+        is_over.wait()
+        for folder in folders:
+            libc.ptrace(detach, int(folder.name), None, None)
+
+    holder = threading.Thread(target=hold, daemon=True)
+    holder.start()
+    try:
+        assert are_held.wait(60)
+        yield
+    finally:
+        is_over.set()
+        holder.join(60)
+
+
 def test_a_jvm_that_is_slow_is_left_alone(up):
-    jvm, before, is_over = up.jvm, up.text, threading.Event()
-    url, form = f"{up.inference}/predictions/nobody", {"Content-Type": "application/x-www-form-urlencoded"}
+    jvm, before, key = up.jvm, up.text, up.inference_key.text
+    time.sleep(1)
 
-    def keep_asking():
-        """Forms that take long to decode; the management API shares the threads that do it."""
-        while not is_over.is_set():
-            with contextlib.suppress(requests.RequestException):
-                requests.post(url, data=b"a=b&" * 75_000, headers=form, auth=up.inference_key, timeout=ANSWER_S)
+    def keep_busy():
+        """Have the JVM work, on gRPC's threads, while those of HTTP do not get on."""
+        for _ in range(1000):
+            grpc_ping(channel, key)
+        return re.search(r"TorchServe (has not replied for|ended)", up.text.removeprefix(before))
 
-    with ThreadPoolExecutor(100) as pool:
-        for _ in range(100):
-            pool.submit(keep_asking)
-        try:
-            up.wait_until(lambda: re.search(r"TorchServe has not replied for \d+ s", up.text.removeprefix(before)))
-        finally:
-            is_over.set()
+    with grpc.insecure_channel(up.grpc) as channel, held_threads(jvm.pid, "epollEventLoop"):
+        up.wait_until(keep_busy)
     up.wait_until(up.model_answers)
 
     assert "s and is at work; waiting for 30 s at most" in up.text.removeprefix(before)
