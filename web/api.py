@@ -91,8 +91,9 @@ def _tag_texts(
     service: Service, parameters: _Parameters, texts: list[object], record: RequestRecord
 ) -> ResponseReturnValue:
     """One result for each of *texts*, in order: entities, or the error of that text alone."""
-    record.add_texts(len(texts), sum(len(text) for text in texts if isinstance(text, str)))
+    record.add_texts(len(texts), 0)
     check_num_texts(len(texts))
+    record.add_texts(0, sum(len(text) for text in texts if isinstance(text, str)))
     errors = {i: error for i, text in enumerate(texts) if (error := _row_error(service, text)) is not None}
     right = [text for i, text in enumerate(texts) if isinstance(text, str) and i not in errors]
     service.limits.check_texts(right)

@@ -16,13 +16,14 @@ from werkzeug.exceptions import RequestEntityTooLarge
 
 from contract.errors import (
     EmptyTextError,
+    MalformedRequestError,
     RequestError,
     RequestTooLargeError,
     ServingError,
     TextTooLongError,
     UpstreamError,
 )
-from web.body import check_encoding, whole_body
+from web.body import check_encoding, media_type, whole_body
 from web.off_loop import off_loop
 from web.record import record_of
 from web.render import hues, segments
@@ -43,6 +44,9 @@ MAX_MARKS: Final = 10_000
 
 MAX_ROWS: Final = 1_000
 """Rows in the table of a result, at most."""
+
+_MAX_FIELDS: Final = 1_000
+"""Fields of a form that are read, far above ours: whoever sends more wants to keep us busy."""
 
 _ENTITY_BYTES: Final = 100  # that an entity takes on the page, about
 
@@ -108,6 +112,8 @@ def _read_form(service: Service) -> tuple[str, str | None]:
     """
     check_encoding(request.environ)
     body = whole_body(service, service.config.max_form_bytes)
+    if body.count(b"&") > _MAX_FIELDS and media_type(request.environ) != "multipart/form-data":
+        raise MalformedRequestError(f"Expected a form with at most {_MAX_FIELDS} fields, got more.")
     request.environ |= {"wsgi.input": io.BytesIO(body), "CONTENT_LENGTH": str(len(body))}
     request.max_content_length = service.config.max_form_bytes
     try:

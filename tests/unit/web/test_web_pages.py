@@ -349,3 +349,11 @@ def test_a_compressed_form_is_refused(site, read_page):
 
     assert reply.status_code == 415
     assert read_page(reply.text).alert == "Expected no Content-Encoding but identity."
+
+
+def test_a_form_of_very_many_fields_is_not_taken_apart(site, upstream):
+    reply = site.post("/predict", data="text=Oslo" + "&a=b" * 1_001, content_type="application/x-www-form-urlencoded")
+
+    assert reply.status_code == 400
+    assert "at most 1000 fields" in reply.text
+    assert upstream.requests == []
