@@ -21,10 +21,12 @@ import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch.overrides import TorchFunctionMode
 
 from handler.config import BundleConfig, ModelConfig
 from handler.digests import CONFIG_FILE, VOCAB_FILE, WEIGHTS_FILE, check_digests, file_digest, files_of
@@ -66,7 +68,8 @@ class Bundle:
         config = BundleConfig.load(folder / CONFIG_FILE)
         check_digests(folder, config)
         chars = _load_chars(folder / VOCAB_FILE)
-        with torch.device("meta"):  # shapes without memory: nothing is allocated before the files are as large
+        # Shapes without memory: nothing is allocated before the files are as large.
+        with torch.device("meta"), _NoInitialWeights():
             shapes = {name: tuple(tensor.shape) for name, tensor in _new_network(config, chars).state_dict().items()}
         weights = _load_weights(folder / WEIGHTS_FILE, shapes)
         vectors = WordVectors.load(folder / "vectors")
@@ -111,6 +114,17 @@ class Bundle:
     def encoder(self) -> FeatureEncoder:
         """The feature encoder of this bundle's network."""
         return FeatureEncoder(vectors=self.vectors, chars=self.chars, max_word_chars=self.config.model.max_word_chars)
+
+
+class _NoInitialWeights(TorchFunctionMode):
+    """Leaves embeddings as they are: to fill them on the meta device PyTorch imports its compiler, for 0.8 s."""
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        """What *func* returns; the tensor, if it would fill that with random numbers."""
+        kwargs = kwargs or {}
+        return kwargs["tensor"] if func is torch.nn.init.normal_ else func(*args, **kwargs)
 
 
 def check_replaceable(folder: Path) -> None:

@@ -351,3 +351,17 @@ def test_the_configuration_knows_every_file_that_makes_the_answers(folder):
     prose = {"config.json", "metrics.json", "MODEL_CARD.md"}
     files = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
     assert set(config.digests) == files - prose
+
+
+def test_loading_imports_no_compiler(tiny_bundle):
+    """PyTorch's own would take a worker most of its start, and memory for as long as it lives."""
+    code = (
+        "import pathlib, sys, handler.bundle as b; b.Bundle.load(pathlib.Path(sys.argv[1]));"
+        "print('torch._dynamo' in sys.modules)"
+    )
+
+    loaded = subprocess.run(
+        [sys.executable, "-c", code, str(tiny_bundle)], capture_output=True, text=True, check=True
+    ).stdout
+
+    assert loaded == "False\n"
