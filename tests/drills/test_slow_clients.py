@@ -23,13 +23,13 @@ from tests.drills.sentences import TEXTS, kinds, text_requests
 
 pytestmark = [pytest.mark.drill, pytest.mark.timeout(0)]
 
-POST = b"POST /api/predict HTTP/1.1\r\nHost: x\r\nContent-Type: "
+POST = b"POST /api/predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: "
 STREAM = POST + b"application/x-ndjson\r\nTransfer-Encoding: chunked\r\n\r\n"
 SLOW = {
     "silent": (1_000, b""),
     "half heads": (500, b"GET /livez HTTP/1.1\r\nHost: "),
     "half bodies": (500, POST + b"text/plain\r\nContent-Length: 1000\r\n\r\nBarack Obama"),
-    "slow readers": (200, b"GET /docs HTTP/1.1\r\nHost: x\r\n\r\n" * 8),
+    "slow readers": (200, b"GET /docs HTTP/1.1\r\nHost: localhost\r\n\r\n" * 8),
     "idle streams": (50, STREAM),
 }
 """How many of each kind, and what they send; slow readers ask for 1 MB and take none of it."""
