@@ -72,11 +72,16 @@ def read(path: Path) -> tuple[MarInfo, dict[str, bytes]]:
 def unpack(path: Path, folder: Path) -> MarInfo:
     """Write the files of *path* below *folder*: the metadata; raises ArchiveError as :func:`read`."""
     info, files = read(path)
+    write_files(files, folder)
+    return info
+
+
+def write_files(files: Mapping[str, bytes], folder: Path) -> None:
+    """Write the *files* of an archive below *folder*."""
     for name, content in files.items():
         target = folder / name
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(content)
-    return info
 
 
 def _info(path: Path, files: Mapping[str, bytes], data: bytes) -> MarInfo:

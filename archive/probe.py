@@ -87,7 +87,7 @@ def main(canary: str, num_bytes: int, pipe: int) -> str:
         sys.stdout.write(f"{folder}\n")
         sys.stdout.flush()
         if not os.read(pipe, 1):
-            return "nobody waits for the answer"
+            return "the process that began this has ended"
         threading.Thread(target=_end_with, args=(pipe, folder), daemon=True).start()
         os.environ["TMPDIR"] = tempfile.tempdir = folder
         for what, limit in _LIMITS.items():

@@ -71,7 +71,7 @@ def _probe(files: Mapping[str, bytes], timeout_s: float) -> tuple[int, str]:
         try:
             folder = probe.stdout.readline().rstrip("\n") if probe.stdout else ""
             if folder:
-                _unpack(files, Path(folder))
+                mar.write_files(files, Path(folder))
                 pipe.write(b"\n")
             _, said = probe.communicate(timeout=timeout_s)
         finally:
@@ -79,10 +79,3 @@ def _probe(files: Mapping[str, bytes], timeout_s: float) -> tuple[int, str]:
             if folder:
                 shutil.rmtree(folder, ignore_errors=True)
     return probe.returncode, said
-
-
-def _unpack(files: Mapping[str, bytes], folder: Path) -> None:
-    for name, content in files.items():
-        target = folder / name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_bytes(content)

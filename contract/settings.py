@@ -1,4 +1,4 @@
-"""The names of all settings in the environment: a name that nobody reads is an error, so a typo is no default."""
+"""The names of all settings in the environment: an unknown one is an error, so a typo never becomes a default."""
 
 from __future__ import annotations
 

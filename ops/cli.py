@@ -41,7 +41,8 @@ exit status:
 
 _KEY_EPILOG = """\
 examples:
-  curl -H "Authorization: Bearer $(nerserve key)" http://127.0.0.1:8080/predictions/en -d 'Paris'
+  curl -H "Authorization: Bearer $(nerserve key)" -H 'Content-Type: text/plain' -d 'Kofi Annan was born in Kumasi.' \\
+    http://127.0.0.1:8080/predictions/en
   curl -H "Authorization: Bearer $(nerserve key management)" http://127.0.0.1:8081/models
 
 A key is replaced while nerserve up runs, by default every 36 minutes: ask for it each time.

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from itertools import groupby
 from typing import Final, Protocol, TypeAlias
@@ -151,38 +151,45 @@ class Recurrence:
         """
         weight_hh = self._weight_hh
         cell = cell[:, :size].contiguous()
-        gates, tanh_cell = weight_hh.new_empty(2, hidden.size(1), weight_hh.size(2)), torch.empty_like(cell)
-        real = gates[:, :size]
-        i, f, o, g = real.chunk(4, 2)
+        gates = weight_hh.new_empty(2, hidden.size(1), weight_hh.size(2))
+        update = _update_of(gates[:, :size], cell)
         for step_inputs, step_hidden, real_hidden in steps:
             torch.baddbmm(step_inputs, hidden, weight_hh, out=gates)
-            real.tanh_()
-            cell.addcmul_(f, cell)  # c (1 + tanh(f / 2)) = 2 sigmoid(f) c
-            g.addcmul_(i, g)  # 2 sigmoid(i) tanh(g)
-            torch.lerp(cell, g, 0.5, out=cell)  # sigmoid(f) c + sigmoid(i) tanh(g)
-            torch.tanh(cell, out=tanh_cell)
-            torch.addcmul(tanh_cell, o, tanh_cell, out=real_hidden)  # 2 sigmoid(o) tanh(c)
+            update(real_hidden)
             hidden = step_hidden
         return hidden, cell
 
     def _run_single(self, inputs: Sequence[Tensor], outputs: Sequence[Tensor], hidden: Tensor, cell: Tensor) -> State:
         """The state after the steps of one sentence: gate inputs (2, 1, 4H) and hidden states (2, 1, H) of each."""
         product = self._single
-        now, gates = product.hidden, product.gates
+        now = product.hidden
         now.copy_(hidden[:, :1])
         cell = cell[:, :1].contiguous()
-        tanh_cell = torch.empty_like(cell)
-        i, f, o, g = gates.chunk(4, 2)
+        update = _update_of(product.gates, cell)
         for step_inputs, step_hidden in zip(inputs, outputs, strict=True):
             product.add_to(step_inputs)
-            gates.tanh_()
-            cell.addcmul_(f, cell)
-            g.addcmul_(i, g)
-            torch.lerp(cell, g, 0.5, out=cell)
-            torch.tanh(cell, out=tanh_cell)
-            torch.addcmul(tanh_cell, o, tanh_cell, out=now)
+            update(now)
             step_hidden.copy_(now)
         return now.clone(), cell
+
+
+def _update_of(gates: Tensor, cell: Tensor) -> Callable[[Tensor], None]:
+    """Gives a function that sets *cell* and the doubled hidden state, its argument, from *gates* as they then are.
+
+    Shapes: *gates* (2, R, 4H), the others (2, R, H).
+    """
+    i, f, o, g = gates.chunk(4, 2)
+    tanh_cell = torch.empty_like(cell)
+
+    def update(hidden: Tensor) -> None:
+        gates.tanh_()
+        cell.addcmul_(f, cell)  # c (1 + tanh(f / 2)) = 2 sigmoid(f) c
+        g.addcmul_(i, g)  # 2 sigmoid(i) tanh(g)
+        torch.lerp(cell, g, 0.5, out=cell)  # sigmoid(f) c + sigmoid(i) tanh(g)
+        torch.tanh(cell, out=tanh_cell)
+        torch.addcmul(tanh_cell, o, tanh_cell, out=hidden)  # 2 sigmoid(o) tanh(c)
+
+    return update
 
 
 def _steps(packed: Tensor, first: int, size: int, *, rows: int, num_steps: int) -> Sequence[Tensor]:

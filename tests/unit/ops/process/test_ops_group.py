@@ -32,13 +32,6 @@ def wait_until(condition):
 
 
 @pytest.fixture
-def guard():
-    guard = Guard()
-    yield guard
-    guard.close()
-
-
-@pytest.fixture
 def new_group(tmp_path, guard):
     """Starts a process with a child of its own; gives the group and the child's pid."""
 

@@ -9,20 +9,12 @@ import pytest
 from archive.errors import ArchiveError
 from archive.verify import check_mar
 from ops.process.file_systems import is_in_memory
-from ops.process.group import Guard
 from ops.process.state_dir import StateDir
 from ops.supervise.archives import Archives
 from ops.up import checked_with
 from tests.e2e.instance import write_archive
 
 SHM = Path("/dev", "shm")
-
-
-@pytest.fixture
-def guard():
-    guard = Guard()
-    yield guard
-    guard.close()
 
 
 @pytest.fixture

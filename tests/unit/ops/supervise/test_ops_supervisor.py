@@ -3,7 +3,6 @@ import time
 import pytest
 
 from contract.limits import RequestLimits
-from ops.process.group import Guard
 from ops.process.server_config import ServerConfig
 from ops.process.state_dir import StateDir
 from ops.process.torchserve import TorchServe
@@ -16,13 +15,6 @@ from ops.torchserve_api.predictions import PredictionClient
 
 NOBODY = "http://127.0.0.1:9"
 GIVEN = "disable_token_authorization=true\nmax_request_size=2097152\nmax_response_size=13107000\n"
-
-
-@pytest.fixture
-def guard():
-    guard = Guard()
-    yield guard
-    guard.close()
 
 
 @pytest.fixture

@@ -1,0 +1,12 @@
+"""What tests of processes share."""
+
+import pytest
+
+from ops.process.group import Guard
+
+
+@pytest.fixture
+def guard():
+    guard = Guard()
+    yield guard
+    guard.close()
