@@ -9,12 +9,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import fields
 from functools import partial
 from pathlib import Path
+from typing import Final
 
 from contract.limits import RequestLimits
 from contract.settings import own_settings
 from ops.argument_types import DIR, FILE, SECONDS, model_names, setting, whole_number
 from ops.operate import cli as operate_cli
 from ops.operate import instance_cli
+from ops.process.addresses import LAST_PORT_BASE, PORT_OFFSETS
 
 _UP_EPILOG = """\
 examples:
@@ -22,9 +24,10 @@ examples:
   nerserve up --models en,de --model-store /srv/models
   nerserve up --detach                 in the background; nerserve status, logs and down are for that one
   nerserve up --max-chars 500000       texts of half a million characters, for all that has a limit
-  nerserve up --config second.properties --port 8001 --state-dir .nerserve-2     beside another one
+  nerserve up --port-base 18000 --state-dir .nerserve-2     beside another one
 
 TorchServe's own ports stand in config.properties: 8080 inference, 7070 gRPC, 8081 management, 8082 metrics.
+--port-base 18000 makes them 18080, 18070, 18081 and 18082, and the site's 18000, whatever else is said but by --port.
 
 SIGINT (Ctrl-C), SIGTERM and SIGHUP stop it: the site takes no more requests, those accepted are
 answered, then everything ends.  A second signal hurries.
@@ -39,6 +42,9 @@ exit status:
   12       with --no-restart: TorchServe, a model or the site ended or hung after everything was up
   128 + N  stopped by signal N before everything was up
 """
+
+
+_PORT: Final = whole_number("a port", 1, 65_535)
 
 
 _KEY_EPILOG = """\
@@ -91,8 +97,9 @@ def _add_up_arguments(add: Callable[..., object], environ: Mapping[str, str]) ->
     add("--models", **names, metavar="NAME[,NAME...]", help="models to serve (default: NERSERVE_MODELS, else en)")
     host = environ.get("NERSERVE_HOST", "127.0.0.1")
     add("--host", default=host, help="address of the site (default: NERSERVE_HOST, else 127.0.0.1)")
-    port = setting(environ, "NERSERVE_PORT", "8000", whole_number("a port", 1, 65_535))
-    add("--port", **port, help="port of the site (default: NERSERVE_PORT, else 8000)")
+    add("--port", type=_PORT, metavar="PORT", help="port of the site (default: NERSERVE_PORT, else 8000)")
+    base = "move all ports: N site, N+80 inference, N+81 management, N+82 metrics, N+70 gRPC, N+71 its management"
+    add("--port-base", type=whole_number("a port", 1, LAST_PORT_BASE), metavar="N", help=base)
     add("--no-site", dest="has_site", action="store_false", help="run TorchServe alone")
     operate_cli.add_state_dir(add, "logs, keys and scratch files; a directory of its own for each instance")
     start = "seconds until everything must answer (default: %(default)g)"
@@ -128,6 +135,7 @@ def _up(options: argparse.Namespace, detach: Callable[[], None] | None = None) -
     from ops.process.site import gunicorn_command
     from ops.up import UpOptions, checked_with, up
 
+    options.port = site_port(options)
     limits = _limits(options.max_chars)
     given = {one.name: getattr(options, one.name) for one in fields(UpOptions) if one.name != "limits"}
     return up(
@@ -138,6 +146,15 @@ def _up(options: argparse.Namespace, detach: Callable[[], None] | None = None) -
         err=sys.stderr,
         detach=detach,
     )
+
+
+def site_port(options: argparse.Namespace) -> int:
+    """The port of the site: what ``--port`` says, else what follows from the base, else what the variable says."""
+    named = setting(own_settings(os.environ), "NERSERVE_PORT", "8000", _PORT)
+    default: int = named["type"](named["default"])  # a wrong one is an error even where it is not used
+    if options.port is not None:
+        return int(options.port)
+    return default if options.port_base is None else int(options.port_base) + PORT_OFFSETS["site"]
 
 
 def _limits(max_chars: str | None) -> RequestLimits:

@@ -1,4 +1,4 @@
-"""The parsers of the commands for the nerserve up of a state directory: status, logs, down."""
+"""The parsers of the commands for the nerserve up of a state directory: status, logs and down."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import argparse
 import sys
 from collections.abc import Callable
 
-from ops.argument_types import SECONDS
+from ops.argument_types import SECONDS, whole_number
 from ops.operate.cli import add_state_dir
 
 _STATUS = """\
@@ -18,6 +18,20 @@ examples:
 exit status:
   0        up, and every model answers
   7        none runs with that state directory, it is not ready, or something does not answer
+"""
+
+_LOGS = """\
+examples:
+  nerserve logs                        the ends of all logs, in the order of time
+  nerserve logs -f site model          two of them, and what comes
+  nerserve logs model --lines 1000 | jq -r 'select(.event == "batch") | .ms.tag'
+
+The logs: up (what nerserve up noticed and did), site, torchserve, access (requests to TorchServe that are not answered
+predictions) and model (the workers).  One alone is printed as it is, several with the name of each.
+
+exit status:
+  0        done
+  2        no such log, or no state directory of a nerserve up
 """
 
 _DOWN = """\
@@ -56,6 +70,13 @@ def add_parsers(subparsers: argparse._SubParsersAction[argparse.ArgumentParser])
     status = add("status", "say whether nerserve up runs and answers", says, _STATUS, _run_status)
     status.add_argument("--json", action="store_true", help="print JSON")
 
+    says = "Print the ends of the logs of nerserve up, also of one that has ended."
+    logs = add("logs", "print the logs, and what comes after", says, _LOGS, _run_logs)
+    logs.add_argument("names", nargs="*", metavar="NAME", help="a log (default: all)")
+    logs.add_argument("-f", "--follow", action="store_true", help="go on with what comes, until Ctrl-C")
+    lines = whole_number("a number of lines", 0, 1_000_000)
+    logs.add_argument("-n", "--lines", type=lines, default=20, metavar="N", help="of each (default: %(default)s)")
+
     says = "Stop nerserve up, wherever it was started, and wait until it has ended."
     down = add("down", "stop nerserve up, and wait until it has ended", says, _DOWN, _run_down)
     down.add_argument("--hurry", action="store_true", help="wait for no request that was accepted")
@@ -68,6 +89,13 @@ def _run_status(options: argparse.Namespace) -> int:
     from ops.operate.status import show_status
 
     return show_status(options, sys.stdout)
+
+
+def _run_logs(options: argparse.Namespace) -> int:
+    """``nerserve logs``; likewise."""
+    from ops.operate.logs import print_logs
+
+    return print_logs(options, sys.stdout)
 
 
 def _run_down(options: argparse.Namespace) -> int:
