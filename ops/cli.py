@@ -62,6 +62,20 @@ exit status:
 """
 
 
+_CONFIG_EPILOG = """\
+examples:
+  nerserve config --out torchserve.properties
+  nerserve config --models en,de --port-base 18000 --out /etc/torchserve/ner.properties
+
+Then, in a directory of its own, with the Python that has torchserve:
+  OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 torchserve --start --foreground --ncs --ts-config FILE
+
+exit status:
+  0        done
+  2        wrong usage, config.properties is missing or wrong, or the file cannot be written
+"""
+
+
 def add_parsers(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Register ``up``, what goes with it, and the operator's commands, in the order of ``nerserve --help``."""
     parser = subparsers.add_parser(
@@ -86,20 +100,37 @@ def add_parsers(subparsers: argparse._SubParsersAction[argparse.ArgumentParser])
     operate_cli.add_state_dir(key.add_argument, "of that nerserve up")
     key.set_defaults(run=_run_key)
     operate_cli.add_parsers(subparsers, _run_operator)
+    config = subparsers.add_parser(
+        "config",
+        help="write TorchServe's settings for a stock TorchServe",
+        description="Write what nerserve up has TorchServe read, with absolute paths, and say how it is started.",
+        epilog=_CONFIG_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    config.add_argument("--out", **FILE, required=True, help="the file; one that others wrote is left alone")
+    _add_torchserve_arguments(config.add_argument, own_settings(os.environ))
+    config.set_defaults(run=_run_config)
 
 
-def _add_up_arguments(add: Callable[..., object], environ: Mapping[str, str]) -> None:
-    """The options of ``up``; all but ``--max-chars`` go by the names of UpOptions."""
+def _add_torchserve_arguments(add: Callable[..., object], environ: Mapping[str, str]) -> None:
+    """The options that decide TorchServe's settings."""
     add("--config", **FILE, default=Path("config.properties"), help="TorchServe's settings (default: %(default)s)")
     archives = "directory with an archive NAME.mar for each model (default: %(default)s)"
     add("--model-store", **DIR, default=Path("model-store"), help=archives)
     names = setting(environ, "NERSERVE_MODELS", "en", model_names)
     add("--models", **names, metavar="NAME[,NAME...]", help="models to serve (default: NERSERVE_MODELS, else en)")
+    base = "move all ports: N site, N+80 inference, N+81 management, N+82 metrics, N+70 gRPC, N+71 its management"
+    add("--port-base", type=whole_number("a port", 1, LAST_PORT_BASE), metavar="N", help=base)
+    longest = "longest text in characters, for TorchServe, workers and site (default: NERSERVE_MAX_CHARS, else 100000)"
+    add("--max-chars", metavar="N", help=longest)
+
+
+def _add_up_arguments(add: Callable[..., object], environ: Mapping[str, str]) -> None:
+    """The options of ``up``; all but ``--max-chars`` go by the names of UpOptions."""
+    _add_torchserve_arguments(add, environ)
     host = environ.get("NERSERVE_HOST", "127.0.0.1")
     add("--host", default=host, help="address of the site (default: NERSERVE_HOST, else 127.0.0.1)")
     add("--port", type=_PORT, metavar="PORT", help="port of the site (default: NERSERVE_PORT, else 8000)")
-    base = "move all ports: N site, N+80 inference, N+81 management, N+82 metrics, N+70 gRPC, N+71 its management"
-    add("--port-base", type=whole_number("a port", 1, LAST_PORT_BASE), metavar="N", help=base)
     add("--no-site", dest="has_site", action="store_false", help="run TorchServe alone")
     operate_cli.add_state_dir(add, "logs, keys and scratch files; a directory of its own for each instance")
     start = "seconds until everything must answer (default: %(default)g)"
@@ -118,8 +149,6 @@ def _add_up_arguments(add: Callable[..., object], environ: Mapping[str, str]) ->
     add("--inference-key-file", **FILE, help=key)
     renew = "seconds until a key is replaced (default: 60 %% of token_expiration_min)"
     add("--renew-keys-every", dest="renew_keys_every_s", **SECONDS, help=renew)
-    longest = "longest text in characters, for TorchServe, workers and site (default: NERSERVE_MAX_CHARS, else 100000)"
-    add("--max-chars", metavar="N", help=longest)
 
 
 def _run_up(options: argparse.Namespace) -> int:
@@ -146,6 +175,20 @@ def _up(options: argparse.Namespace, detach: Callable[[], None] | None = None) -
         err=sys.stderr,
         detach=detach,
     )
+
+
+def _run_config(options: argparse.Namespace) -> int:
+    """``nerserve config``; its imports wait until here, as above."""
+    from ops.process.server_config import ServerConfig
+    from ops.stock import format_stock, stock_command, stock_settings, write_stock
+
+    limits = _limits(options.max_chars)
+    config = ServerConfig.load(options.config, limits, os.environ, options.port_base)
+    settings = stock_settings(config, options.model_store, options.models)
+    write_stock(options.out, format_stock(settings, config.path), mode=config.path.stat().st_mode & 0o777)
+    print(f"{options.out} has the settings; start a stock TorchServe in a directory of its own:")
+    print(f"  {stock_command(options.out, limits)}")
+    return 0
 
 
 def site_port(options: argparse.Namespace) -> int:

@@ -3,6 +3,9 @@
 import contextlib
 import json
 import os
+import random
+import re
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -11,17 +14,44 @@ import psutil
 import pytest
 import requests
 
-from tests.e2e.instance import ANSWER_S, ROOT, Up, is_there
+from tests.e2e.instance import ANSWER_S, QUICKLY_GIVEN_UP, ROOT, Up, free_ports, is_there, write_archive
 
 pytestmark = pytest.mark.timeout(900)
 
 
-class Background(Up):
-    """One ``nerserve up --detach`` in *directory*, and commands for it."""
+def free_base():
+    """A base of ports of 127.0.0.1 that nobody uses now, each."""
+    first, last = map(int, Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split())
+    bases = [base for base in range(10_300, 65_400, 100) if base + 99 < first or base > last]
+    for base in random.SystemRandom().sample(bases, len(bases)):
+        with contextlib.suppress(OSError), contextlib.ExitStack() as stack:
+            for offset in (0, 70, 71, 80, 81, 82):
+                stack.enter_context(socket.socket()).bind(("127.0.0.1", base + offset))
+            return base
+    raise AssertionError("no base is free")
 
-    def run(self, *arguments, check=True):
+
+class Background(Up):
+    """One ``nerserve up --detach`` in *directory*, whose ports follow from a base, and commands for it."""
+
+    def __init__(self, directory):
+        super().__init__(directory)
+        self.base = free_base()
+        self.site, self.inference, self.management, self.metrics = (
+            f"http://127.0.0.1:{self.base + offset}" for offset in (0, 80, 81, 82)
+        )
+        self.grpc = f"127.0.0.1:{self.base + 70}"
+
+    def options(self):
+        options = super().options()
+        options[options.index("--port")] = "--port-base"
+        options[options.index("--port-base") + 1] = str(self.base)
+        return options
+
+    def run(self, *arguments, check=True, **variables):
         environment = {name: value for name, value in os.environ.items() if not name.startswith("NERSERVE_")}
         environment |= {"TEST_MARK": self.mark, "TINY_BROKEN": str(self.broken), "TINY_ASLEEP": str(self.asleep)}
+        environment |= variables
         done = subprocess.run(
             [sys.executable, "-m", "nerserve.cli", *arguments],
             cwd=ROOT,
@@ -33,8 +63,8 @@ class Background(Up):
         assert not check or done.returncode == 0, done.stdout + done.stderr
         return done
 
-    def command(self, *arguments, check=True):
-        return self.run(*arguments, "--state-dir", str(self.state_dir), check=check)
+    def command(self, *arguments, check=True, **variables):
+        return self.run(*arguments, "--state-dir", str(self.state_dir), check=check, **variables)
 
     def up(self, *arguments, check=True):
         return self.run("up", "--detach", *self.options(), *arguments, check=check)
@@ -153,6 +183,133 @@ def test_what_does_not_come_up_ends_with_the_lines_that_say_why(tmp_path):
         broken.wait_until_nothing_is_left()
     finally:
         broken.end()
+
+
+def test_management_over_grpc_is_in_the_same_range(background):
+    (java,) = [
+        one for one in psutil.Process(background.handle["pid"]).children() if "ModelServer" in str(one.cmdline())
+    ]
+
+    ports = {one.laddr.port for one in java.net_connections("tcp") if one.status == psutil.CONN_LISTEN}
+
+    assert ports == {background.base + offset for offset in (70, 71, 80, 81, 82)}
+
+
+def test_the_state_directory_is_all_that_an_operator_s_command_needs(background):
+    scaled = background.command("scale", "en", "--workers", "2")
+    listed = background.command("models")
+    key = background.command("key", "management").stdout.strip()
+    back = background.command("scale", "en", "--workers", "1", "--json")
+
+    assert "en 1.0: 2 of 2 workers ready" in scaled.stdout
+    assert listed.stdout.splitlines()[1].split()[:5] == ["en", "1.0", "*", "2", "2"]
+    assert key == background.management_key.text
+    assert json.loads(back.stdout)["num_ready"] == 1
+
+
+def test_a_file_of_this_machine_goes_into_the_model_store_that_the_state_directory_names(background, tmp_path):
+    write_archive(tmp_path / "en.mar", name="en", version="1.1", model_config=QUICKLY_GIVEN_UP)
+
+    registered = background.command("register", str(tmp_path / "en.mar"), "--no-canary")
+
+    assert "en 1.1 has 1 workers ready" in registered.stdout
+    assert (background.model_store / "en-1.1.mar").read_bytes() == (tmp_path / "en.mar").read_bytes()
+    rolled = background.command("rollback", "en", "--to", "1.1", "--grace", "0")
+    assert f"restarts serve 1.1 too: {background.model_store / 'en.mar'}" in rolled.stdout
+    background.command("rollback", "en", "--to", "1.0", "--grace", "0")
+    background.command("unregister", "en", "1.1", "--grace", "0")
+
+
+def test_options_and_variables_win_over_the_state_directory(background):
+    (free,) = free_ports(1)
+    elsewhere = f"http://127.0.0.1:{free}"
+
+    option = background.command("models", "--management", elsewhere, check=False)
+    variable = background.command("models", check=False, NERSERVE_MANAGEMENT_URL=elsewhere)
+
+    said = f"nerserve: nothing listens at {elsewhere}: is `nerserve up` running?\n"
+    assert (option.returncode, option.stderr) == (10, said)
+    assert (variable.returncode, variable.stderr) == (10, said)
+
+
+def test_where_none_runs_it_says_where_it_looked(tmp_path):
+    alone = Background(tmp_path)
+
+    done = alone.command("models", check=False)
+
+    assert done.returncode == 10
+    assert done.stderr == (
+        "nerserve: nothing listens at http://127.0.0.1:8081: is `nerserve up` running? "
+        f"None runs with the state directory {alone.state_dir}; name its own with --state-dir\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("port", "name"),
+    [
+        ("site", "the site"),
+        ("inference", "TorchServe's inference port"),
+        ("metrics", "TorchServe's metrics port"),
+        ("grpc", "TorchServe's gRPC port"),
+    ],
+)
+@pytest.mark.parametrize("command", ["models", "scale en --workers 1", "describe en"])
+def test_a_wrong_port_for_management_is_named(background, port, name, command):
+    url = getattr(background, port) if port != "grpc" else f"http://{background.grpc}"
+
+    done = background.command(*command.split(), "--management", url, check=False)
+
+    assert done.returncode == 2
+    assert done.stderr == (
+        f"nerserve: {url} is {name}; expected TorchServe's management port: "
+        "--management or NERSERVE_MANAGEMENT_URL names it\n"
+    )
+
+
+@pytest.mark.parametrize(("port", "name"), [("site", "the site"), ("management", "TorchServe's management port")])
+def test_a_wrong_port_for_inference_is_named_before_anything_is_changed(background, port, name):
+    before = background.command("models", "--json").stdout
+    url = getattr(background, port)
+
+    done = background.command("rollout", "en", "en.mar", "--inference", url, check=False)
+
+    assert done.returncode == 2
+    assert done.stderr == f"nerserve: {url} is {name}; expected TorchServe's inference port: {background.inference}\n"
+    assert background.command("models", "--json").stdout == before
+
+
+def test_https_for_http_is_said(background):
+    url = background.management.replace("http:", "https:")
+
+    done = background.command("models", "--management", url, check=False)
+
+    assert done.returncode == 2
+    assert done.stderr == f"nerserve: {url} speaks no TLS; expected {background.management}\n"
+
+
+def test_the_logs_are_printed_by_name(background):
+    logs = background.command("logs", "up").stdout.splitlines()
+
+    assert json.loads(logs[-1])["message"].startswith("Stop it with: ")
+    wrong = background.command("logs", "nothing", check=False)
+    assert wrong.returncode == 2
+    assert re.search(r"no log nothing in \S+; there are up, site, torchserve, access, model\n", wrong.stderr)
+
+
+def test_what_does_not_answer_is_said(background):
+    requests.put(
+        f"{background.management}/models/en?min_worker=0&max_worker=0", auth=background.management_key, timeout=ANSWER_S
+    )
+    try:
+        background.wait_until(lambda: background.command("status", check=False).returncode == 7)
+        content = json.loads(background.command("status", "--json", check=False).stdout)
+
+        assert content["state"] == "impaired"
+        assert content["models"][0]["answers"] is False
+        assert [problem.split(":")[0] for problem in content["problems"]] == ["model en", "the site is not ready"]
+    finally:
+        background.command("scale", "en", "--workers", "1")
+        background.wait_until(background.site_answers)
 
 
 # It stops the shared one, so it is the last.
