@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -78,7 +79,8 @@ def print_key(options: argparse.Namespace, out: TextIO) -> int:
     published = state_dir.published_key(options.kind)
     if not published.exists():
         raise NotNowError(_why_there_is_no_key(state_dir))
-    out.write(f"{key_from(published)()}\n")
+    key = key_from(published)()
+    out.write(json.dumps({"kind": options.kind, "key": key}) + "\n" if options.json else f"{key}\n")
     out.flush()
     return 0
 
