@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import logging
 import os
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import fields
+from functools import partial
 from pathlib import Path
 
 from contract.argument_types import DIR, FILE, SECONDS, model_names, setting, whole_number
@@ -15,11 +15,13 @@ from contract.exit_status import ExitStatus, exit_status_help
 from contract.limits import RequestLimits
 from contract.settings import own_settings
 from ops.operate import cli as operate_cli
+from ops.operate import instance_cli
 
 _UP_EPILOG = """\
 examples:
   nerserve up
   nerserve up --models en,de --model-store /srv/models
+  nerserve up --detach                 in the background; nerserve status, logs and down are for that one
   nerserve up --max-chars 500000       texts of half a million characters, for all that has a limit
   nerserve up --config second.properties --port 8001 --state-dir .nerserve-2     beside another one
 
@@ -49,8 +51,7 @@ A key is replaced while nerserve up runs, by default every 36 minutes: ask for i
 
 
 def add_parsers(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Register ``up`` and the operator's commands."""
-    operate_cli.add_parsers(subparsers, _run_operator)
+    """Register ``up``, what goes with it, and the operator's commands, in the order of ``nerserve --help``."""
     parser = subparsers.add_parser(
         "up",
         help="serve models with TorchServe, and the site in front",
@@ -60,6 +61,7 @@ def add_parsers(subparsers: argparse._SubParsersAction[argparse.ArgumentParser])
     )
     _add_up_arguments(parser.add_argument, own_settings(os.environ))
     parser.set_defaults(run=_run_up)
+    instance_cli.add_parsers(subparsers)
     key = subparsers.add_parser(
         "key",
         help="print the key that TorchServe asks for",
@@ -72,6 +74,7 @@ def add_parsers(subparsers: argparse._SubParsersAction[argparse.ArgumentParser])
     operate_cli.add_state_dir(key.add_argument, "of that nerserve up")
     key.add_argument("--json", action="store_true", help="print JSON")
     key.set_defaults(run=_run_key)
+    operate_cli.add_parsers(subparsers, _run_operator)
 
 
 def _add_up_arguments(add: Callable[..., object], environ: Mapping[str, str]) -> None:
@@ -91,6 +94,7 @@ def _add_up_arguments(add: Callable[..., object], environ: Mapping[str, str]) ->
     add("--start-timeout", dest="start_timeout_s", **SECONDS, default=120.0, help=start)
     drain = "seconds that accepted requests get to be answered when stopping (default: 30, or --max-chars / 5000)"
     add("--drain-timeout", dest="drain_timeout_s", **SECONDS, help=drain)
+    add("--detach", action="store_true", help="come back when everything is ready, and go on in the background")
     restart = (
         "end with status 12 where TorchServe, a model or the site would be started again, for containers; "
         "workers that TorchServe restarts by itself are still waited for"
@@ -108,12 +112,17 @@ def _add_up_arguments(add: Callable[..., object], environ: Mapping[str, str]) ->
 
 def _run_up(options: argparse.Namespace) -> int:
     """``nerserve up``; its imports wait until here, so that ``--help`` is instant."""
+    from ops.daemon import run_detached
+
+    return run_detached(partial(_up, options)) if options.detach else _up(options)
+
+
+def _up(options: argparse.Namespace, detach: Callable[[], None] | None = None) -> int:
     from archive.errors import ArchiveError
     from archive.verify import check_mar
     from ops.process.site import gunicorn_command
     from ops.up import UpOptions, checked_with, up
 
-    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     limits = _limits(options.max_chars)
     given = {one.name: getattr(options, one.name) for one in fields(UpOptions) if one.name != "limits"}
     return up(
@@ -122,6 +131,7 @@ def _run_up(options: argparse.Namespace) -> int:
         site_command=gunicorn_command,
         out=sys.stdout,
         err=sys.stderr,
+        detach=detach,
     )
 
 
