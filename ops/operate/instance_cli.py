@@ -6,7 +6,8 @@ import argparse
 import sys
 from collections.abc import Callable
 
-from ops.argument_types import SECONDS, whole_number
+from contract.argument_types import SECONDS, whole_number
+from contract.exit_status import ExitStatus, exit_status_help
 from ops.operate.cli import add_state_dir
 
 _STATUS = """\
@@ -15,9 +16,8 @@ examples:
   nerserve status --json | jq -r .state
   nerserve status --state-dir .nerserve-2
 
-exit status:
-  0        up, and every model answers
-  7        none runs with that state directory, it is not ready, or something does not answer
+The status is 0 when it is up and every model answers, and 7 else.
+
 """
 
 _LOGS = """\
@@ -29,9 +29,6 @@ examples:
 The logs: up (what nerserve up noticed and did), site, torchserve, access (requests to TorchServe that are not answered
 predictions) and model (the workers).  One alone is printed as it is, several with the name of each.
 
-exit status:
-  0        done
-  2        no such log, or no state directory of a nerserve up
 """
 
 _DOWN = """\
@@ -42,10 +39,6 @@ examples:
 It stops as by Ctrl-C: the site takes no more requests, those accepted are answered, then everything ends.  A signal
 goes to the process that the state directory names, and only while it is the one that was started then.
 
-exit status:
-  0        it has ended
-  7        none runs with that state directory
-  9        it has not ended in time, and goes on stopping
 """
 
 
@@ -66,19 +59,21 @@ def add_parsers(subparsers: argparse._SubParsersAction[argparse.ArgumentParser])
         parser.set_defaults(run=run)
         return parser
 
+    exits = exit_status_help(ExitStatus.REFUSED)
     says = "Say whether nerserve up runs and everything answers, since when, and where."
-    status = add("status", "say whether nerserve up runs and answers", says, _STATUS, _run_status)
+    status = add("status", "say whether nerserve up runs and answers", says, _STATUS + exits, _run_status)
     status.add_argument("--json", action="store_true", help="print JSON")
 
     says = "Print the ends of the logs of nerserve up, also of one that has ended."
-    logs = add("logs", "print the logs, and what comes after", says, _LOGS, _run_logs)
+    logs = add("logs", "print the logs, and what comes after", says, _LOGS + exit_status_help(), _run_logs)
     logs.add_argument("names", nargs="*", metavar="NAME", help="a log (default: all)")
     logs.add_argument("-f", "--follow", action="store_true", help="go on with what comes, until Ctrl-C")
     lines = whole_number("a number of lines", 0, 1_000_000)
     logs.add_argument("-n", "--lines", type=lines, default=20, metavar="N", help="of each (default: %(default)s)")
 
+    exits = exit_status_help(ExitStatus.REFUSED, ExitStatus.NOT_IN_TIME)
     says = "Stop nerserve up, wherever it was started, and wait until it has ended."
-    down = add("down", "stop nerserve up, and wait until it has ended", says, _DOWN, _run_down)
+    down = add("down", "stop nerserve up, and wait until it has ended", says, _DOWN + exits, _run_down)
     down.add_argument("--hurry", action="store_true", help="wait for no request that was accepted")
     wait = "seconds until it must have ended (default: its --drain-timeout and 30)"
     down.add_argument("--timeout", dest="timeout_s", **SECONDS, help=wait)

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import BinaryIO, Final, TextIO
 
 from ops.errors import InputFileError
-from ops.operate.output import give_up
 from ops.process.state_dir import StateDir
 
 FILES: Final[Mapping[str, tuple[str, ...]]] = {
@@ -35,19 +34,16 @@ def print_logs(options: argparse.Namespace, out: TextIO) -> int:
     _check(names, folder)
     width = 0 if len(names) == 1 else max(map(len, names))
     logs = [(name, Follower(folder / file)) for name in names for file in FILES[name]]
-    try:
-        ends = [[(at, name, line) for at, line in _timed(log.last(options.lines))] for name, log in logs]
-        for _, name, line in heapq.merge(*ends, key=lambda entry: entry[0]):
-            _print(out, name, line, width)
-        while options.follow:
-            for name, log in logs:
-                for line in log.new():
-                    _print(out, name, line, width)
-            out.flush()
-            time.sleep(LOOK_EVERY_S)
+    ends = [[(at, name, line) for at, line in _timed(log.last(options.lines))] for name, log in logs]
+    for _, name, line in heapq.merge(*ends, key=lambda entry: entry[0]):
+        _print(out, name, line, width)
+    while options.follow:
+        for name, log in logs:
+            for line in log.new():
+                _print(out, name, line, width)
         out.flush()
-    except BrokenPipeError:  # a pager was left
-        give_up(out)
+        time.sleep(LOOK_EVERY_S)
+    out.flush()
     return 0
 
 

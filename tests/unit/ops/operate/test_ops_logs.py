@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -144,4 +145,4 @@ def test_a_pager_may_be_left(logs):
         process.stdout.readline()
         process.stdout.close()
 
-        assert (process.wait(PATIENCE_S), process.stderr.read()) == (0, "")
+        assert (process.wait(PATIENCE_S), process.stderr.read()) == (128 + signal.SIGPIPE, "")
