@@ -134,14 +134,15 @@ def test_another_model_of_the_same_version_is_replaced_with_a_warning(built, tin
 
 
 @pytest.mark.parametrize(
-    ("version", "num_bytes", "said"),
+    ("change", "said"),
     [
-        ("1.0", None, "replaces version 1.0 of the same bundle, with other code, settings or texts beside it"),
-        ("1.1", None, "replaces version 1.0"),
-        ("1.0", -10, "replaces a damaged archive"),
+        (("1.0", None), "replaces version 1.0 of the same bundle, with other code, settings or texts beside it"),
+        (("1.1", None), "replaces version 1.0"),
+        (("1.0", -10), "replaces a damaged archive"),
     ],
 )
-def test_what_else_an_archive_replaces_is_said(built, tiny_bundle, tmp_path, version, num_bytes, said):
+def test_what_else_an_archive_replaces_is_said(built, tiny_bundle, tmp_path, change, said):
+    version, num_bytes = change
     target = tmp_path / "tiny.mar"
     target.write_bytes(built.read_bytes()[:num_bytes])
 
