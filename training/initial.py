@@ -7,8 +7,8 @@ import logging
 import torch
 
 from handler.bundle import Bundle, tags_of
-from handler.errors import ConfigError
 from handler.vectors import WordVectors
+from training.errors import InputError
 
 logger = logging.getLogger(__name__)
 
@@ -40,9 +40,9 @@ def take_weights(source: Bundle, target: Bundle) -> None:
 
 
 def check_width(source: Bundle, vectors: WordVectors) -> None:
-    """Raise ConfigError if *vectors* are no input for the network of *source*."""
+    """Raise InputError if *vectors* are no input for the network of *source*."""
     if vectors.dim != source.vectors.dim:
-        raise ConfigError(
+        raise InputError(
             f"--vectors: expected a width of {source.vectors.dim}, as the bundle of --init has, got {vectors.dim};"
             " without --vectors, that bundle's are taken"
         )

@@ -24,12 +24,13 @@ import torch
 from handler.bundle import Bundle
 from handler.config import BundleConfig
 from handler.digests import CONFIG_FILE, file_digest
+from handler.errors import ConfigError
 from handler.tagger import Tagger
 from handler.vectors import WordVectors
 from training.calibration import calibration_metrics, fit, predictions, with_scores
 from training.checkpoint import CHECKPOINT_SECONDS, only_run_in, write_file
 from training.corpora import LabelMap, Sentence, label_set, numbered_sentences, read_label_map
-from training.errors import CorpusError, RunError
+from training.errors import CorpusError, InputError, RunFailedError
 from training.evaluation import TaggedSentence, score_tagged, tag_corpus
 from training.evaluation import table as score_table
 from training.examples import OR, all_labels
@@ -62,7 +63,7 @@ class TrainingInputs:
         out: The bundle to write; the folder's name is the model's.
         run: The run folder: state, log, report.
         config: JSON file with model and training settings; None for the defaults.
-        labels: JSON file with a label map; None for the labels of the corpora.
+        label_map: JSON file with a label map; None for the labels of the corpora.
         max_words: Word vectors to keep.
         storage: Number format of the vectors.
         version: The model's version.
@@ -83,7 +84,7 @@ class TrainingInputs:
     out: Path
     run: Path
     config: Path | None
-    labels: Path | None
+    label_map: Path | None
     max_words: int
     storage: StorageChoice
     version: str
@@ -133,9 +134,8 @@ def train_bundle(inputs: TrainingInputs) -> dict[str, Any]:
     """Train, calibrate and score a model, and write it as a bundle; returns the content of ``metrics.json``.
 
     Raises:
-        TrainingError: a corpus, a vector file or the run folder cannot be used, or a signal stopped the run.
+        TrainingError: a corpus, a vector file, a setting or a folder cannot be used, or a signal stopped the run.
         BundleError: the initial bundle is damaged.
-        ConfigError: the configuration has an unknown key or a wrong value.
     """
     inputs.check_folders()  # now, not after hours of training
     run = _prepare(inputs)
@@ -145,11 +145,11 @@ def train_bundle(inputs: TrainingInputs) -> dict[str, Any]:
 
 
 def save_bundle(bundle: Bundle, out: Path, *, metrics: Mapping[str, Any], card: str, weights: Path) -> None:
-    """Write *bundle*, *metrics* and *card* to *out*; raises RunError, which names *weights*, a copy, if it cannot."""
+    """Write *bundle*, *metrics* and *card* to *out*; or raise RunFailedError, which names *weights*, a copy."""
     try:
         bundle.save(out, {METRICS_FILE: _json(metrics), CARD_FILE: card.encode()})
     except OSError as error:
-        raise RunError(f"{out}: cannot be written: {error.strerror}; {weights} holds the weights") from error
+        raise RunFailedError(f"{out}: cannot be written: {error.strerror}; {weights} holds the weights") from error
 
 
 def corpus_names(paths: Iterable[Path]) -> dict[Path, str]:
@@ -173,7 +173,7 @@ def corpus_names(paths: Iterable[Path]) -> dict[Path, str]:
 def _prepare(inputs: TrainingInputs) -> _Run:
     """Read and check all inputs; the vectors last, as large ones take minutes."""
     card = _text(inputs.card) if inputs.card else f"# {inputs.out.name}\n"
-    label_map = read_label_map(inputs.labels) if inputs.labels else None
+    label_map = read_label_map(inputs.label_map) if inputs.label_map else None
     init = Bundle.load(inputs.init) if inputs.init else None
     vector_paths = inputs.vectors or [path for path in [inputs.init] if path]
     parts = {"train": inputs.train, "dev": inputs.dev, "test": inputs.test}
@@ -189,8 +189,11 @@ def _prepare(inputs: TrainingInputs) -> _Run:
     model, training = read_settings(inputs.config, labels, init.config.model if init else None)
     if inputs.seed is not None:
         training = replace(training, seed=inputs.seed)
-    config = BundleConfig(name=inputs.out.name, version=inputs.version, model=model, training=training)
-    check_names(config, corpora["train"])
+    try:
+        config = BundleConfig(name=inputs.out.name, version=inputs.version, model=model, training=training)
+        check_names(config, corpora["train"])
+    except ConfigError as error:  # an option's, and not that of a bundle that was there
+        raise InputError(str(error)) from error
     vectors = pack(vector_paths, max_words=inputs.max_words, storage=inputs.storage)
     files["vectors"] = _sources(vector_paths, names)
     if init:
@@ -213,7 +216,7 @@ def _identity(
     digests = {f"--{part} {file.name}": file.digest for part in files if part != "test" for file in files[part]}
     return {
         **digests,
-        "--labels": file_digest(inputs.labels) if inputs.labels else "no file",
+        "--label-map": file_digest(inputs.label_map) if inputs.label_map else "no file",
         "--max-words": str(inputs.max_words),
         "--storage": inputs.storage,
         "words and vectors": _vectors_digest(vectors),  # a vector file may have others beside it
@@ -387,7 +390,7 @@ def _check_scored(part: str, corpora: Mapping[str, Mapping[str, Sequence[Sentenc
         if unknown := [label for label in annotated if label not in known]:
             raise CorpusError(
                 f"{name}: expected labels of {', '.join(known)}, as training has them, got {', '.join(unknown)};"
-                " --labels MAP.json maps labels or drops them"
+                " --label-map FILE maps labels or drops them"
             )
         if part == "dev" and not annotated:
             raise CorpusError(f"{name}: expected entities, which decide which epoch is best, got none")
@@ -412,7 +415,7 @@ def _text(path: Path) -> str:
     try:
         return path.read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise RunError(f"{path}: expected a UTF-8 text file: {error}") from error
+        raise InputError(f"{path}: expected a UTF-8 text file: {error}") from error
 
 
 def _started(inputs: TrainingInputs) -> str:

@@ -12,7 +12,7 @@ from statistics import mean, stdev
 from typing import Any
 
 from handler.bundle import Bundle
-from training.errors import RunError
+from training.errors import InputError
 from training.output import CARD_FILE, check_output
 from training.run import save_bundle
 from training.trainer import check_run_folder
@@ -32,11 +32,12 @@ def train_seeds(
     with *overwrite* also those of others.
 
     Raises:
-        RunError: a seed is given twice, a folder holds something else, or a file cannot be written.
+        InputError: a seed is given twice.
+        RunError: a folder holds something else, or cannot be written to.
         TrainingError, NERError: see *train_one*.
     """
     if len(set(seeds)) != len(seeds):
-        raise RunError(f"--seeds: expected different seeds, got {' '.join(map(str, seeds))}")
+        raise InputError(f"--seeds: expected different seeds, got {' '.join(map(str, seeds))}")
     folders = {seed: run / f"seed-{seed}" for seed in seeds}
     for folder in folders.values():
         check_run_folder(folder, resume=resume)

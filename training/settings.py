@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 from handler.config import ModelConfig, TrainingConfig, model_config, suggestion, training_config
 from handler.errors import ConfigError
-from training.errors import CorpusError
+from training.errors import CorpusError, InputError
 
 _SECTIONS: dict[str, type[ModelConfig] | type[TrainingConfig]] = {"model": ModelConfig, "training": TrainingConfig}
 
@@ -48,28 +48,30 @@ def read_settings(
 
     Raises:
         CorpusError: the labels cannot be those of a model.
-        ConfigError: names the setting that is unknown or has a wrong value.
+        InputError: names the setting that is unknown or has a wrong value.
     """
     try:
         defaults = asdict(replace(like, labels=tuple(labels)) if like else ModelConfig(labels=tuple(labels)))
     except ConfigError as error:
-        raise CorpusError(
-            f"{error}; in ASCII, a letter first; --label-map MAP.json gives labels other names"
-        ) from error
+        raise CorpusError(f"{error}; in ASCII, a letter first; --label-map FILE gives labels other names") from error
     document = _document(path)
-    settings = document.get("model", {})
-    model = model_config(settings, **defaults)
-    training = training_config(document.get("training", {}), **asdict(TrainingConfig()))
+    try:
+        model = model_config(document.get("model", {}), **defaults)
+        training = training_config(document.get("training", {}), **asdict(TrainingConfig()))
+    except ConfigError as error:
+        raise InputError(f"{path}: {error}") from error
     for key, value in asdict(model).items():
         if like and value != defaults[key]:
-            raise ConfigError(
-                f"{path}: model.{key}: expected {defaults[key]}, as the bundle of --init has, got {value}"
-            )
+            raise InputError(f"{path}: model.{key}: expected {defaults[key]}, as the bundle of --init has, got {value}")
     return model, training
 
 
 def all_settings(path: Path | None) -> list[Setting]:
-    """Every setting; those that the file *path* changes with their value.  Raises ConfigError as `read_settings`."""
+    """Every setting; those that the file *path* changes with their value.
+
+    Raises:
+        InputError: as :func:`read_settings`.
+    """
     read_settings(path, ["X"])
     document = _document(path)
     found = []
@@ -112,21 +114,21 @@ def _document(path: Path | None) -> dict[str, dict[str, Any]]:
     try:
         document = json.loads(path.read_bytes()) if path else {}
     except (OSError, ValueError, RecursionError) as error:
-        raise ConfigError(f"{path}: expected JSON: {error}") from error
+        raise InputError(f"{path}: expected JSON: {error}") from error
     names = {section: [field.name for field in fields(cls)] for section, cls in _SECTIONS.items()}
     if not isinstance(document, dict):
-        raise ConfigError(f"{path}: expected an object with the keys model and training")
+        raise InputError(f"{path}: expected an object with the keys model and training")
     for section, settings in document.items():
         if section not in _SECTIONS:
             homes = [home for home, known in names.items() if section in known]
             hint = f"; {section} is a setting of {homes[0]}" if homes else suggestion(section, _SECTIONS)
-            raise ConfigError(f"{path}: expected an object with the keys model and training, got {section!r}{hint}")
+            raise InputError(f"{path}: expected an object with the keys model and training, got {section!r}{hint}")
         for key in settings if isinstance(settings, dict) else ():
             if key in _FROM_DATA and section == "model":
-                raise ConfigError(f"{path}: model.{key}: expected to be left out, it comes from {_FROM_DATA[key]}")
+                raise InputError(f"{path}: model.{key}: expected to be left out, it comes from {_FROM_DATA[key]}")
             other = next(home for home in _SECTIONS if home != section)
             if key in names[other] and key not in names[section]:
-                raise ConfigError(f"{path}: {section}.{key}: unknown key; it is a setting of {other}")
+                raise InputError(f"{path}: {section}.{key}: unknown key; it is a setting of {other}")
     return document
 
 
