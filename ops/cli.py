@@ -118,7 +118,7 @@ def _add_torchserve_arguments(add: Callable[..., object], environ: Mapping[str, 
 
 
 def _add_up_arguments(add: Callable[..., object], environ: Mapping[str, str]) -> None:
-    """The options of ``up``; all but ``--max-chars`` go by the names of UpOptions."""
+    """The options of ``up``; all but ``--max-chars`` and ``--only-check`` go by the names of UpOptions."""
     _add_torchserve_arguments(add, environ)
     host = environ.get("NERSERVE_HOST", "127.0.0.1")
     add("--host", default=host, help="address of the site (default: NERSERVE_HOST, else 127.0.0.1)")
@@ -141,10 +141,19 @@ def _add_up_arguments(add: Callable[..., object], environ: Mapping[str, str]) ->
     add("--inference-key-file", **FILE, help=key)
     renew = "seconds until a key is replaced (default: 60 %% of token_expiration_min)"
     add("--renew-keys-every", dest="renew_keys_every_s", **SECONDS, help=renew)
+    only = "check arguments, settings and ports, and end: what scripts/up asks before it installs anything"
+    add("--only-check", action="store_true", help=only)
 
 
 def _run_up(options: argparse.Namespace) -> int:
     """``nerserve up``; its imports wait until here, so that ``--help`` is instant."""
+    options.port = site_port(options)
+    if options.only_check:
+        from ops.preflight import check_before_install
+
+        check_before_install(options, _limits(options.max_chars))
+        return 0
+
     from ops.daemon import run_detached
 
     return run_detached(partial(_up, options)) if options.detach else _up(options)
@@ -156,7 +165,6 @@ def _up(options: argparse.Namespace, detach: Callable[[], None] | None = None) -
     from ops.process.site import gunicorn_command
     from ops.up import UpOptions, checked_with, up
 
-    options.port = site_port(options)
     limits = _limits(options.max_chars)
     given = {one.name: getattr(options, one.name) for one in fields(UpOptions) if one.name != "limits"}
     return up(
