@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -68,8 +69,17 @@ class Addresses:
             if problem:
                 raise WrongPortError(problem)
         elif found is not wanted:
-            right = getattr(self._handle, api) if self._handle else f"--{api} or {_VARIABLES[api]} names it"
-            raise WrongPortError(f"{url} is {found.value}; expected {wanted.value}: {right}")
+            raise WrongPortError(f"{url} is {found.value}; expected {wanted.value}: {self._right(api)}")
+
+    def _right(self, api: str) -> str:
+        """Where *api* is, as far as that is known here."""
+        known = self._handle
+        if known is None:
+            with suppress(OpsError):  # another user's state directory: it was not asked for
+                known = running(self._state_dir)
+        if known is None:
+            return f"--{api} or {_VARIABLES[api]} names it"
+        return f"{getattr(known, api)} for the nerserve up with the state directory {self._state_dir.path}"
 
     def _nothing_listens(self, url: str) -> str:
         said = f"nothing listens at {url}: "

@@ -244,21 +244,24 @@ def test_a_wrong_port_for_management_is_named(background, port, name, command):
 
     assert done.returncode == 2
     assert done.stderr == (
-        f"nerserve: {url} is {name}; expected TorchServe's management port: "
-        "--management or NERSERVE_MANAGEMENT_URL names it\n"
+        f"nerserve: {url} is {name}; expected TorchServe's management port: {background.management} for the nerserve "
+        f"up with the state directory {background.state_dir}\n"
     )
 
 
 @pytest.mark.parametrize(("port", "name"), [("site", "the site"), ("management", "TorchServe's management port")])
 def test_a_wrong_port_for_inference_is_named_before_anything_is_changed(background, port, name):
-    before = background.command("models", "--json").stdout
     url = getattr(background, port)
 
     done = background.command("rollout", "en", "en.mar", "--inference", url, check=False)
 
     assert done.returncode == 2
-    assert done.stderr == f"nerserve: {url} is {name}; expected TorchServe's inference port: {background.inference}\n"
-    assert background.command("models", "--json").stdout == before
+    assert done.stderr == (
+        f"nerserve: {url} is {name}; expected TorchServe's inference port: {background.inference} for the nerserve "
+        f"up with the state directory {background.state_dir}\n"
+    )
+    (model,) = json.loads(background.command("models", "--json").stdout)["models"]
+    assert [one["version"] for one in model["versions"]] == ["1.0"]
 
 
 def test_https_for_http_is_said(background):
