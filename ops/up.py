@@ -15,6 +15,7 @@ from archive.mar import MarInfo
 from contract.limits import RequestLimits
 from ops.errors import BadArchiveError, ConfigFileError
 from ops.process.addresses import Address
+from ops.process.first_request import ask_inference, ask_site
 from ops.process.group import Guard, adopt_orphans
 from ops.process.java import Java, find_java
 from ops.process.keys import DEFAULT_RENEWAL_SHARE, KeyRing, published_keys
@@ -233,7 +234,20 @@ class _Instance:
         if config.has_token_authorization:
             chosen = "" if self.options.state_dir == DEFAULT_STATE_DIR else f" --state-dir {self.state_dir.path}"
             say(f"  Key         nerserve key{chosen}")
+        say(f"  Try         {self._first_request(site)}")
         say("Press Ctrl-C to stop.")
+
+    def _first_request(self, site: Site | None) -> str:
+        """A command that asks the site, or else the first model's inference port."""
+        if site is not None:
+            return ask_site(site.url)
+        config = self.config
+        return ask_inference(
+            config.inference.url,
+            self.options.models[0],
+            key_file=self.state_dir.published_key("inference") if config.has_token_authorization else None,
+            ca=self.trust.ca if self.trust and config.inference.has_tls else None,
+        )
 
 
 def _remove_if_empty(folder: Path) -> None:
