@@ -18,7 +18,7 @@ from pathlib import Path
 import contract
 import handler
 from archive import mar
-from archive.errors import ArchiveError
+from archive.errors import ArchiveError, UnusableError
 from archive.verify import verify_mar
 from handler.config import BundleConfig
 from handler.digests import CONFIG_FILE, check_digests
@@ -50,8 +50,9 @@ def build_mar(
     identical ``NAME-VERSION.mar`` beside it.
 
     Raises:
-        ArchiveError: the bundle is damaged, a file cannot be read or written, *name* or *version* is invalid, or the
-            model in the archive does not answer.
+        UnusableError: *model_config* cannot be read, or *out* not be written to.
+        ArchiveError: the bundle is missing or damaged, *name* or *version* is invalid, or the model in the archive does
+            not answer.
     """
     try:
         config = BundleConfig.load(bundle / CONFIG_FILE)
@@ -61,7 +62,8 @@ def build_mar(
     except BundleError as error:
         raise ArchiveError(f"{bundle}: {error}") from error
     except OSError as error:
-        raise ArchiveError(f"{error.filename}: cannot be read: {error.strerror}") from error
+        kind = UnusableError if error.filename == str(model_config) else ArchiveError
+        raise kind(f"{error.filename}: cannot be read: {error.strerror}") from error
     name, version = config.name, config.version
     target = out / f"{name}.mar"
     if _is_current(target, files, name, version):
@@ -97,7 +99,7 @@ def _scratch(out: Path) -> Iterator[Path]:
                 shutil.rmtree(left, ignore_errors=True)
             folder = cleanup.enter_context(tempfile.TemporaryDirectory(prefix=_BUILDING, dir=out))
         except OSError as error:
-            raise ArchiveError(f"{out}: expected a folder to write to: {error.strerror}") from error
+            raise UnusableError(f"{out}: expected a folder to write to: {error.strerror}") from error
         yield Path(folder)
 
 

@@ -31,7 +31,7 @@ from handler.vectors import WordVectors
 from training.calibration import calibration_metrics, fit, predictions, with_scores
 from training.checkpoint import CHECKPOINT_SECONDS, only_run_in, write_file
 from training.corpora import LabelMap, Sentence, label_set, read_corpus, read_label_map
-from training.errors import CorpusError, RunError
+from training.errors import CorpusError, InputError, RunFailedError
 from training.evaluation import TaggedSentence, score_tagged, table, tag_corpus
 from training.examples import OR, all_labels
 from training.pretrained import StorageChoice, pack
@@ -62,7 +62,7 @@ class TrainingInputs:
         out: The bundle to write; the folder's name is the model's.
         run: The run folder: state, log, report.
         config: JSON file with model and training settings; None for the defaults.
-        labels: JSON file with a label map; None for the labels of the corpora.
+        label_map: JSON file with a label map; None for the labels of the corpora.
         max_words: Word vectors to keep.
         storage: Number format of the vectors.
         version: The model's version.
@@ -81,7 +81,7 @@ class TrainingInputs:
     out: Path
     run: Path
     config: Path | None
-    labels: Path | None
+    label_map: Path | None
     max_words: int
     storage: StorageChoice
     version: str
@@ -118,9 +118,8 @@ def train_bundle(inputs: TrainingInputs) -> dict[str, Any]:
     """Train, calibrate and score a model, and write it as a bundle; returns the content of ``metrics.json``.
 
     Raises:
-        TrainingError: a corpus, a vector file or the run folder cannot be used, or a signal stopped the run.
-        BundleError: the output folder holds something that is no bundle.
-        ConfigError: the configuration has an unknown key or a wrong value.
+        TrainingError: a corpus, a vector file, a setting or the run folder cannot be used, or a signal stopped the run.
+        NotReplacedError: the output folder holds something that is no bundle.
     """
     check_replaceable(inputs.out)  # now, not after hours of training
     run = _prepare(inputs)
@@ -129,11 +128,11 @@ def train_bundle(inputs: TrainingInputs) -> dict[str, Any]:
 
 
 def save_bundle(bundle: Bundle, out: Path, *, metrics: Mapping[str, Any], card: str, weights: Path) -> None:
-    """Write *bundle*, *metrics* and *card* to *out*; raises RunError, which names *weights*, a copy, if it cannot."""
+    """Write *bundle*, *metrics* and *card* to *out*; or raise RunFailedError, which names *weights*, a copy."""
     try:
         bundle.save(out, {"metrics.json": _json(metrics), "MODEL_CARD.md": card.encode()})
     except OSError as error:
-        raise RunError(f"{out}: cannot be written: {error.strerror}; {weights} holds the weights") from error
+        raise RunFailedError(f"{out}: cannot be written: {error.strerror}; {weights} holds the weights") from error
 
 
 def corpus_names(paths: Iterable[Path]) -> dict[Path, str]:
@@ -157,7 +156,7 @@ def corpus_names(paths: Iterable[Path]) -> dict[Path, str]:
 def _prepare(inputs: TrainingInputs) -> _Run:
     """Read and check all inputs; the vectors last, as large ones take minutes."""
     card = _text(inputs.card) if inputs.card else f"# {inputs.out.name}\n"
-    label_map = read_label_map(inputs.labels) if inputs.labels else None
+    label_map = read_label_map(inputs.label_map) if inputs.label_map else None
     parts = {"train": inputs.train, "dev": inputs.dev, "test": inputs.test}
     names = corpus_names([*inputs.train, *inputs.dev, *inputs.test, *inputs.vectors])
     corpora = {part: _read(paths, names, label_map) for part, paths in parts.items()}
@@ -168,11 +167,14 @@ def _prepare(inputs: TrainingInputs) -> _Run:
         raise CorpusError("--train: expected entities to learn from, got none")
     for part in ("dev", "test"):
         _check_scored(part, corpora, labels)
-    model, training = _configuration(inputs.config, labels)
-    if inputs.seed is not None:
-        training = replace(training, seed=inputs.seed)
-    config = BundleConfig(name=inputs.out.name, version=inputs.version, model=model, training=training)
-    check_names(config, corpora["train"])
+    try:
+        model, training = _configuration(inputs.config, labels)
+        if inputs.seed is not None:
+            training = replace(training, seed=inputs.seed)
+        config = BundleConfig(name=inputs.out.name, version=inputs.version, model=model, training=training)
+        check_names(config, corpora["train"])
+    except ConfigError as error:  # an option's, and not that of a bundle that was there
+        raise InputError(str(error)) from error
     if not inputs.resume:
         check_no_run_in(inputs.run)
     vectors = pack(inputs.vectors, max_words=inputs.max_words, storage=inputs.storage)
@@ -195,7 +197,7 @@ def _fit(run: _Run) -> Progress:
         run=inputs.run,
         inputs={
             **digests,
-            "--labels": file_digest(inputs.labels) if inputs.labels else "no file",
+            "--label-map": file_digest(inputs.label_map) if inputs.label_map else "no file",
             "--max-words": str(inputs.max_words),
             "--storage": inputs.storage,
             "words and vectors": _vectors_digest(run.vectors),  # a vector file may have others beside it
@@ -329,7 +331,7 @@ def _check_scored(part: str, corpora: Mapping[str, Mapping[str, Sequence[Sentenc
         if unknown := [label for label in annotated if label not in known]:
             raise CorpusError(
                 f"{name}: expected labels of {', '.join(known)}, as training has them, got {', '.join(unknown)};"
-                " --labels MAP.json maps labels or drops them"
+                " --label-map FILE maps labels or drops them"
             )
         if part == "dev" and not annotated:
             raise CorpusError(f"{name}: expected entities, which decide which epoch is best, got none")
@@ -355,7 +357,7 @@ def _configuration(path: Path | None, labels: Sequence[str]) -> tuple[ModelConfi
     try:
         defaults = asdict(ModelConfig(labels=tuple(labels)))
     except ConfigError as error:
-        raise CorpusError(f"{error}; in ASCII, a letter first; --labels MAP.json gives labels other names") from error
+        raise CorpusError(f"{error}; in ASCII, a letter first; --label-map FILE gives labels other names") from error
     try:
         document = json.loads(path.read_bytes()) if path else {}
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
@@ -363,7 +365,7 @@ def _configuration(path: Path | None, labels: Sequence[str]) -> tuple[ModelConfi
     if not isinstance(document, dict) or document.keys() - {"model", "training"}:
         raise ConfigError(f"{path}: expected an object with the keys model and training")
     settings = document.get("model", {})
-    for key, source in (("labels", "the training files, as --labels maps them"), ("word_dim", "the vectors")):
+    for key, source in (("labels", "the training files, as --label-map maps them"), ("word_dim", "the vectors")):
         if isinstance(settings, dict) and key in settings:
             raise ConfigError(f"{path}: model.{key}: expected to be left out, it comes from {source}")
     return (
@@ -376,7 +378,7 @@ def _text(path: Path) -> str:
     try:
         return path.read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise RunError(f"{path}: expected a UTF-8 text file: {error}") from error
+        raise InputError(f"{path}: expected a UTF-8 text file: {error}") from error
 
 
 def _started(inputs: TrainingInputs) -> str:

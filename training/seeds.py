@@ -12,7 +12,7 @@ from statistics import mean, stdev
 from typing import Any
 
 from handler.bundle import Bundle, check_replaceable
-from training.errors import RunError
+from training.errors import InputError
 from training.run import save_bundle
 
 logger = logging.getLogger(__name__)
@@ -25,12 +25,12 @@ def train_seeds(seeds: Sequence[int], *, train_one: TrainOne, out: Path, run: Pa
     """Train with each of *seeds* in ``RUN/seed-N``, and write the one best on dev to *out*; returns its metrics.
 
     Raises:
-        RunError: a seed is given twice, or a file cannot be written.
+        InputError: a seed is given twice.
         TrainingError, NERError: see *train_one*.
     """
     check_replaceable(out)
     if len(set(seeds)) != len(seeds):
-        raise RunError(f"--seeds: expected different seeds, got {' '.join(map(str, seeds))}")
+        raise InputError(f"--seeds: expected different seeds, got {' '.join(map(str, seeds))}")
     folders = {seed: run / f"seed-{seed}" for seed in seeds}
     metrics = {}
     for number, (seed, folder) in enumerate(folders.items(), 1):

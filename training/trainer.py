@@ -36,7 +36,7 @@ from handler.tagger import Tagger
 from handler.vectors import WordVectors
 from training.checkpoint import CHECKPOINT_SECONDS, first_difference, read_state, write_file, write_state
 from training.corpora import Sentence, label_set
-from training.errors import RunError, StoppedError
+from training.errors import RunError, RunFailedError, StoppedError
 from training.evaluation import Evaluation, score_spans, tag_as_served
 from training.examples import Annotator, BatchSampler, Example, targets
 from training.interrupts import stop_requests
@@ -47,6 +47,9 @@ logger = logging.getLogger(__name__)
 BEST = "best"
 LOG_FILE = "log.jsonl"
 _STATE_FILE = "state.pt"
+
+#: Inputs in the states of 0.1 whose options have other names now.
+_RENAMED = {"--labels": "--label-map"}
 
 #: Dev sentences that are tagged between two checks for a due checkpoint or a signal.
 _DEV_SLICE = 256
@@ -169,7 +172,8 @@ class Trainer:
             logger.info("%s: holds no state, the run starts from the beginning", self._run)
             return self._progress
         state = read_state(path)
-        difference = first_difference(state["inputs"], self._inputs)
+        before = {_RENAMED.get(key, key): value for key, value in state["inputs"].items()}
+        difference = first_difference(before, self._inputs)
         if difference is None and self._threads not in {None, state["threads"]}:
             difference = f"--threads: it began with {state['threads']}, and not with {self._threads}"
         if difference is not None:
@@ -196,7 +200,8 @@ class Trainer:
         """Train until ``max_epochs`` or early stopping; the best epoch's bundle is in ``best/``.
 
         Raises:
-            RunError: the loss is not finite, the run folder cannot be written to, or it holds another run.
+            RunError: the run folder cannot be written to, or it holds another run.
+            RunFailedError: the loss is not finite, or the disk is full.
             StoppedError: SIGINT or SIGTERM was received, and a checkpoint is written.
         """
         settings, progress = self._settings, self._progress
@@ -234,7 +239,9 @@ class Trainer:
             progress.num_tokens += num_tokens
             progress.train_seconds += time.monotonic() - started
             if not math.isfinite(progress.loss):
-                raise RunError(f"the loss is {loss.item()} in epoch {progress.epoch + 1}; try a lower learning_rate")
+                raise RunFailedError(
+                    f"the loss is {loss.item()} in epoch {progress.epoch + 1}; try a lower learning_rate"
+                )
             self._pause(session, "epoch", num_tokens)
 
     def _loss(self, examples: Sequence[Example]) -> Tensor:
@@ -376,7 +383,7 @@ class Trainer:
             shutil.rmtree(folder, ignore_errors=True)  # it may be incomplete; the weights are in the state
             self._bundle_with(self._best).save(folder)
         except OSError as error:
-            raise RunError(f"{folder}: cannot be written: {error.strerror}") from error
+            raise RunFailedError(f"{folder}: cannot be written: {error.strerror}") from error
 
 
 def check_names(config: BundleConfig, train: Collection[str]) -> None:
