@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Sequence
 
 from contract.errors import MalformedRequestError, UnsupportedMediaTypeError
 from contract.strict_json import kind
 
 _CHARSETS = frozenset({"utf-8", "utf8", "us-ascii", "ascii"})
-_MEDIA_TYPE = re.compile(r"[a-z0-9.+-]{1,40}/[a-z0-9.+-]{1,60}")
-
 #: What curl needs to send JSON as JSON.
 _HEADER = "-H 'Content-Type: application/json'"
 
 JSON = "application/json"
 TEXT = "text/plain"
 FORMS = frozenset({"application/x-www-form-urlencoded", "multipart/form-data"})
+
+#: Those that messages name.
+_COMMON = FORMS | {
+    *("application/octet-stream", "application/x-ndjson", "application/ndjson", "application/jsonl"),
+    *("application/xml", "application/pdf", "text/json", "text/xml", "text/html", "text/csv", "text/markdown"),
+}
 
 PARTS = ("text", "json", "data", "body")
 """Names of the one field of a form, or the one part of a gRPC request, that holds what is asked."""
@@ -75,8 +78,8 @@ def wrong_form(others: Sequence[str], media_type: str, came: str) -> Unsupported
 
 
 def _shown(media_type: str) -> str:
-    """*media_type*; one that does not look like any may be a text, which no message holds."""
-    return media_type if _MEDIA_TYPE.fullmatch(media_type) else "another"
+    """*media_type* if clients name it without being told; any other may be a text, which no message holds."""
+    return media_type if media_type in _COMMON else "another"
 
 
 def check_content_encoding(content_encoding: str) -> None:

@@ -120,7 +120,7 @@ def test_a_form_of_which_something_is_lost_is_refused():
 
 @pytest.mark.parametrize(
     ("content_type", "named"),
-    [("application/xml", "got application/xml;"), ("Kofi Annan led / the UN", "got another;")],
+    [("application/xml", "got application/xml;"), ("text/annan", "got another;")],
 )
 def test_a_body_of_another_type_is_refused_with_the_header_to_send(content_type, named):
     answer = read({"body": b"Paris"}, RequestHeaders(content_type=content_type))
