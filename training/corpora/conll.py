@@ -26,7 +26,7 @@ _DOCUMENT = re.compile(r"-DOCSTART-(?!\S)")
 _COMMENT = re.compile(r"#[ \t]+(?:[\w.:]+[ \t]*=|new(?:doc|par)\b)")  # of CoNLL-U
 _RANGE = re.compile(r"\d+[-.]\d+")  # the number of a word of several tokens, or of one that is not in the text
 _UNWRITABLE = re.compile(
-    r"[\t\n\r\0\ud800-\udfff]|\A[ \ufeff]|\s\Z|\A-DOCSTART-(?!\S)"
+    r"[\t\n\r\0\ud800-\udfff]|\A[ \ufeff]| \Z|\A-DOCSTART-(?!\S)"
 )  # what is not read again as it is
 _PLACEHOLDERS = frozenset({"_", "-", "-X-"})
 _HEADER = frozenset(
@@ -118,8 +118,9 @@ def write_conll(path: Path, sentences: Iterable[Sentence], scheme: Scheme = "BIO
     with path.open("w", encoding="utf-8", newline="\n") as file:
         for number, sentence in enumerate(sentences, 1):
             tags = spans_to_tags(sentence.spans, len(sentence.words), scheme)
-            for name in (*sentence.words, *(span.label for span in sentence.spans)):
-                if _UNWRITABLE.search(name) or not name.strip():
+            labels = {span.label for span in sentence.spans}
+            for name in (*sentence.words, *labels):
+                if _UNWRITABLE.search(name) or not name.strip() or (name in labels and name != name.strip()):
                     raise CorpusError(f"{path}: sentence {number}: {name!r} cannot be written as a CoNLL column")
             file.writelines(f"{word}\t{tag}\n" for word, tag in zip(sentence.words, tags, strict=True))
             file.write("\n")
@@ -215,22 +216,19 @@ def _is_numbered(path: Path, table: _Table) -> bool:
             misfits.append(i)
         progress |= follows and i not in starts
         before = int(value) if value.isdecimal() and len(value) < 10 else before + 1
-    where = f"{path}:{table.lines[misfits[0] if misfits else 0]}"
+    first = misfits[0] if misfits else 0
+    where = f"{path}:{table.lines[first]}"
     if width == 2:
         if num_values >= 5 and not misfits:
             raise CorpusError(f"{where}: expected a token and a tag, got token numbers without a column of tokens")
         return False
     if not misfits and progress:
         return True
-    if not misfits:
+    if 2 * len(misfits) < num_values or all(map(_is_number, values)):
         raise CorpusError(
-            f"{where}: expected tokens, got a first column of {values[0]} alone, a token or its number;"
-            " leave out the column, or call the second one _"
+            f"{where}: expected tokens in the first column, or the number of each in its sentence, got {values[first]!r}"
+            "; where numbers are the tokens, write _ in the second column"
         )
-    if 2 * len(misfits) < num_values:
-        raise CorpusError(f"{where}: expected the number of a token, as in other lines, got {values[misfits[0]]!r}")
-    if all(map(_is_number, values)):
-        raise CorpusError(f"{where}: expected tokens in the first column, or their numbers from 1, got other numbers")
     return False
 
 

@@ -46,7 +46,7 @@ def read_tags(first_lines: Mapping[str, int], path: Path) -> dict[str, Tag]:
     Raises:
         CorpusError: names the first line of a tag that is none, or is spelt unlike the others.
     """
-    others = [tag for tag in first_lines if tag not in OUTSIDE]
+    others = sorted(first_lines.keys() - OUTSIDE.keys(), key=lambda tag: (first_lines[tag], tag))
     if not others:
         return OUTSIDE
     spellings = [{tag: match for tag in others if (match := spelling.fullmatch(tag))} for spelling in _SPELLINGS]
