@@ -18,6 +18,7 @@ from typing import Any
 import archive.cli
 import ops.cli
 import training.cli
+import training.data_cli
 from contract.errors import SettingError
 from contract.settings import read_settings
 from ops.errors import OpsError, StartError
@@ -77,6 +78,7 @@ def make_parser() -> argparse.ArgumentParser:
     ops.cli.add_parsers(subparsers)
     archive.cli.add_parsers(subparsers)
     training.cli.add_parsers(subparsers)
+    training.data_cli.add_parsers(subparsers)
     if find_spec("bench"):  # the images are without
         import_module("bench.cli").add_parsers(subparsers)
     return parser

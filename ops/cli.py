@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import argparse
-import logging
 import os
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import fields
+from functools import partial
 from pathlib import Path
 
 from contract.limits import RequestLimits
 from contract.settings import own_settings
 from ops.argument_types import DIR, FILE, SECONDS, model_names, setting, whole_number
 from ops.operate import cli as operate_cli
+from ops.operate import instance_cli
 
 _UP_EPILOG = """\
 examples:
   nerserve up
   nerserve up --models en,de --model-store /srv/models
+  nerserve up --detach                 in the background; nerserve status, logs and down are for that one
   nerserve up --max-chars 500000       texts of half a million characters, for all that has a limit
   nerserve up --config second.properties --port 8001 --state-dir .nerserve-2     beside another one
 
@@ -55,8 +57,7 @@ exit status:
 
 
 def add_parsers(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Register ``up`` and the operator's commands."""
-    operate_cli.add_parsers(subparsers, _run_operator)
+    """Register ``up``, what goes with it, and the operator's commands, in the order of ``nerserve --help``."""
     parser = subparsers.add_parser(
         "up",
         help="serve models with TorchServe, and the site in front",
@@ -66,6 +67,7 @@ def add_parsers(subparsers: argparse._SubParsersAction[argparse.ArgumentParser])
     )
     _add_up_arguments(parser.add_argument, own_settings(os.environ))
     parser.set_defaults(run=_run_up)
+    instance_cli.add_parsers(subparsers)
     key = subparsers.add_parser(
         "key",
         help="print the key that TorchServe asks for",
@@ -77,6 +79,7 @@ def add_parsers(subparsers: argparse._SubParsersAction[argparse.ArgumentParser])
     key.add_argument("kind", nargs="?", choices=kinds, default="inference", help="which one (default: %(default)s)")
     operate_cli.add_state_dir(key.add_argument, "of that nerserve up")
     key.set_defaults(run=_run_key)
+    operate_cli.add_parsers(subparsers, _run_operator)
 
 
 def _add_up_arguments(add: Callable[..., object], environ: Mapping[str, str]) -> None:
@@ -96,6 +99,7 @@ def _add_up_arguments(add: Callable[..., object], environ: Mapping[str, str]) ->
     add("--start-timeout", dest="start_timeout_s", **SECONDS, default=120.0, help=start)
     drain = "seconds that accepted requests get to be answered when stopping (default: 30, or --max-chars / 5000)"
     add("--drain-timeout", dest="drain_timeout_s", **SECONDS, help=drain)
+    add("--detach", action="store_true", help="come back when everything is ready, and go on in the background")
     restart = (
         "end with status 12 where TorchServe, a model or the site would be started again, for containers; "
         "workers that TorchServe restarts by itself are still waited for"
@@ -113,12 +117,17 @@ def _add_up_arguments(add: Callable[..., object], environ: Mapping[str, str]) ->
 
 def _run_up(options: argparse.Namespace) -> int:
     """``nerserve up``; its imports wait until here, so that ``--help`` is instant."""
+    from ops.daemon import run_detached
+
+    return run_detached(partial(_up, options)) if options.detach else _up(options)
+
+
+def _up(options: argparse.Namespace, detach: Callable[[], None] | None = None) -> int:
     from archive.errors import ArchiveError
     from archive.verify import check_mar
     from ops.process.site import gunicorn_command
     from ops.up import UpOptions, checked_with, up
 
-    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     limits = _limits(options.max_chars)
     given = {one.name: getattr(options, one.name) for one in fields(UpOptions) if one.name != "limits"}
     return up(
@@ -127,6 +136,7 @@ def _run_up(options: argparse.Namespace) -> int:
         site_command=gunicorn_command,
         out=sys.stdout,
         err=sys.stderr,
+        detach=detach,
     )
 
 

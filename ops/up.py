@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -13,9 +14,10 @@ from typing import Any, Final, TextIO
 
 from archive.mar import MarInfo
 from contract.limits import RequestLimits
-from ops.errors import BadArchiveError, ConfigFileError
+from ops.errors import BadArchiveError, ConfigFileError, OpsError
 from ops.process.addresses import Address
 from ops.process.group import Guard, adopt_orphans
+from ops.process.handle import Handle, Phase, start_of
 from ops.process.java import Java, find_java
 from ops.process.keys import DEFAULT_RENEWAL_SHARE, KeyRing, published_keys
 from ops.process.limits import default_drain_s
@@ -76,21 +78,27 @@ def up(
     site_command: Callable[[], SiteCommand],
     out: TextIO,
     err: TextIO,
+    detach: Callable[[], None] | None = None,
 ) -> int:
     """Run it all until a signal ends it; returns the exit status, raises OpsError when it cannot come up.
 
     The status is 0 after a stop by a signal, and GAVE_UP_STATUS when something ended or hung that was not to be
     restarted; a signal before everything was up is a BrokenOffError.  *check_archive* raises an OpsError for an archive
-    that TorchServe should not see.
+    that TorchServe should not see.  *detach* is called once everything is up; without it *out* and *err* are written to
+    until the end.
     """
     instance = _Instance.checked(options, check_archive, site_command)
-    console = Console(out, err)
     stop = StopRequests()
     with stop.installed(), instance.state_dir.locked():
         check_ports([*instance.config.addresses, *([instance.site_address] if instance.site_command else [])])
         adopt_orphans()
-        given_up = instance.run(stop, console, check_archive)
-    console.say("Stopped.")
+        with Console(out, err, instance.state_dir.events).open() as console:
+            try:
+                given_up = instance.run(stop, console, check_archive, detach)
+            except OpsError as error:
+                console.note(error)
+                raise
+            console.say("Stopped.")
     return 0 if given_up is None else GAVE_UP_STATUS
 
 
@@ -136,13 +144,18 @@ class _Instance:
                 check.result()
         return cls(options, config, state_dir, java, trust, command, address, site)
 
-    def run(self, stop: StopRequests, console: Console, check_archive: CheckArchive) -> GiveUp | None:
+    def run(
+        self, stop: StopRequests, console: Console, check_archive: CheckArchive, detach: Callable[[], None] | None
+    ) -> GiveUp | None:
         """Start, supervise and drain everything; why it was given up, None when a signal ended it."""
         options = self.options
         with ExitStack() as cleanup:
             cleanup.callback(_remove_if_empty, self.state_dir.archives)
             guard = Guard()
             cleanup.callback(guard.close)
+            self._enter("starting")
+            guard.remove_at_the_end(self.state_dir.handle)
+            cleanup.callback(self.state_dir.handle.unlink, missing_ok=True)
             keys = self._key_ring(guard)
             cleanup.callback(_remove_if_empty, self.state_dir.keys)
             kept = cleanup.enter_context(ExitStack())
@@ -157,18 +170,49 @@ class _Instance:
                 servers, keys=keys, trust=self.trust, stop=stop, console=console, timeout_s=options.start_timeout_s
             )
             startup.run(kept)
-            self._announce(console, servers.site)
+            with _reported(console):
+                self._enter("ready")
+            self._announce(console, servers.site, is_detached=detach is not None)
+            if detach is not None:
+                console.leave_terminal()
+                detach()
             canaries = Canaries(servers.predictions)
-            supervisor = Supervisor(servers, canaries, archives, guard, console.report, can_restart=options.can_restart)
+            supervisor = Supervisor(servers, canaries, archives, guard, console.tell, can_restart=options.can_restart)
             given_up = supervisor.run(lambda: stop.should_stop)
+            with _reported(console):
+                self._enter("stopping")
             if given_up is not None:
                 console.report(f"{given_up.reason}; ending everything, as --no-restart says")
             else:
                 console.say("Stopping: finishing what was accepted (once more to hurry)")
-            drain_s = options.drain_timeout_s
-            drain_s = default_drain_s(options.limits) if drain_s is None else drain_s
-            servers.drain(drain_s, lambda: stop.should_hurry, given_up.model if given_up else None)
+            servers.drain(self.drain_s, lambda: stop.should_hurry, given_up.model if given_up else None)
         return given_up
+
+    @property
+    def drain_s(self) -> float:
+        """How long accepted requests get to be answered when it stops."""
+        given_s = self.options.drain_timeout_s
+        return default_drain_s(self.options.limits) if given_s is None else given_s
+
+    def _enter(self, phase: Phase) -> None:
+        """Say in the state directory that *phase* begins, and where everything is."""
+        config = self.config
+        Handle(
+            pid=os.getpid(),
+            started=start_of(os.getpid()) or "",
+            phase=phase,
+            since=time.time(),
+            site=self.site_address.url if self.site_command is not None else None,
+            inference=config.inference.url,
+            management=config.management.url,
+            metrics=config.metrics.url,
+            grpc=config.grpc_inference.target if config.grpc_inference.port else None,
+            ca=str(self.trust.ca) if self.trust else None,
+            has_keys=config.has_token_authorization,
+            models=self.options.models,
+            model_store=str(self.options.model_store.absolute()),
+            drain_s=self.drain_s,
+        ).write(self.state_dir)
 
     def _key_ring(self, guard: Guard) -> KeyRing | None:
         """The keys of a TorchServe that asks for some; none of their files outlives us."""
@@ -218,8 +262,8 @@ class _Instance:
         )
         return Servers(torchserve, site, management, predictions, self.options.models)
 
-    def _announce(self, console: Console, site: Site | None) -> None:
-        """Say where everything is."""
+    def _announce(self, console: Console, site: Site | None, *, is_detached: bool) -> None:
+        """Say where everything is, and how it is stopped."""
         say, config = console.say, self.config
         say(f"Ready after {console.elapsed_s:.1f} s.")
         if site is not None:
@@ -230,10 +274,19 @@ class _Instance:
             say(f"  gRPC        {config.grpc_inference.target}")
         say(f"  Management  {config.management.url}/models")
         say(f"  Metrics     {config.metrics.url}/metrics")
+        chosen = "" if self.options.state_dir == DEFAULT_STATE_DIR else f" --state-dir {self.state_dir.path}"
         if config.has_token_authorization:
-            chosen = "" if self.options.state_dir == DEFAULT_STATE_DIR else f" --state-dir {self.state_dir.path}"
             say(f"  Key         nerserve key{chosen}")
-        say("Press Ctrl-C to stop.")
+        say(f"Stop it with: nerserve down{chosen}" if is_detached else "Press Ctrl-C to stop.")
+
+
+@contextmanager
+def _reported(console: Console) -> Iterator[None]:
+    """Report an OpsError instead of ending for it."""
+    try:
+        yield
+    except OpsError as error:
+        console.report(str(error))
 
 
 def _remove_if_empty(folder: Path) -> None:

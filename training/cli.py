@@ -77,7 +77,7 @@ def add_parsers(subparsers: argparse._SubParsersAction[argparse.ArgumentParser])
     )
     corpora.add_argument("data", type=Path, metavar="DATA", help="a folder with gmb_kaggle/, docred/, uner_ewt/, ...")
     corpora.add_argument("--out", type=Path, required=True, metavar="DIR", help="where to write the files")
-    corpora.set_defaults(run=_reporting(_open_corpora))
+    corpora.set_defaults(run=reporting(_open_corpora))
 
 
 def _add_train(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -112,7 +112,7 @@ def _add_train(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     add("--resume", action="store_true", help="continue the run in the run folder; start it if there is none")
     checkpoint = "seconds between two states, which is the most that a kill costs (%(default)s)"
     add("--checkpoint-seconds", type=_seconds, default=30.0, metavar="S", help=checkpoint)
-    parser.set_defaults(run=_reporting(_train))
+    parser.set_defaults(run=reporting(_train))
 
 
 def _add_evaluate(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -133,7 +133,7 @@ def _add_evaluate(subparsers: argparse._SubParsersAction[argparse.ArgumentParser
     add("--json", action="store_true", help="print JSON")
     add("--errors", type=Path, metavar="PAGE", help="write an HTML page on the errors")
     add("--max-errors", type=_positive, default=2000, metavar="N", help="sentences on that page (%(default)s)")
-    parser.set_defaults(run=_reporting(_evaluate))
+    parser.set_defaults(run=reporting(_evaluate))
 
 
 def _positive(value: str) -> int:
@@ -152,7 +152,7 @@ def _seconds(value: str) -> float:
     return seconds
 
 
-def _reporting(command: Callable[[argparse.Namespace], int]) -> Callable[[argparse.Namespace], int]:
+def reporting(command: Callable[[argparse.Namespace], int]) -> Callable[[argparse.Namespace], int]:
     """*command* with our errors printed as one line and turned into an exit code."""
 
     def run(arguments: argparse.Namespace) -> int:

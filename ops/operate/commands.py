@@ -6,7 +6,6 @@ import argparse
 import contextlib
 import importlib.util
 import json
-import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
@@ -20,6 +19,7 @@ from contract.names import is_model_name
 from ops.errors import BadArchiveError, BrokenOffError, InputFileError, KeyRefusedError, NotNowError, OpsError
 from ops.operate import model_store
 from ops.operate.keys import KeySource, is_on_this_machine
+from ops.operate.output import aligned, give_up, print_text
 from ops.operate.rollout import Rollout, RolloutOptions, Source, roll_back, rollback_versions
 from ops.operate.scale import Operator
 from ops.operate.verdicts import SAMPLE, Retire, scale_steps
@@ -50,7 +50,7 @@ class Journal:
             self._stream.write(f"{at_s:7.1f} s  {text}\n")
             self._stream.flush()
         except OSError:
-            _give_up(self._stream)
+            give_up(self._stream)
 
 
 def run(options: argparse.Namespace, out: TextIO, err: TextIO) -> int:
@@ -81,12 +81,12 @@ def run(options: argparse.Namespace, out: TextIO, err: TextIO) -> int:
             failure = {"code": type(error).__name__.removesuffix("Error"), "message": str(error)}
             content = {"error": failure | {"exit_status": error.exit_code}, "steps": journal.steps}
             with contextlib.suppress(OpsError):  # what went wrong before says more
-                _write(out, json.dumps(content, indent=2))
+                print_text(out, json.dumps(content, indent=2))
         raise
     if options.json:
         text = json.dumps(content | ({"steps": journal.steps} if journal.steps else {}), indent=2)
     if text:
-        _write(out, text)
+        print_text(out, text)
     return 0
 
 
@@ -96,34 +96,6 @@ def _run(operator: Operator, options: argparse.Namespace, source: KeySource) -> 
         return _COMMANDS[options.command](operator, options)
     except KeyRefusedError as error:
         raise KeyRefusedError(error.status, f"{error}: {source.advice}") from error
-
-
-def aligned(rows: Sequence[Sequence[str]]) -> str:
-    """*rows* as lines with aligned columns.
-
-    >>> print(aligned([("MODEL", "READY"), ("en", "2")]))
-    MODEL  READY
-    en     2
-    """
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows)
-    return "\n".join(line.rstrip() for line in lines)
-
-
-def _write(out: TextIO, text: str) -> None:
-    """Print *text*; OpsError when it cannot be, by which time everything has been done."""
-    try:
-        out.write(text + "\n")
-        out.flush()
-    except OSError as error:
-        _give_up(out)
-        raise OpsError(f"the command is done, but its output cannot be written: {error.strerror or error}") from error
-
-
-def _give_up(stream: TextIO) -> None:
-    """Redirect *stream* to /dev/null: Python would exit with status 120 over what it could not flush."""
-    with contextlib.suppress(OSError), Path(os.devnull).open("wb") as devnull:
-        os.dup2(devnull.fileno(), stream.fileno())
 
 
 def _predictions(options: argparse.Namespace) -> PredictionClient:

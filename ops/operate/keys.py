@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 from ops.errors import InputFileError, NotNowError
 from ops.process.addresses import Address
+from ops.process.handle import running
 from ops.process.state_dir import StateDir
 
 
@@ -75,23 +76,27 @@ def is_on_this_machine(url: str) -> bool:
 def print_key(options: argparse.Namespace, out: TextIO) -> int:
     """``nerserve key``; NotNowError when no nerserve up runs there, or it asks for none."""
     state_dir = StateDir(options.state_dir.absolute())
+    handle = running(state_dir)
     published = state_dir.published_key(options.kind)
-    if not published.exists():
-        raise NotNowError(_why_there_is_no_key(state_dir))
-    out.write(f"{key_from(published)()}\n")
-    out.flush()
-    return 0
-
-
-def _why_there_is_no_key(state_dir: StateDir) -> str:
-    if not state_dir.settings.exists():
-        return (
-            f"expected a nerserve up that runs with the state directory {state_dir.path}, found none; "
-            "name another with --state-dir or NERSERVE_STATE_DIR"
+    if published.exists() and (handle is not None or not state_dir.handle.exists()):
+        out.write(f"{key_from(published)()}\n")
+        out.flush()
+        return 0
+    if handle is None:
+        raise NotNowError(no_nerserve_runs(state_dir))
+    if handle.has_keys:
+        raise NotNowError(
+            f"the nerserve with the state directory {state_dir.path} has no keys yet; wait until it is ready"
         )
-    if state_dir.keys.exists():
-        return f"the nerserve with the state directory {state_dir.path} has no keys yet; wait until it is ready"
-    return (
+    raise NotNowError(
         f"the nerserve with the state directory {state_dir.path} asks nobody for a key: its config.properties says "
         "disable_token_authorization=true"
+    )
+
+
+def no_nerserve_runs(state_dir: StateDir) -> str:
+    """What a command says that finds no nerserve up."""
+    return (
+        f"no nerserve up runs with the state directory {state_dir.path}; "
+        "name another with --state-dir or NERSERVE_STATE_DIR"
     )

@@ -92,6 +92,7 @@ class Guard:
             [sys.executable, "-I", "-S", guard.__file__],
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,  # it may outlive the terminal
             bufsize=0,
             start_new_session=True,
         )
@@ -111,9 +112,7 @@ class ProcessGroup:
 
     def launch(self, command: Sequence[str], *, env: Mapping[str, str], cwd: Path) -> None:
         """Start *command*; the one before must have ended."""
-        with os.fdopen(
-            os.open(self.log.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o600), "ab"
-        ) as log:
+        with os.fdopen(self.log.open(), "ab") as log:
             self._process = subprocess.Popen(
                 command,
                 env=env,
@@ -187,6 +186,10 @@ class LogFile:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._start = 0
+
+    def open(self) -> int:
+        """A descriptor to append to it."""
+        return os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o600)
 
     def mark(self) -> None:
         """Make this the moment."""

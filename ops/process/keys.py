@@ -17,7 +17,6 @@ import contextlib
 import json
 import logging
 import math
-import os
 import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping
@@ -30,7 +29,7 @@ from typing import Final, Literal, TypeAlias
 import requests
 
 from ops.errors import OpsError
-from ops.process.state_dir import StateDir
+from ops.process.state_dir import StateDir, replace_private, unfinished
 from ops.torchserve_api.endpoint import request
 
 logger = logging.getLogger(__name__)
@@ -89,31 +88,23 @@ class PublishedKey:
     def prepare(self) -> None:
         """Remove what an earlier TorchServe accepted; OpsError when no key could be written here."""
         try:
+            new = unfinished(self.path)
             self.path.unlink(missing_ok=True)
-            self._unfinished.unlink(missing_ok=True)
-            self._unfinished.touch(0o600, exist_ok=False)
-            self._unfinished.unlink()
+            new.unlink(missing_ok=True)
+            new.touch(0o600, exist_ok=False)
+            new.unlink()
         except OSError as error:
             raise OpsError(f"no key can be written to {self.path}: {error.strerror or error}") from error
 
     def write(self, key: Key) -> None:
         """Replace the file as a whole: a reader gets the old key or the new one, never a piece."""
-        self._unfinished.unlink(missing_ok=True)
-        descriptor = os.open(self._unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "w", encoding="ascii") as file:
-            os.fchmod(descriptor, self.mode)  # os.open gives no more than the umask lets it
-            file.write(key.text)
-        self._unfinished.replace(self.path)
+        replace_private(self.path, key.text, self.mode)
 
     def remove(self) -> None:
         """Leave nothing of it, as far as that is possible."""
-        for path in (self.path, self._unfinished):
+        for path in (self.path, unfinished(self.path)):
             with contextlib.suppress(OSError):
                 path.unlink()
-
-    @property
-    def _unfinished(self) -> Path:
-        return self.path.with_name(f".{self.path.name}.new")
 
 
 def published_keys(state_dir: StateDir, also: Path | None) -> list[PublishedKey]:

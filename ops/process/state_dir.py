@@ -26,6 +26,8 @@ class StateDir:
         key_file: Where TorchServe writes its keys, when it asks for any: its working directory decides.
         archives: A copy of the last good archive of each model.
         keys: Where keys are published, each in a file of its own.
+        handle: What the nerserve up that runs says of itself; see ops.process.handle.
+        events: What nerserve up noticed and did.
     """
 
     def __init__(self, path: Path) -> None:
@@ -37,6 +39,8 @@ class StateDir:
         self.key_file = path / "key_file.json"
         self.archives = path / "archives"
         self.keys = path / "keys"
+        self.handle = path / "instance.json"
+        self.events = self.logs / "up.log"
 
     def published_key(self, kind: str) -> Path:
         """The file with the "inference" or the "management" key, while TorchServe asks for keys."""
@@ -46,6 +50,25 @@ class StateDir:
         """Make the directories, private to this user: what TorchServe unpacks there is code that runs."""
         for path in (self.path, self.logs, self.scratch):
             path.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+    def read_own(self, file: Path) -> str | None:
+        """The text of *file*, a file of ours in this directory; None when there is none.
+
+        Raises OpsError for a directory that is a link or another user's, and for a file that is: what others wrote is
+        not followed.
+        """
+        try:
+            with _opened(self.path) as folder:
+                descriptor = os.open(file.name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=folder)
+                with os.fdopen(descriptor, encoding="utf-8") as opened:
+                    status = os.fstat(descriptor)
+                    if not stat.S_ISREG(status.st_mode) or status.st_uid != os.geteuid():
+                        raise OpsError(f"expected a file of this user (uid {os.geteuid()}), {file} is none")
+                    return opened.read()
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except (OSError, UnicodeDecodeError) as error:
+            raise OpsError(f"{file} cannot be read: {getattr(error, 'strerror', None) or error}") from error
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -90,6 +113,22 @@ class StateDir:
                 with _opened(path) as folder:
                     _make_private(folder, path)
         return lock
+
+
+def replace_private(path: Path, text: str, mode: int = 0o600) -> None:
+    """Have the file at *path*, with *mode*, hold *text*: a reader gets the old text or the new one, never a piece."""
+    new = unfinished(path)
+    new.unlink(missing_ok=True)
+    descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        os.fchmod(descriptor, mode)  # os.open gives no more than the umask lets it
+        file.write(text)
+    new.replace(path)
+
+
+def unfinished(path: Path) -> Path:
+    """Where the next content of *path* is written first."""
+    return path.with_name(f".{path.name}.new")
 
 
 @contextmanager

@@ -226,8 +226,8 @@ def _is_numbered(path: Path, table: _Table) -> bool:
         return True
     if 2 * len(misfits) < num_values or all(map(_is_number, values)):
         raise CorpusError(
-            f"{where}: expected tokens in the first column, or the number of each in its sentence, got {values[first]!r}"
-            "; where numbers are the tokens, write _ in the second column"
+            f"{where}: expected tokens in the first column, or their numbers in the sentence, got {values[first]!r};"
+            " where numbers are the tokens, write _ in the second column"
         )
     return False
 

@@ -79,7 +79,7 @@ def test_an_operator_s_command_loads_nothing_of_the_supervisor(command):
     ("arguments", "message"),
     [
         ([], "required: COMMAND"),
-        (["down"], "invalid choice: 'down'"),
+        (["dwn"], "invalid choice: 'dwn'"),
         (["up", "--port", "0"], "expected a port from 1 to 65535, got '0'"),
         (["up", "--port", "http"], "expected a port from 1 to 65535, got 'http'"),
         (["up", "--models", "en,en"], "expected each model once, got 'en,en'"),

@@ -323,7 +323,7 @@ def test_a_dropped_entity_may_overlap_others_and_splits_nothing(tmp_path, caplog
         ('["Ann", []]', 'item 1: expected a JSON object with "text", a string'),
         ('{"entities": []}', 'expected a JSON object with "text", a string'),
         ('{"text": 1, "entities": []}', 'expected a JSON object with "text", a string'),
-        ('{"text": "Ann"}', '"label" or "labels" or "annotations", got none of them; write [] if there are no entities'),
+        ('{"text": "Ann"}', 'or "labels" or "annotations", got none of them; write [] if there are no entities'),
         ('{"text": "Ann", "spans": [], "labels": []}', 'expected one list of entities, got "spans" and "labels"'),
         ('{"text": "Ann", "label": "PER"}', 'expected spans with labels, got labels of the whole text under "label"'),
         (

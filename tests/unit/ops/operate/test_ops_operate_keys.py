@@ -8,6 +8,7 @@ import pytest
 
 from nerserve.cli import main, make_parser
 from ops.operate.keys import KeySource
+from tests.unit.ops.conftest import write_handle
 
 REFUSAL = json.dumps({"code": 400, "type": "InvalidKeyException", "message": "Token Authorization failed."}).encode()
 
@@ -19,7 +20,7 @@ def state_dir(tmp_path):
     (path / "keys").mkdir(parents=True)
     (path / "keys" / "inference.key").write_text("inference-key")
     (path / "keys" / "management.key").write_text("management-key")
-    (path / "torchserve.properties").touch()
+    write_handle(path)
     return path
 
 
@@ -79,15 +80,13 @@ def test_the_key_that_is_asked_for_is_printed(named, capsys, arguments, printed)
 @pytest.mark.parametrize(
     ("missing", "message"),
     [
-        (["keys/inference.key", "torchserve.properties"], "expected a nerserve up that runs with the state directory "),
+        (["keys/inference.key", "instance.json"], "no nerserve up runs with the state directory "),
         (["keys/inference.key"], "has no keys yet; wait until it is ready"),
-        (["keys/inference.key", "keys/management.key", "keys"], "asks nobody for a key: its config.properties says "),
     ],
 )
 def test_without_a_key_it_says_why(state_dir, capsys, missing, message):
     for name in missing:
-        path = state_dir / name
-        path.rmdir() if path.is_dir() else path.unlink()
+        (state_dir / name).unlink()
 
     assert main(["key", "--state-dir", str(state_dir)]) == 7
 
@@ -96,6 +95,25 @@ def test_without_a_key_it_says_why(state_dir, capsys, missing, message):
     assert message in said
     assert str(state_dir) in said
     assert said.count("\n") == 1
+
+
+def test_without_keys_at_all_it_says_why(state_dir, capsys):
+    (state_dir / "keys" / "inference.key").unlink()
+    write_handle(state_dir, has_keys=False)
+
+    assert main(["key", "--state-dir", str(state_dir)]) == 7
+
+    assert "asks nobody for a key: its config.properties says " in capsys.readouterr().err
+
+
+def test_a_key_that_a_power_failure_left_is_not_printed(state_dir, capsys):
+    write_handle(state_dir, started="another boot 4711")
+
+    assert main(["key", "--state-dir", str(state_dir)]) == 7
+
+    printed, said = capsys.readouterr()
+    assert printed == ""
+    assert "no nerserve up runs with the state directory " in said
 
 
 def test_another_kind_is_wrong_usage(capsys):

@@ -1,0 +1,77 @@
+"""The parsers of the commands for the nerserve up of a state directory: status, logs, down."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable
+
+from ops.argument_types import SECONDS
+from ops.operate.cli import add_state_dir
+
+_STATUS = """\
+examples:
+  nerserve status
+  nerserve status --json | jq -r .state
+  nerserve status --state-dir .nerserve-2
+
+exit status:
+  0        up, and every model answers
+  7        none runs with that state directory, it is not ready, or something does not answer
+"""
+
+_DOWN = """\
+examples:
+  nerserve down
+  nerserve down --hurry                waits for no request that was accepted
+
+It stops as by Ctrl-C: the site takes no more requests, those accepted are answered, then everything ends.  A signal
+goes to the process that the state directory names, and only while it is the one that was started then.
+
+exit status:
+  0        it has ended
+  7        none runs with that state directory
+  9        it has not ended in time, and goes on stopping
+"""
+
+
+def add_parsers(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Register the commands."""
+
+    def add(
+        name: str, help_text: str, description: str, epilog: str, run: Callable[[argparse.Namespace], int]
+    ) -> argparse.ArgumentParser:
+        parser = subparsers.add_parser(
+            name,
+            help=help_text,
+            description=description,
+            epilog=epilog,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        add_state_dir(parser.add_argument, "of that nerserve up")
+        parser.set_defaults(run=run)
+        return parser
+
+    says = "Say whether nerserve up runs and everything answers, since when, and where."
+    status = add("status", "say whether nerserve up runs and answers", says, _STATUS, _run_status)
+    status.add_argument("--json", action="store_true", help="print JSON")
+
+    says = "Stop nerserve up, wherever it was started, and wait until it has ended."
+    down = add("down", "stop nerserve up, and wait until it has ended", says, _DOWN, _run_down)
+    down.add_argument("--hurry", action="store_true", help="wait for no request that was accepted")
+    wait = "seconds until it must have ended (default: its --drain-timeout and 30)"
+    down.add_argument("--timeout", dest="timeout_s", **SECONDS, help=wait)
+
+
+def _run_status(options: argparse.Namespace) -> int:
+    """``nerserve status``; its imports wait until here, so that ``--help`` is instant."""
+    from ops.operate.status import show_status
+
+    return show_status(options, sys.stdout)
+
+
+def _run_down(options: argparse.Namespace) -> int:
+    """``nerserve down``; likewise."""
+    from ops.operate.status import stop
+
+    return stop(options, sys.stdout)
