@@ -139,7 +139,9 @@ def _items(value: Mapping[str, Any], where: str) -> list[object]:
             f"{where}: expected a list of entities, got null; write [] if there are none, or leave out the line"
         )
     if given or "accept" in value or "options" in value:
-        raise CorpusError(f"{where}: expected spans with labels, got labels of the whole text under {_named(given)}")
+        raise CorpusError(
+            f"{where}: expected spans with a start, an end and a label, got none of these under {_named(given)}"
+        )
     if "answer" in value or "_task_hash" in value or "annotator" in value or "annotation_id" in value:
         return []  # Prodigy and JSON_MIN leave out what is empty
     expected = " or ".join(f'"{key}"' for key in _ENTITIES)

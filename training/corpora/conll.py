@@ -110,20 +110,26 @@ def numbered(
 
 
 def write_conll(path: Path, sentences: Iterable[Sentence], scheme: Scheme = "BIO") -> None:
-    """Write *sentences* to *path*: on each line a token, a tab and its tag.
+    """Write *sentences* to *path* as :func:`conll_text` has them."""
+    path.write_text(conll_text(sentences, path, scheme), encoding="utf-8", newline="\n")
+
+
+def conll_text(sentences: Iterable[Sentence], path: Path, scheme: Scheme = "BIO") -> str:
+    """*sentences* as CoNLL columns, on each line a token, a tab and its tag.
 
     Raises:
-        CorpusError: a word or a label would not be read again as it is.
+        CorpusError: names *path* and a word or a label that would not be read again as it is.
     """
-    with path.open("w", encoding="utf-8", newline="\n") as file:
-        for number, sentence in enumerate(sentences, 1):
-            tags = spans_to_tags(sentence.spans, len(sentence.words), scheme)
-            labels = {span.label for span in sentence.spans}
-            for name in (*sentence.words, *labels):
-                if _UNWRITABLE.search(name) or not name.strip() or (name in labels and name != name.strip()):
-                    raise CorpusError(f"{path}: sentence {number}: {name!r} cannot be written as a CoNLL column")
-            file.writelines(f"{word}\t{tag}\n" for word, tag in zip(sentence.words, tags, strict=True))
-            file.write("\n")
+    lines: list[str] = []
+    for number, sentence in enumerate(sentences, 1):
+        tags = spans_to_tags(sentence.spans, len(sentence.words), scheme)
+        labels = {span.label for span in sentence.spans}
+        for name in (*sentence.words, *labels):
+            if _UNWRITABLE.search(name) or not name.strip() or (name in labels and name != name.strip()):
+                raise CorpusError(f"{path}: sentence {number}: {name!r} cannot be written as a CoNLL column")
+        lines += [f"{word}\t{tag}\n" for word, tag in zip(sentence.words, tags, strict=True)]
+        lines.append("\n")
+    return "".join(lines)
 
 
 def _columns(line: str) -> list[str]:

@@ -62,7 +62,10 @@ def _annotations(
             yield from conll.numbered(
                 path, item.words, known, lines=[value.line] * len(known), starts=[0], labels=labels
             )
-    if left_out := sum(item is None for _, item in items):
+    left_out = sum(item is None for _, item in items)
+    if items and left_out == len(items):
+        raise CorpusError(f"{path}: expected sentences, got none: all texts are rejected, ignored or not annotated")
+    if left_out:
         logger.info("%s: %d of %d texts are rejected, ignored or not annotated", path, left_out, len(items))
 
 
