@@ -6,10 +6,10 @@ import argparse
 import json
 import logging
 import sys
-from pathlib import Path
 from typing import Any
 
-from training.cli import reporting
+from contract.argument_types import FILE, count, label, listed
+from contract.exit_status import ExitStatus, exit_status_help
 
 _CHECK_EXAMPLE = """\
 examples:
@@ -22,9 +22,6 @@ columns of the table:
   no vector    share of the tokens whose word has no vector (with --vectors)
   the labels   entities of each
 
-exit status:
-  0    every file can be trained on
-  2    one cannot; each error says where and why
 """
 
 _CONVERT_EXAMPLE = """\
@@ -36,9 +33,6 @@ examples:
 FILE is read by what it holds: CoNLL columns, comma-separated ones with a header, JSON of nerserve, doccano, Prodigy,
 Label Studio, spaCy or Hugging Face, or a .spacy file.
 
-exit status:
-  0    the file is written
-  2    it is not; the message says why
 """
 
 
@@ -51,17 +45,18 @@ def add_parsers(subparsers: argparse._SubParsersAction[argparse.ArgumentParser])
     check = commands.add_parser(
         "check",
         help="count what is in annotated files, and say what is wrong with them",
-        description="Count what is in annotated files, and say what is wrong with them, all of it, before a training"
-        " would.",
-        epilog=_CHECK_EXAMPLE,
+        description="Count what is in annotated files, and say what is wrong with them, before a training would.",
+        epilog=_CHECK_EXAMPLE + exit_status_help(),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    check.add_argument("files", nargs="+", type=Path, metavar="FILE", help="annotated files, in any format of train's")
-    check.add_argument("--label-map", type=Path, metavar="MAP", help="JSON map of native labels, as train takes it")
-    check.add_argument("--vectors", nargs="+", type=Path, metavar="FILE", help="word vectors, to count words without")
-    check.add_argument("--max-words", type=int, default=200_000, metavar="N", help="of the vectors (%(default)s)")
+    check.add_argument("files", nargs="+", **FILE, help="annotated files, in any format of train's")
+    check.add_argument("--label-map", **FILE, help="JSON map of native labels, as train takes it")
+    check.add_argument("--vectors", nargs="+", **FILE, help="word vectors, to count words without")
+    check.add_argument(
+        "--max-words", type=count, default=200_000, metavar="N", help="of the vectors (default: %(default)s)"
+    )
     check.add_argument("--json", action="store_true", help="print JSON")
-    check.set_defaults(run=reporting(_check))
+    check.set_defaults(run=_check)
     _add_convert(commands)
 
 
@@ -71,24 +66,20 @@ def _add_convert(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
         help="write an annotated file as CoNLL columns or JSON lines",
         description="Write an annotated file, whatever tool it comes from, as CoNLL columns (a word, a tab and its BIO"
         " tag a line) or JSON lines (a text and its entities a line), and say what could not be kept.",
-        epilog=_CONVERT_EXAMPLE,
+        epilog=_CONVERT_EXAMPLE + exit_status_help(),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = convert.add_argument
-    add("file", type=Path, metavar="FILE", help="an annotated file, in any format of train's")
-    add("--out", type=Path, required=True, metavar="FILE", help="the file to write")
+    add("file", **FILE, help="an annotated file, in any format of train's")
+    add("--out", **FILE, required=True, help="the file to write")
     add("--format", choices=("conll", "jsonl"), help="what to write, if --out does not end in .conll or .jsonl")
-    add("--label-map", type=Path, metavar="MAP", help="JSON map of native labels, as train takes it")
-    add("--tag-column", type=int, metavar="N", help="of CoNLL columns, the one with the tags, counted from 1")
-    names = "names of tags that are numbers, in order: O,B-PER,I-PER"
-    add("--tag-names", type=_names, default=[], metavar="NAME,...", help=names)
+    add("--label-map", **FILE, help="JSON map of native labels, as train takes it")
+    add("--tag-column", type=count, metavar="N", help="of CoNLL columns, the one with the tags, counted from 1")
+    names = "names of tags that are numbers, in order, with commas: O,B-PER,I-PER"
+    add("--tag-names", type=listed(label), default=[], metavar="TAGS", help=names)
     add("--overwrite", action="store_true", help="replace the file of --out")
     add("--json", action="store_true", help="print JSON")
-    convert.set_defaults(run=reporting(_convert))
-
-
-def _names(value: str) -> list[str]:
-    return [name.strip() for name in value.split(",")]
+    convert.set_defaults(run=_convert)
 
 
 def _check(arguments: argparse.Namespace) -> int:
@@ -114,7 +105,7 @@ def _check(arguments: argparse.Namespace) -> int:
         for kind, messages in (("warning", checked.warnings), ("error", checked.errors)):
             for message in messages:
                 print(f"{kind}: {message}", file=sys.stderr)
-    return 2 if checked.errors else 0
+    return ExitStatus.UNUSABLE if checked.errors else ExitStatus.DONE
 
 
 def _convert(arguments: argparse.Namespace) -> int:
@@ -140,4 +131,4 @@ def _convert(arguments: argparse.Namespace) -> int:
         print(f"{arguments.out}: {converted.num_written} {kind} with {converted.num_entities} entities")
         for lost in converted.not_kept:
             print(f"not kept: {lost}", file=sys.stderr)
-    return 0
+    return ExitStatus.DONE
