@@ -28,13 +28,14 @@ _EPILOG = """\
 examples:
   nerserve up                          serve model-store/en.mar, with the site, on this machine only
   nerserve up --models en,de           two models; the first is the site's default
-  nerserve up --no-site                TorchServe alone
+  nerserve up --detach                 in the background; nerserve status, logs -f and down are for that one
+  nerserve up --port-base 18000 --state-dir .nerserve-2    a second one; its commands get the same --state-dir
   nerserve key                         the key for the inference port, for curl and your programs
   nerserve models                      what is served, with how many workers
   nerserve scale en --workers 4        more or fewer workers, while requests come
   nerserve COMMAND --help              more on one command
 
-default ports, all on 127.0.0.1:
+default ports, all on 127.0.0.1; nerserve up --port-base moves all:
   8000 site    8080 inference    7070 gRPC    8081 management    8082 metrics
 
 """
