@@ -16,6 +16,7 @@ from importlib.util import find_spec
 from typing import Any
 
 import archive.cli
+import nerserve.predict_cli
 import ops.cli
 import training.cli
 import training.data_cli
@@ -29,6 +30,7 @@ examples:
   nerserve up                          serve model-store/en.mar, with the site, on this machine only
   nerserve up --models en,de           two models; the first is the site's default
   nerserve up --no-site                TorchServe alone
+  nerserve predict "Kofi Annan was born in Kumasi."      entities without a server
   nerserve key                         the key for the inference port, for curl and your programs
   nerserve models                      what is served, with how many workers
   nerserve scale en --workers 4        more or fewer workers, while requests come
@@ -105,6 +107,7 @@ def make_parser() -> argparse.ArgumentParser:
     )
     subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     ops.cli.add_parsers(subparsers)
+    nerserve.predict_cli.add_parsers(subparsers)
     archive.cli.add_parsers(subparsers)
     training.cli.add_parsers(subparsers)
     training.data_cli.add_parsers(subparsers)
