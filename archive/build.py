@@ -21,7 +21,7 @@ from archive import mar
 from archive.errors import ArchiveError, UnusableError
 from archive.verify import verify_mar
 from handler.config import BundleConfig
-from handler.digests import CONFIG_FILE, check_digests
+from handler.digests import CONFIG_FILE, check_digests, file_digest
 from handler.errors import BundleError
 
 _PACKAGES = tuple(Path(package.__path__[0]) for package in (contract, handler))
@@ -72,6 +72,8 @@ def build_mar(
     if keeps_rolled_out and (rolled_out := _rolled_out_version(target, name)) not in (None, version):
         report(f"{target} stays as it was rolled out, version {rolled_out}; {bundle} is version {version}")
         return target
+    if target.exists():
+        report(_replaced(target, version, file_digest(bundle / CONFIG_FILE)))
     report(f"packing {bundle}")
     with _scratch(out) as scratch:
         manifest = _manifest(scratch, files, name, version)
@@ -125,6 +127,22 @@ def _is_current(target: Path, files: dict[str, bytes], name: str, version: str) 
         return False  # damaged: built anew
     inside = {entry: content for entry, content in present.items() if not entry.startswith("MAR-INF/")}
     return (info.name, info.version) == (name, version) and inside == files
+
+
+def _replaced(target: Path, version: str, digest: str) -> str:
+    """What *target* holds, which a build of *version* of the bundle with *digest* replaces, in words."""
+    try:
+        old = mar.read(target)[0]
+    except ArchiveError:
+        return f"{target}: replaces a damaged archive"
+    if old.version != version:
+        return f"{target}: replaces version {old.version}"
+    if old.digest == digest:
+        return f"{target}: replaces version {version} of the same bundle, with other code, settings or texts beside it"
+    return (
+        f"warning: {target}: replaces another model of the same version, {version}: {old.digest} by {digest};"
+        " a rollout needs another version, --model-version"
+    )
 
 
 def _rolled_out_version(target: Path, name: str) -> str | None:

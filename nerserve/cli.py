@@ -16,6 +16,7 @@ from importlib.util import find_spec
 from typing import Any
 
 import archive.cli
+import nerserve.completion_cli
 import nerserve.predict_cli
 import ops.cli
 import training.cli
@@ -45,7 +46,7 @@ default ports, all on 127.0.0.1:
 _PACKAGES = {
     **dict.fromkeys(("javaproperties", "numpy", "requests", "torch", "ts", "yaml"), "serve"),
     **dict.fromkeys(("flask", "gevent", "gunicorn"), "serve web"),
-    "model_archiver": "serve archive",
+    **dict.fromkeys(("model_archiver", "shtab"), "serve archive"),
     **dict.fromkeys(("gensim", "jinja2", "matplotlib", "scipy", "tqdm"), "serve web archive train"),
 }
 
@@ -113,6 +114,7 @@ def make_parser() -> argparse.ArgumentParser:
     training.data_cli.add_parsers(subparsers)
     if find_spec("bench"):  # the images are without
         import_module("bench.cli").add_parsers(subparsers)
+    nerserve.completion_cli.add_parsers(subparsers)
     return parser
 
 

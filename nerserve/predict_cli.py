@@ -73,7 +73,7 @@ def add_parsers(subparsers: argparse._SubParsersAction[argparse.ArgumentParser])
     add("--labels", type=listed(label), metavar="LABEL[,LABEL...]", help="only entities with these labels")
     add("--threshold", type=share, metavar="SHARE", help="only entities with at least this score, from 0 to 1")
     model = "a bundle's folder or an archive (default: models/en); with --url, the model's name there"
-    add("--model", metavar="MODEL", help=model)
+    add("--model", metavar="BUNDLE|ARCHIVE", help=model)
     add = parser.add_argument_group("a server").add_argument
     url = "ask this site or inference port, such as http://127.0.0.1:8000"
     add("--url", dest="inference", type=server_url, metavar="URL", help=url)
@@ -139,8 +139,12 @@ def _remote(options: argparse.Namespace) -> Answerer:
 
     if options.model is not None and not is_model_name(options.model):
         raise InputError(f"--model: expected the name of a model, as --url is given, got {options.model!r}")
+    if options.ca is not None and not options.ca.is_file():
+        raise InputError(f"{options.ca} does not exist; --ca names a PEM file")
     asked = Options(None if options.labels is None else tuple(options.labels), options.threshold).to_upstream()
     source = KeySource.of(options, "inference")
+    if options.inference_key_file is not None:
+        source.key()  # a file that cannot be read is an error whoever is asked
     return Remote(options.inference, source, options.ca, name=options.model, options=asked)
 
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+import shutil
 import signal
 import sys
+from collections.abc import Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +22,8 @@ examples:
   nerserve train --train news.conll --dev news-dev.conll --vectors glove.6B.100d.txt --out models/news
   nerserve train ... --out models/news --resume          continue after a kill, a crash or Ctrl-C
   nerserve train ... --out models/news --seeds 1,2,3     mean and deviation over seeds
+  nerserve train --train few.conll --dev dev.conll --init models/en --out models/mine     go on from its weights
+  nerserve train --show-settings                         what --config may hold
   nerserve archive models/news && nerserve up --models news                  serve it
 
 Files of words and tags have the tag last on each line (IOB1, BIO, IOBES, BILOU and BMES); files that end in .jsonl
@@ -89,13 +93,18 @@ def _add_train(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add, file = parser.add_argument, FILE
-    add("--train", nargs="+", **file, required=True, help="files to learn from")
-    add("--dev", nargs="+", **file, required=True, help="files that decide which epoch is best")
+    train = add("--train", nargs="+", **file, required=True, help="files to learn from")
+    dev = add("--dev", nargs="+", **file, required=True, help="files that decide which epoch is best")
     add("--test", nargs="+", **file, default=[], help="files to score at the end")
-    vectors = "word vectors: GloVe, word2vec, fastText or gensim's own; several are concatenated (docs/vectors.md)"
-    add("--vectors", nargs="+", **file, required=True, help=vectors)
-    add("--out", type=Path, required=True, metavar="DIR", help="the bundle; its name is the model's")
-    add("--config", **file, help="JSON with model and training settings")
+    words = "word vectors: GloVe, word2vec, fastText, gensim's own, or a bundle; several are put side by side"
+    vectors = add("--vectors", nargs="+", **file, required=True, default=[], help=f"{words} (docs/vectors.md)")
+    out = add("--out", type=Path, required=True, metavar="DIR", help="the bundle; its name is the model's")
+    init = "a bundle whose weights, characters and, without --vectors, word vectors the run begins with"
+    add("--init", action=_Frees, frees=[vectors], type=Path, metavar="BUNDLE", help=init)
+    add("--overwrite", action="store_true", help="replace the bundle of another run in --out")
+    add("--config", **file, help="JSON with model and training settings, see --show-settings")
+    shown = "print every setting, its default and what it means, and what --config changes; trains nothing"
+    add("--show-settings", action=_Frees, frees=[train, dev, vectors, out], nargs=0, help=shown)
     add("--label-map", **file, help='JSON map of native labels, {"person": "PER", "date": "O"}')
     words = "most frequent words to keep (default: %(default)s)"
     add("--max-words", type=count, default=200_000, metavar="N", help=words)
@@ -139,7 +148,33 @@ def _add_evaluate(subparsers: argparse._SubParsersAction[argparse.ArgumentParser
     parser.set_defaults(run=_evaluate)
 
 
+class _Frees(argparse.Action):
+    """Stores the option's value, or True, and makes other options, which are required without it, optional."""
+
+    def __init__(self, *names: Any, frees: Sequence[argparse.Action], **options: Any) -> None:
+        super().__init__(*names, **options)
+        self._frees = frees
+
+    def __call__(self, _: Any, namespace: argparse.Namespace, value: Any, __: str | None = None) -> None:
+        setattr(namespace, self.dest, value if self.nargs is None else True)
+        for action in self._frees:
+            action.required = False
+
+
+def _show_settings(arguments: argparse.Namespace) -> int:
+    from training.settings import all_settings, settings_table
+
+    settings = all_settings(arguments.config)
+    if arguments.json:
+        print(json.dumps([setting._asdict() for setting in settings], indent=2))
+    else:
+        print(settings_table(settings, shutil.get_terminal_size((100, 24)).columns))
+    return 0
+
+
 def _train(arguments: argparse.Namespace) -> int:
+    if arguments.show_settings:
+        return _show_settings(arguments)
     from training.errors import StoppedError
     from training.run import TrainingInputs, train_bundle
     from training.seeds import train_seeds
@@ -148,7 +183,7 @@ def _train(arguments: argparse.Namespace) -> int:
     logging.getLogger("gensim").setLevel(logging.WARNING)  # it logs every call
     run = arguments.run_dir or Path("runs") / arguments.out.name
     given = vars(arguments).copy()
-    del given["run"], given["json"]
+    del given["run"], given["json"], given["show_settings"]
     shared = {field.name: given[field.name] for field in fields(TrainingInputs) if field.name in given}
     inputs = TrainingInputs(**shared, run=run, version=arguments.model_version, arguments=given)
 
@@ -157,7 +192,8 @@ def _train(arguments: argparse.Namespace) -> int:
 
     try:
         if arguments.seeds:
-            metrics = train_seeds(arguments.seeds, train_one=train_one, out=arguments.out, run=run)
+            where = {"out": arguments.out, "run": run, "resume": arguments.resume, "overwrite": arguments.overwrite}
+            metrics = train_seeds(arguments.seeds, train_one=train_one, **where)
         else:
             metrics = train_bundle(inputs)
     except KeyboardInterrupt as error:

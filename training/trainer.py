@@ -39,6 +39,7 @@ from training.corpora import Sentence, label_set
 from training.errors import RunError, RunFailedError, StoppedError
 from training.evaluation import Evaluation, score_spans, tag_as_served
 from training.examples import Annotator, BatchSampler, Example, targets
+from training.initial import take_weights
 from training.interrupts import stop_requests
 from training.progress import Display, duration
 
@@ -111,6 +112,8 @@ class Trainer:
     refused.  A different *environment* (libraries, CPU) is only warned of.  *threads* are CPU threads, by default those
     of the checkpoint, else PyTorch's default; another number would round sums differently.
 
+    *init* is a bundle whose weights and characters the run begins with (:func:`~training.initial.take_weights`).
+
     *run* is an existing folder.
     """
 
@@ -124,6 +127,7 @@ class Trainer:
         run: Path,
         inputs: Mapping[str, str] = MappingProxyType({}),
         environment: Mapping[str, str] = MappingProxyType({}),
+        init: Bundle | None = None,
         threads: int | None = None,
         checkpoint_seconds: float = CHECKPOINT_SECONDS,
     ) -> None:
@@ -139,9 +143,11 @@ class Trainer:
             torch.set_num_threads(threads)
         counts = Counter(word for sentences in train.values() for sentence in sentences for word in sentence.words)
         torch.manual_seed(self._settings.seed)
-        chars = char_vocabulary(counts.items(), self._settings.min_char_count)
+        chars = init.chars if init else char_vocabulary(counts.items(), self._settings.min_char_count)
         self._bundle = Bundle.new(config, chars, vectors)
         self._model = self._bundle.model
+        if init:
+            take_weights(init, self._bundle)
         self._average = {name: tensor.detach().clone() for name, tensor in self._model.named_parameters()}
         self._best: dict[str, Tensor] = {}
         self._encoder = FeatureEncoder(
@@ -159,6 +165,25 @@ class Trainer:
         self._steps_per_epoch = len(self._sampler.batches(random.Random(0)))
         self._progress = Progress()
         self._has_begun = False
+
+    @property
+    def bundle_bytes(self) -> int:
+        """The size of the bundle, nearly."""
+        return self._bundle.vectors.num_bytes + self._weight_bytes
+
+    @property
+    def run_bytes(self) -> int:
+        """What the run folder will take on the disk, nearly, beyond what it takes now.
+
+        The bundle of the best epoch, and two checkpoints, as one replaces the other: the weights, their average, those
+        of the best epoch, and the two averages of Adam.
+        """
+        now = sum(path.stat().st_size for path in self._run.rglob("*") if path.is_file())
+        return max(0, self.bundle_bytes + 2 * 5 * self._weight_bytes - now)
+
+    @property
+    def _weight_bytes(self) -> int:
+        return sum(parameter.nbytes for parameter in self._model.parameters())
 
     def resume(self) -> Progress:
         """Continue from the checkpoint in the run folder, or start if there is none; returns its progress.
@@ -398,6 +423,14 @@ def check_no_run_in(folder: Path) -> None:
     """Raise RunError if *folder* holds a run, which would be overwritten."""
     if (folder / _STATE_FILE).exists():
         raise RunError(f"{folder}: holds a run already; --resume goes on with it, --run DIR makes another")
+
+
+def check_run_folder(folder: Path, *, resume: bool) -> None:
+    """Raise RunError if *folder* holds what a run, one that goes on with *resume*, would replace."""
+    if not resume:
+        check_no_run_in(folder)
+    if (folder / BEST).exists() and not (folder / _STATE_FILE).exists():
+        raise RunError(f"{folder}: holds {BEST}/, but no run that it is of; --run DIR takes another folder")
 
 
 @contextlib.contextmanager

@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from archive import mar
-from archive.build import build_mar
+from archive.build import _replaced, build_mar
 from archive.errors import ArchiveError
 from archive.verify import _probe, check_mar, verify_mar
 from contract.limits import LARGEST_MAX_CHARS, RequestLimits
@@ -119,6 +119,37 @@ def test_an_archive_that_is_not_up_to_date_is_built_anew(tiny_bundle, tmp_path, 
 
     assert (path.read_bytes() == old) == (change == "damaged")
     check_mar(path)
+
+
+def test_another_model_of_the_same_version_is_replaced_with_a_warning(built, tiny_bundle, make_bundle, tmp_path):
+    shutil.copy(built, tmp_path)
+    make_bundle(seed=2).save(tmp_path / "bundle")
+    steps = []
+
+    build_mar(tmp_path / "bundle", tmp_path, report=steps.append)
+
+    old, new = (file_digest(bundle / "config.json") for bundle in (tiny_bundle, tmp_path / "bundle"))
+    assert steps[0] == (
+        f"warning: {tmp_path / 'tiny.mar'}: replaces another model of the same version, 1.0: {old} by {new};"
+        " a rollout needs another version, --model-version"
+    )
+    assert check_mar(tmp_path / "tiny.mar").digest == new
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (("1.0", None), "replaces version 1.0 of the same bundle, with other code, settings or texts beside it"),
+        (("1.1", None), "replaces version 1.0"),
+        (("1.0", -10), "replaces a damaged archive"),
+    ],
+)
+def test_what_else_an_archive_replaces_is_said(built, tiny_bundle, tmp_path, change, said):
+    version, num_bytes = change
+    target = tmp_path / "tiny.mar"
+    target.write_bytes(built.read_bytes()[:num_bytes])
+
+    assert _replaced(target, version, file_digest(tiny_bundle / "config.json")) == f"{target}: {said}"
 
 
 def test_what_was_rolled_out_stays_until_it_is_rolled_back(tiny_bundle, tmp_path, capsys):

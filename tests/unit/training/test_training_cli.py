@@ -103,7 +103,13 @@ def test_train_keeps_what_it_was_given_and_how_it_went(folder, trained):
         "digest": f"sha256:{hashlib.sha256((folder / 'news.conll').read_bytes()).hexdigest()}",
         "sentences": 16,
         "tokens": 80,
-        "entities": {"LOC": 8, "PER": 24},
+        "entities": {"PER": 24, "LOC": 8},
+        "longest": 5,
+        "longest_line": 1,
+        "repeated": 16,
+        "words": 9,
+        "words_without_vector": 1,
+        "tokens_without_vector": 8,
     }
     assert given["vectors"]["words"] == 8
     assert [json.loads(line)["epoch"] for line in (run / "log.jsonl").read_text().splitlines()] == [*range(1, 16)]
