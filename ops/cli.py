@@ -78,7 +78,7 @@ def add_parsers(subparsers: argparse._SubParsersAction[argparse.ArgumentParser])
 
 
 def _add_up_arguments(add: Callable[..., object], environ: Mapping[str, str]) -> None:
-    """The options of ``up``; all but ``--max-chars`` go by the names of UpOptions."""
+    """The options of ``up``; all but ``--max-chars`` and ``--only-check`` go by the names of UpOptions."""
     add("--config", **FILE, default=Path("config.properties"), help="TorchServe's settings (default: %(default)s)")
     archives = "directory with an archive NAME.mar for each model (default: %(default)s)"
     add("--model-store", **DIR, default=Path("model-store"), help=archives)
@@ -108,10 +108,18 @@ def _add_up_arguments(add: Callable[..., object], environ: Mapping[str, str]) ->
     add("--renew-keys-every", dest="renew_keys_every_s", **SECONDS, help=renew)
     longest = "longest text in characters, for TorchServe, workers and site (default: NERSERVE_MAX_CHARS, else 100000)"
     add("--max-chars", metavar="N", help=longest)
+    only = "check arguments, settings and ports, and end: what scripts/up asks before it installs anything"
+    add("--only-check", action="store_true", help=only)
 
 
 def _run_up(options: argparse.Namespace) -> int:
     """``nerserve up``; its imports wait until here, so that ``--help`` is instant."""
+    if options.only_check:
+        from ops.preflight import check_before_install
+
+        check_before_install(options, _limits(options.max_chars))
+        return 0
+
     from ops.daemon import run_detached
 
     return run_detached(partial(_up, options)) if options.detach else _up(options)

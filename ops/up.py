@@ -23,11 +23,11 @@ from ops.process.java import Java, find_java
 from ops.process.keys import DEFAULT_RENEWAL_SHARE, KeyRing, published_keys
 from ops.process.limits import default_drain_s
 from ops.process.ports import check_ports
-from ops.process.server_config import ServerConfig
+from ops.process.server_config import ServerConfig, server_env
 from ops.process.site import Site, SiteCommand, site_environ
 from ops.process.state_dir import DEFAULT_STATE_DIR, StateDir
 from ops.process.tls import Trust
-from ops.process.torchserve import TorchServe, server_env
+from ops.process.torchserve import TorchServe
 from ops.signals import StopRequests
 from ops.supervise.archives import Archives, CheckArchive
 from ops.supervise.canaries import Canaries

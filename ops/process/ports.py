@@ -7,10 +7,13 @@ import socket
 from collections.abc import Iterable
 from contextlib import suppress
 
-import psutil
-
 from ops.errors import PortBusyError
 from ops.process.addresses import Address
+
+try:
+    import psutil
+except ModuleNotFoundError:  # scripts/up asks before anything is installed
+    psutil = None  # type: ignore[assignment]
 
 
 def check_ports(addresses: Iterable[Address]) -> None:
@@ -37,6 +40,8 @@ def check_ports(addresses: Iterable[Address]) -> None:
 
 def _owner(port: int) -> str:
     """Who listens on *port*, as far as the system tells us: ``"java (pid 4711)"``."""
+    if psutil is None:
+        return "another process"
     try:
         listeners = psutil.net_connections(kind="tcp")
     except psutil.AccessDenied:

@@ -6,13 +6,16 @@ And the settings that TorchServe 0.12 takes, by what their values are; a test co
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Final
 
-import javaproperties
-
-#: A line of nothing but a backslash: javaproperties takes a comment after it for a setting, Java does not.
-_LONE_BACKSLASH: Final = re.compile(r"(?:^|(?<=[\r\n]))[ \t\f]*\\(?:\r\n?|\n)")
+_BLANKS: Final = " \t\f"
+_PAIR: Final = re.compile(r"((?:[^\\=: \t\f]|\\.)*)[ \t\f]*[=:]?[ \t\f]*(.*)", re.DOTALL)
+_ESCAPE: Final = re.compile(r"\\(u.{,4}|.)", re.DOTALL)
+_UNICODE: Final = re.compile(r"u[0-9A-Fa-f]{4}")
+_CONTROLS: Final = {"t": "\t", "n": "\n", "r": "\r", "f": "\f"}
+_SPECIAL_IN_KEY: Final = r"[\\:=#! ]"
+_SPECIAL_IN_VALUE: Final = r"[\\:=#!]|^ "
 _VARIABLE: Final = re.compile(r"\$\$([^$]+[^$])\$\$")
 
 BOOLEANS: Final = frozenset({
@@ -108,7 +111,37 @@ def parse_properties(text: str) -> dict[str, str]:
     >>> parse_properties("# why\na=1 \nb : two \\\n  words\nc=C:\\\\\\u00e9\n")
     {'a': '1 ', 'b': 'two words', 'c': 'C:\\é'}
     """
-    return javaproperties.loads(_LONE_BACKSLASH.sub("", text))
+    pairs = (_PAIR.fullmatch(line) for line in _logical_lines(text))
+    return {_unescaped(pair[1]): _unescaped(pair[2]) for pair in pairs if pair}
+
+
+def _logical_lines(text: str) -> Iterator[str]:
+    """Lines with what they continue on, without comments and leading blanks; each still has its escapes."""
+    line = ""
+    for natural in re.split(r"\r\n?|\n", text):
+        part = natural.lstrip(_BLANKS)
+        if not line and part.startswith(("#", "!")):
+            continue
+        has_more = (len(part) - len(part.rstrip("\\"))) % 2 == 1
+        line += part[:-1] if has_more else part
+        if line and not has_more:
+            yield line
+            line = ""
+    if line:  # a backslash ends the file
+        yield line
+
+
+def _unescaped(text: str) -> str:
+    def character(escape: re.Match[str]) -> str:
+        code = escape[1]
+        if not code.startswith("u"):
+            return _CONTROLS.get(code, code)
+        if not _UNICODE.fullmatch(code):
+            raise ValueError(f"expected four hexadecimal digits after \\u, got {escape[0]}")
+        return chr(int(code[1:], 16))
+
+    plain = _ESCAPE.sub(character, text)
+    return plain.encode("utf-16", "surrogatepass").decode("utf-16", "surrogatepass")  # two halves become one character
 
 
 def format_properties(settings: Mapping[str, str]) -> str:
@@ -117,7 +150,17 @@ def format_properties(settings: Mapping[str, str]) -> str:
     >>> format_properties({"a": "C:\\é"})
     'a=C\\:\\\\\\u00e9\n'
     """
-    return javaproperties.dumps(settings, timestamp=False)
+    lines = ((_escaped(key, _SPECIAL_IN_KEY), _escaped(value, _SPECIAL_IN_VALUE)) for key, value in settings.items())
+    return "".join(f"{key}={value}\n" for key, value in lines)
+
+
+def _escaped(text: str, special: str) -> str:
+    """*text* with a backslash before what *special* matches, and in ASCII."""
+
+    def in_units(others: re.Match[str]) -> str:
+        return re.sub("....", r"\\u\g<0>", others[0].encode("utf-16-be", "surrogatepass").hex())
+
+    return re.sub(r"[^ -~]+", in_units, re.sub(special, r"\\\g<0>", text))
 
 
 def resolve_variables(value: str, environ: Mapping[str, str]) -> str:

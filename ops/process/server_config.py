@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import codecs
+import locale
 import os
 import re
 from collections.abc import Mapping
@@ -10,11 +12,12 @@ from pathlib import Path
 from typing import Final
 
 from contract.limits import DEFAULT_REQUEST_BYTES, MAX_CHARS_VARIABLE, RequestLimits
-from contract.settings import unknown_setting
+from contract.settings import PREFIX, WORKER_NAMES, unknown_setting
 from ops.errors import ConfigFileError
 from ops.process.addresses import Address
 from ops.process.limits import with_heap
 from ops.process.properties import BOOLEANS, LAUNCHER, NUMBERS, TEXTS, parse_properties, resolve_variables
+from ops.process.state_dir import StateDir
 from ops.process.tls import private_key_problem
 
 SHORTEST_KEY_LIFE_S: Final = 5
@@ -42,6 +45,12 @@ _METRICS_MODES: Final = ("log", "prometheus", "legacy")
 _ADDRESS: Final = re.compile(r"(https?)://([^:^/]+):([0-9]{1,9})", re.IGNORECASE | re.ASCII)
 _LAST_PORT: Final = 65_534
 """TorchServe refuses 65535 where it speaks HTTP."""
+
+_NOT_FOR_WORKERS: Final = frozenset({
+    "PYTHONPATH",  # the checkout would shadow what is in the archive
+    "PYTHONSTARTUP",
+    "RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE",  # a worker shifts its socket by its rank
+})  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -109,6 +118,30 @@ class ServerConfig:
     def addresses(self) -> tuple[Address, ...]:
         """Every address with a port of its own choosing, in the order an operator reads them."""
         return (self.inference, self.management, self.metrics, *(one for one in self.grpc if one.port))
+
+
+def server_env(environ: Mapping[str, str], state_dir: StateDir, max_chars: int) -> dict[str, str]:
+    """The environment of TorchServe and its workers: *environ* without what is not for them, plus our places.
+
+    Every ``TS_`` variable goes: TS_CONFIG_FILE, for one, would win over the ``-f`` of the command line.  Where this
+    process's locale is ASCII (``LC_ALL=C``), Java would not find a path with other characters in it.
+    """
+    env = {
+        key: value
+        for key, value in environ.items()
+        if key in WORKER_NAMES or not (key in _NOT_FOR_WORKERS or key.startswith(("TS_", PREFIX)))
+    }
+    if codecs.lookup(locale.getencoding()).name == "ascii":
+        env["LC_ALL"] = "C.UTF-8"
+    return env | {
+        "LOG_LOCATION": str(state_dir.logs),
+        "METRICS_LOCATION": str(state_dir.logs),
+        "TMPDIR": str(state_dir.scratch),
+        MAX_CHARS_VARIABLE: str(max_chars),
+        # One thread per worker: more workers, not more threads, is how a small model uses more cores.
+        "OMP_NUM_THREADS": "1",
+        "MKL_NUM_THREADS": "1",
+    }
 
 
 def _read(path: Path) -> dict[str, str]:

@@ -6,10 +6,8 @@ file for the whole machine.
 
 from __future__ import annotations
 
-import codecs
 import importlib.util
 import json
-import locale
 import os
 import shutil
 import sys
@@ -18,13 +16,11 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-from contract.limits import MAX_CHARS_VARIABLE
-from contract.settings import PREFIX, WORKER_NAMES
 from ops.errors import OpsError
 from ops.process.class_data import ClassData
 from ops.process.group import Guard, LogFile, ProcessGroup
 from ops.process.properties import format_properties
-from ops.process.server_config import ServerConfig
+from ops.process.server_config import ServerConfig, server_env
 from ops.process.state_dir import StateDir
 
 LOG_CONFIG: Final = Path(__file__).with_name("log4j2.xml")
@@ -42,12 +38,6 @@ _LOAD_FAILURES: Final = (
     "Auto recovery failed again",  # it ended without words, twice
     "Failed to load model: ",  # the archive was not even unpacked
 )
-
-_NOT_FOR_WORKERS: Final = frozenset({
-    "PYTHONPATH",  # the checkout would shadow what is in the archive
-    "PYTHONSTARTUP",
-    "RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE",  # a worker shifts its socket by its rank
-})  # fmt: skip
 
 
 class TorchServe(ProcessGroup):
@@ -211,27 +201,3 @@ def java_command(
         *("--python", sys.executable, "-f", str(settings), "-s", str(model_store), "-ncs"),
         *("-m", *([f"{model}={source}" for model, source in sources.items()] or [""])),
     ]
-
-
-def server_env(environ: Mapping[str, str], state_dir: StateDir, max_chars: int) -> dict[str, str]:
-    """The environment of TorchServe and its workers: *environ* without what is not for them, plus our places.
-
-    Every ``TS_`` variable goes: TS_CONFIG_FILE, for one, would win over the ``-f`` of the command line.  Where this
-    process's locale is ASCII (``LC_ALL=C``), Java would not find a path with other characters in it.
-    """
-    env = {
-        key: value
-        for key, value in environ.items()
-        if key in WORKER_NAMES or not (key in _NOT_FOR_WORKERS or key.startswith(("TS_", PREFIX)))
-    }
-    if codecs.lookup(locale.getencoding()).name == "ascii":
-        env["LC_ALL"] = "C.UTF-8"
-    return env | {
-        "LOG_LOCATION": str(state_dir.logs),
-        "METRICS_LOCATION": str(state_dir.logs),
-        "TMPDIR": str(state_dir.scratch),
-        MAX_CHARS_VARIABLE: str(max_chars),
-        # One thread per worker: more workers, not more threads, is how a small model uses more cores.
-        "OMP_NUM_THREADS": "1",
-        "MKL_NUM_THREADS": "1",
-    }

