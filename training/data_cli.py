@@ -64,8 +64,8 @@ def _add_convert(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     convert = commands.add_parser(
         "convert",
         help="write an annotated file as CoNLL columns or JSON lines",
-        description="Write an annotated file, whatever tool it comes from, as CoNLL columns (a word, a tab and its BIO"
-        " tag a line) or JSON lines (a text and its entities a line), and say what could not be kept.",
+        description="Write an annotated file, whatever tool it comes from, as CoNLL columns (a word, a tab and its\n"
+        "BIO tag a line) or JSON lines (a text and its entities a line), and say what could not be kept.",
         epilog=_CONVERT_EXAMPLE + exit_status_help(),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
