@@ -210,6 +210,8 @@ def _is_numbered(path: Path, table: _Table) -> bool:
     if 2 * sum(count for value, count in Counter(values).items() if _is_number(value)) < num_values:
         return False
     width = len(table.columns)
+    if width < 2:
+        return False
     if width > 2 and _PLACEHOLDERS.issuperset(table.columns[1]):
         return False
     before, progress = 0, False
@@ -232,8 +234,8 @@ def _is_numbered(path: Path, table: _Table) -> bool:
         return True
     if 2 * len(misfits) < num_values or all(map(_is_number, values)):
         raise CorpusError(
-            f"{where}: expected tokens in the first column, or their numbers in the sentence, got {values[first]!r};"
-            " where numbers are the tokens, write _ in the second column"
+            f"{where}: expected tokens in the first column, or their numbers in the sentence, got"
+            f" {values[first][:40]!r}; where numbers are the tokens, write _ in the second column"
         )
     return False
 
