@@ -16,6 +16,7 @@ from archive.mar import MarInfo
 from contract.exit_status import ExitStatus
 from contract.limits import RequestLimits
 from ops.errors import BadArchiveError, ConfigFileError, OpsError
+from ops.first_request import ask_inference, ask_site
 from ops.process.addresses import Address
 from ops.process.group import Guard, adopt_orphans
 from ops.process.handle import Handle, Phase, start_of
@@ -275,7 +276,20 @@ class _Instance:
         chosen = "" if self.options.state_dir == DEFAULT_STATE_DIR else f" --state-dir {self.state_dir.path}"
         if config.has_token_authorization:
             say(f"  Key         nerserve key{chosen}")
+        say(f"  Try         {self._first_request(site)}")
         say(f"Stop it with: nerserve down{chosen}" if is_detached else "Press Ctrl-C to stop.")
+
+    def _first_request(self, site: Site | None) -> str:
+        """A command that asks the site, or else the first model's inference port."""
+        if site is not None:
+            return ask_site(site.url)
+        config = self.config
+        return ask_inference(
+            config.inference.url,
+            self.options.models[0],
+            key_file=self.state_dir.published_key("inference") if config.has_token_authorization else None,
+            ca=self.trust.ca if self.trust and config.inference.has_tls else None,
+        )
 
 
 @contextmanager
