@@ -30,12 +30,14 @@ def read_items(
     """
     data = read_data(path)
     suffix = path.suffix.lower()
-    if docbin.is_docbin(data, suffix):
+    binary = docbin.is_docbin(data, suffix)
+    text = "" if binary else decode(data, path)
+    if tag_column is not None and (binary or is_json(text, suffix) or kaggle.is_csv(text)):
+        raise CorpusError(f"{path}: expected CoNLL columns, as a column of tags is given, got another format")
+    if binary:
         for number, document in docbin.read(path, data):
             yield number, document.mapped(labels)
-        return
-    text = decode(data, path)
-    if is_json(text, suffix):
+    elif is_json(text, suffix):
         yield from _annotations(path, text, labels, tag_names)
     elif kaggle.is_csv(text):
         yield from kaggle.read(path, text, labels)

@@ -88,6 +88,7 @@ def test_labels_are_mapped_and_counts_are_there_as_json(folder, capsys):
         ("germeval.tsv --out new.conll", "expected one column of tags, got columns 3, 4"),
         ("germeval.tsv --out new.conll --tag-column 2", "expected tags in a column from 3 to 4, got 2"),
         ("germeval.tsv --out new.conll --tag-column 5", "expected tags in a column from 3 to 4, got 5"),
+        ("hf.jsonl --out new.conll --tag-column 2", "hf.jsonl: expected CoNLL columns, as a column of tags is given"),
         ("hf.jsonl --out new.conll", "expected names of tags, got numbers"),
         ("hf.jsonl --out new.conll --tag-names O,B-PER", "expected a tag from 0 to 1, as there are names"),
         ("doccano.jsonl --out new.conll", "doccano.jsonl: sentence 2: '\\ud83d' cannot be written as a CoNLL"),

@@ -210,6 +210,7 @@ def test_columns_may_be_named_jsonl(tmp_path):
         ('{"tokens": ["Ann"], "ner_tags": ["PERSON"]}', "expected O or a tag such as B-LOC, got 'PERSON'"),
         ('{"text": "Ann", "tokens": ["Ann"], "tags": ["O"], "spans": [[0, 3, "PER"]]}', 'got "tags" and "spans"; leav'),
         (f'{{{ANN}, "entities": [{{"entity": "B-PER", "index": 1, "start": 0, "end": 3}}]}}', 'aggregation_strategy="'),
+        ('{"text": "Ann Lee", "tokens": ["Ann", "Lee"], "spans": [[0, 2, "PER"]]}', "offsets that count characters"),
         # ours
         ('{"text": "\U0001f600 Ann", "entities": [{"text": "Ann", "start": 3, "end": 5, "label": "PER"}]}', "UTF-16 u"),
         (f'{{{ANN}}}', 'expected "entities" or "spans"'),
@@ -271,8 +272,15 @@ def test_a_spacy_file_is_read_as_spacy_has_it(tmp_path):
     assert numbered_sentences(path) == [(1, NAMES), (2, NOBODY)]
 
     spacy.tokens.DocBin(docs=[spacy.blank("en")("Ann left.")]).to_disk(path)
-    with pytest.raises(CorpusError, match=r"corpus\.spacy: text 1: expected entities in doc\.ents, got no annotation"):
+    with pytest.raises(CorpusError, match=r"corpus\.spacy: text 1: expected entities in doc\.ents, got no tokens"):
         read_corpus(path)
+
+    doc = spacy.blank("en")("Ann left.")
+    doc.set_ents([doc[0:1]], missing=[doc[1:2]])  # as spaCy's own conversion leaves what it cannot align
+    spacy.tokens.DocBin(docs=[doc]).to_disk(path)
+    with pytest.raises(CorpusError, match=r"text 1: expected entities in doc\.ents, got not all tokens annotated"):
+        read_corpus(path)
+
     path.write_bytes(path.read_bytes()[:20])
     with pytest.raises(CorpusError, match=r"corpus\.spacy: expected a file of spaCy's DocBin: "):
         read_corpus(path)
