@@ -18,10 +18,10 @@ from pathlib import Path
 import contract
 import handler
 from archive import mar
-from archive.errors import ArchiveError
+from archive.errors import ArchiveError, UnusableError
 from archive.verify import verify_mar
 from handler.config import BundleConfig
-from handler.digests import CONFIG_FILE, check_digests
+from handler.digests import CONFIG_FILE, check_digests, file_digest
 from handler.errors import BundleError
 
 _PACKAGES = tuple(Path(package.__path__[0]) for package in (contract, handler))
@@ -50,8 +50,9 @@ def build_mar(
     identical ``NAME-VERSION.mar`` beside it.
 
     Raises:
-        ArchiveError: the bundle is damaged, a file cannot be read or written, *name* or *version* is invalid, or the
-            model in the archive does not answer.
+        UnusableError: *model_config* cannot be read, or *out* not be written to.
+        ArchiveError: the bundle is missing or damaged, *name* or *version* is invalid, or the model in the archive does
+            not answer.
     """
     try:
         config = BundleConfig.load(bundle / CONFIG_FILE)
@@ -61,7 +62,8 @@ def build_mar(
     except BundleError as error:
         raise ArchiveError(f"{bundle}: {error}") from error
     except OSError as error:
-        raise ArchiveError(f"{error.filename}: cannot be read: {error.strerror}") from error
+        kind = UnusableError if error.filename == str(model_config) else ArchiveError
+        raise kind(f"{error.filename}: cannot be read: {error.strerror}") from error
     name, version = config.name, config.version
     target = out / f"{name}.mar"
     if _is_current(target, files, name, version):
@@ -70,6 +72,8 @@ def build_mar(
     if keeps_rolled_out and (rolled_out := _rolled_out_version(target, name)) not in (None, version):
         report(f"{target} stays as it was rolled out, version {rolled_out}; {bundle} is version {version}")
         return target
+    if target.exists():
+        report(_replaced(target, version, file_digest(bundle / CONFIG_FILE)))
     report(f"packing {bundle}")
     with _scratch(out) as scratch:
         manifest = _manifest(scratch, files, name, version)
@@ -97,7 +101,7 @@ def _scratch(out: Path) -> Iterator[Path]:
                 shutil.rmtree(left, ignore_errors=True)
             folder = cleanup.enter_context(tempfile.TemporaryDirectory(prefix=_BUILDING, dir=out))
         except OSError as error:
-            raise ArchiveError(f"{out}: expected a folder to write to: {error.strerror}") from error
+            raise UnusableError(f"{out}: expected a folder to write to: {error.strerror}") from error
         yield Path(folder)
 
 
@@ -123,6 +127,22 @@ def _is_current(target: Path, files: dict[str, bytes], name: str, version: str) 
         return False  # damaged: built anew
     inside = {entry: content for entry, content in present.items() if not entry.startswith("MAR-INF/")}
     return (info.name, info.version) == (name, version) and inside == files
+
+
+def _replaced(target: Path, version: str, digest: str) -> str:
+    """What *target* holds, which a build of *version* of the bundle with *digest* replaces, in words."""
+    try:
+        old = mar.read(target)[0]
+    except ArchiveError:
+        return f"{target}: replaces a damaged archive"
+    if old.version != version:
+        return f"{target}: replaces version {old.version}"
+    if old.digest == digest:
+        return f"{target}: replaces version {version} of the same bundle, with other code, settings or texts beside it"
+    return (
+        f"warning: {target}: replaces another model of the same version, {version}: {old.digest} by {digest};"
+        " a rollout needs another version, --model-version"
+    )
 
 
 def _rolled_out_version(target: Path, name: str) -> str | None:

@@ -12,7 +12,10 @@ from importlib import import_module
 from pathlib import Path
 from typing import Final
 
+from bench.errors import BenchInputError
 from bench.needs import RIVALS, require, require_for
+from contract.argument_types import DIR, FILE, count, listed, one_of, whole_number
+from contract.exit_status import ExitStatus, exit_status_help
 
 #: What runs without the name of a section.
 STANDARD: Final = ("process", "served", "start", "scaling")
@@ -45,23 +48,21 @@ examples:
   nerserve bench                                       process, served, start and scaling: about an hour
   nerserve bench --quick                               the same in some minutes: fewer and shorter turns
   nerserve bench process --texts mine.txt              with your own texts, one a line
-  nerserve bench served --connections 32 --without litserve
-  nerserve bench --json bench.json --plots plots       the numbers of every round, and a PNG for each chart
+  nerserve bench served --connections 8,32 --without spacy,litserve
+  nerserve bench --out bench.json --plots plots        the numbers of every round, and a PNG for each chart
 
 Contestants take turns in rounds (A B C, C B A, ...) and get the same texts within a round.  A number is the median of
 the rounds, with the lowest and the highest in brackets; a ratio is taken within each round.  Nothing else should run on
-the machine: the JSON has the load average.  docs/performance.md says more.
+the machine: the file of --out has the load average.  docs/performance.md says more.
 
 needs, beside the checkout:
   scripts/install serve web archive bench              spaCy, LitServe, matplotlib, psutil; about 500 MB
   scripts/install serve web archive train bench        for training and storage
   sudo apt-get install wrk                             for served and scaling
 
-exit status:
-  0        measured; the bars at the end may hold or not
-  1        something is missing, does not start or answers otherwise than the tagger; the last line says what
-  2        wrong usage
-  128 + N  stopped by signal N; what was measured until then is printed and written
+A signal stops it; what was measured until then is printed and written.  The bars at the end may hold or not: the exit
+status is 0 all the same.
+
 """
 
 
@@ -71,7 +72,7 @@ def add_parsers(subparsers: argparse._SubParsersAction[argparse.ArgumentParser])
         "bench",
         help="measure how fast nerserve is, beside what else people would use",
         description="Measure nerserve on this machine, each comparison in turns within one run.",
-        epilog=_EPILOG,
+        epilog=_EPILOG + exit_status_help(ExitStatus.BAD_MODEL),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     _add_options(parser)
@@ -88,15 +89,16 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of every section."""
     add = parser.add_argument
     add("--quick", action="store_true", help="fewer and shorter turns: a first look")
-    add("--rounds", type=_count, metavar="N", help="turns of each contestant (default: 5, quick: 3)")
-    add("--seconds", type=_count, metavar="S", help="length of a turn of load (default: 5, quick: 2)")
-    add("--workers", type=_count, metavar="N", help="model processes of each server (default: the cores, 2 to 4)")
-    clients = f"concurrent clients, up to {MAX_CLIENTS:,} (default: 1 8 32 128, quick: 1 32)"
-    add("--connections", type=_clients, nargs="+", metavar="N", help=clients)
-    add("--texts", type=Path, metavar="FILE", help="texts to send, one a line (default: our own)")
-    add("--without", nargs="+", choices=RIVALS, metavar="RIVAL", help=f"omit: {', '.join(RIVALS)}")
-    add("--json", type=Path, metavar="FILE", help="write every number of every round")
-    add("--plots", type=Path, metavar="DIR", help="write charts as PNG files")
+    add("--rounds", type=count, metavar="N", help="turns of each contestant (default: 5, quick: 3)")
+    add("--seconds", type=count, metavar="S", help="length of a turn of load (default: 5, quick: 2)")
+    add("--workers", type=count, metavar="N", help="model processes of each server (default: the cores, 2 to 4)")
+    clients = f"concurrent clients, up to {MAX_CLIENTS:,} (default: 1,8,32,128, quick: 1,32)"
+    add("--connections", type=listed(whole_number("clients", 1, MAX_CLIENTS)), metavar="N[,N...]", help=clients)
+    add("--texts", **FILE, help="texts to send, one a line (default: our own)")
+    add("--without", type=listed(one_of(*RIVALS)), metavar="RIVAL[,RIVAL...]", help=f"omit: {', '.join(RIVALS)}")
+    add("--out", **FILE, help="write every number of every round as JSON")
+    add("--json", action="store_true", help="print the same JSON at the end; the tables go to stderr")
+    add("--plots", **DIR, help="write charts as PNG files")
 
 
 def _add_own_options(parser: argparse.ArgumentParser, section: str) -> list[str]:
@@ -104,21 +106,28 @@ def _add_own_options(parser: argparse.ArgumentParser, section: str) -> list[str]
     add, added = parser.add_argument, []
     if section == "long":
         added = [
-            add("--kinds", nargs="+", choices=KINDS, default=KINDS, metavar="KIND", help=", ".join(KINDS)),
-            add("--sizes", nargs="+", type=_count, default=LENGTHS, metavar="CHARS", help="lengths of texts"),
+            add("--kinds", type=listed(one_of(*KINDS)), default=KINDS, metavar="KIND[,KIND...]", help=", ".join(KINDS)),
+            add(
+                "--sizes",
+                type=listed(count),
+                default=LENGTHS,
+                metavar="N[,N...]",
+                help="characters of each text",
+            ),
         ]
     elif section == "training":
         added = [
-            add("--train", type=Path, default=None, metavar="FILE", help="CoNLL or .jsonl (default: generated)"),
-            add("--sentences", type=_count, default=6000, metavar="N", help="at most (%(default)s)"),
+            add("--train", **FILE, help="CoNLL or .jsonl (default: generated)"),
+            add("--sentences", type=count, default=6000, metavar="N", help="at most (default: %(default)s)"),
         ]
     elif section == "storage":
-        choices = "float32:200000 float16:200000 int8:200000 int8:50000 int8:100000 int8:400000"
+        choices = "float32:200000,float16:200000,int8:200000,int8:50000,int8:100000,int8:400000"
+        stored = "storage and words (default: %(default)s)"
         added = [
             add("bundle", type=Path, metavar="BUNDLE"),
-            add("--vectors", nargs="+", type=Path, required=True, metavar="FILE", help="in the bundle's order"),
-            add("--dev", nargs="+", type=Path, required=True, metavar="FILE", help="CoNLL or .jsonl"),
-            add("--choices", nargs="+", default=choices.split(), metavar="S:N", help=f"storage and words ({choices})"),
+            add("--vectors", nargs="+", **FILE, required=True, help="in the bundle's order"),
+            add("--dev", nargs="+", **FILE, required=True, help="CoNLL or .jsonl"),
+            add("--choices", type=listed(str), default=choices, metavar="S:N[,S:N...]", help=stored),
         ]
     return [action.dest for action in added]
 
@@ -145,12 +154,12 @@ def _run(options: argparse.Namespace) -> int:
         is_quick=options.quick,
     )
     about = about_this_machine() | {"texts": settings.texts().name, "rounds": settings.num_rounds}
-    report = Report(StatusLine(), about)
+    report = Report(StatusLine(), about, sys.stderr if options.json else sys.stdout)
     with contextlib.ExitStack() as stack:
-        with _option("--json"):
-            if options.json:
-                options.json.parent.mkdir(parents=True, exist_ok=True)
-                json_file = stack.enter_context(options.json.open("w", encoding="utf-8"))
+        with _option("--out"):
+            if options.out:
+                options.out.parent.mkdir(parents=True, exist_ok=True)
+                json_file = stack.enter_context(options.out.open("w", encoding="utf-8"))
         with _option("--plots"):
             if options.plots:
                 options.plots.mkdir(parents=True, exist_ok=True)
@@ -160,8 +169,10 @@ def _run(options: argparse.Namespace) -> int:
                 run(report, settings, **{own: getattr(options, own) for own in options.own})
         finally:
             report.finish()
-            if options.json:
+            if options.out:
                 json_file.write(report.as_json())
+            if options.json:
+                print(report.as_json(), end="")
             if options.plots:
                 from bench.plots import draw
 
@@ -175,17 +186,4 @@ def _option(name: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise SystemExit(f"nerserve bench: {name}: {error}") from error
-
-
-def _count(text: str) -> int:
-    if not text.isascii() or not text.isdigit() or not int(text):
-        raise argparse.ArgumentTypeError(f"expected a whole number above 0, got {text!r}")
-    return int(text)
-
-
-def _clients(text: str) -> int:
-    count = _count(text)
-    if count > MAX_CLIENTS:
-        raise argparse.ArgumentTypeError(f"expected at most {MAX_CLIENTS:,} clients, got {text}")
-    return count
+        raise BenchInputError(f"{name}: {error}") from error

@@ -19,6 +19,7 @@ import requests
 
 from archive import mar
 from bench import ROOT, wrk
+from bench.errors import BenchError
 from bench.load import authorization
 from bench.serving import (
     Server,
@@ -95,13 +96,13 @@ class Contestant:
     ) -> None:
         """Return once it answers TEXT.
 
-        SystemExit, with the end of its *output*, when it ends, stays silent or finds other entities than *expected*.
+        BenchError, with the end of its *output*, when it ends, stays silent or finds other entities than *expected*.
         """
 
         def answers() -> bool:
             entities = self.ask({"text": TEXT})["entities"]
             if expected is not None and entities != expected:
-                raise SystemExit(f"nerserve bench: {self.name} answers otherwise than the tagger")
+                raise BenchError(f"{self.name} answers otherwise than the tagger")
             return True
 
         wait_until(answers, self.process, self.name, output=output, every_s=every_s)
@@ -228,7 +229,7 @@ def torchserve_alone(folder: Path, model: str) -> Iterator[Contestant]:
     try:
         server.start()
         if server.pid is None:
-            raise SystemExit("nerserve bench: TorchServe did not start")
+            raise BenchError("TorchServe did not start")
         process = psutil.Process(server.pid)
         yield Contestant(CEILING, address(inference), f"/predictions/{model}", process, address(management))
     finally:

@@ -7,6 +7,8 @@ import shutil
 from collections.abc import Collection
 from typing import Final
 
+from bench.errors import BenchError
+
 #: Rivals that can be left out.
 RIVALS: Final = ("spacy", "litserve", "classic", "gunicorn")
 
@@ -27,20 +29,18 @@ def require(modules: Collection[str], *, instead: str = "") -> None:
     """Return if all *modules* can be imported; *instead* says how to do without.
 
     Raises:
-        SystemExit: one cannot; the message names the package and the set of requirements that brings it.
+        BenchError: one cannot; the message names the package and the set of requirements that brings it.
     """
     missing = {name for name in modules if importlib.util.find_spec(name) is None}
     if missing:
         packages = ", ".join(own[name] for own in _SETS.values() for name in own if name in missing)
         sets = " ".join(name for name in _SETS if name in ("serve", "web", "archive") or missing & set(_SETS[name]))
         other = f", or {instead}" if instead else ""
-        raise SystemExit(
-            f"nerserve bench: not installed: {packages}; install the requirements with: scripts/install {sets}{other}"
-        )
+        raise BenchError(f"not installed: {packages}; install the requirements with: scripts/install {sets}{other}")
 
 
 def require_for(sections: Collection[str], without: Collection[str]) -> None:
-    """Return if everything is installed that *sections* need, *without* some rivals; else SystemExit says how."""
+    """Return if everything is installed that *sections* need, *without* some rivals; else BenchError says how."""
     wanted = set(sections)
     served = {"ts", "model_archiver", "flask", "gunicorn"} if {"served", "start", "scaling", "long"} & wanted else set()
     trained = set(_SETS["train"]) if {"training", "storage"} & wanted else set()
@@ -54,6 +54,6 @@ def require_for(sections: Collection[str], without: Collection[str]) -> None:
 
 
 def require_program(name: str, package: str) -> None:
-    """Return if the program *name* is on PATH; else SystemExit names Debian's *package*."""
+    """Return if the program *name* is on PATH; else BenchError names Debian's *package*."""
     if shutil.which(name) is None:
-        raise SystemExit(f"nerserve bench: the program {name} is missing; on Debian: sudo apt-get install {package}")
+        raise BenchError(f"the program {name} is missing; on Debian: sudo apt-get install {package}")

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, TextIO
 
 import psutil
 
@@ -69,10 +69,11 @@ class Bar(NamedTuple):
 
 
 class Report:
-    """All tables and bars of one run; each table is printed when it is added."""
+    """All tables and bars of one run; each table is printed to *out* when it is added."""
 
-    def __init__(self, progress: StatusLine, about: dict[str, Any]) -> None:
+    def __init__(self, progress: StatusLine, about: dict[str, Any], out: TextIO) -> None:
         self.progress = progress
+        self._out = out
         self.tables: list[Table] = []
         self.bars: list[Bar] = []
         self._about = about | {"began": time.strftime(_TIME), "load_before": os.getloadavg()}
@@ -112,7 +113,7 @@ class Report:
 
     def _print(self, table: Table) -> None:
         self.progress.clear()
-        print(f"\n{table.title}\n{as_text(table)}", flush=True)
+        print(f"\n{table.title}\n{as_text(table)}", file=self._out, flush=True)
 
 
 def as_text(table: Table) -> str:

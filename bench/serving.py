@@ -21,6 +21,7 @@ import requests
 
 from archive.build import build_mar
 from bench import ROOT
+from bench.errors import BenchError
 from bench.load import authorization
 from handler.tagger import Tagger
 
@@ -124,7 +125,7 @@ def wait_until(
 ) -> None:
     """Return once *holds*() is true; OSError, ValueError, LookupError and psutil.Error of it mean not yet.
 
-    SystemExit says that *name*, whose process is *process*, ended or is not ready after *timeout_s*, with the end of
+    BenchError says that *name*, whose process is *process*, ended or is not ready after *timeout_s*, with the end of
     its *output*.
     """
     began_s = time.monotonic()
@@ -136,7 +137,7 @@ def wait_until(
         if has_ended or time.monotonic() - began_s > timeout_s:
             words = f":\n{output.read_text('utf-8', 'replace')[-4000:]}" if output else ""
             what = "ended" if has_ended else f"is not ready after {timeout_s:g} s"
-            raise SystemExit(f"nerserve bench: {name} {what}{words}")
+            raise BenchError(f"{name} {what}{words}")
         time.sleep(every_s)
 
 

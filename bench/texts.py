@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Final
 
 from bench import ROOT
+from bench.errors import BenchInputError
 from handler.vectors import WordVectors
 
 #: Shapes of texts: eight words of a line, a whole line (about 20 tokens in ours), ten lines joined.
@@ -55,13 +56,13 @@ class Texts:
 
 
 def _lines_of(file: Path) -> Iterator[str]:
-    """The non-blank lines of *file*, repeated without end; SystemExit if there is none."""
+    """The non-blank lines of *file*, repeated without end; BenchError if there is none."""
     try:
         lines = [line.strip() for line in file.read_text("utf-8").splitlines() if line.strip()]
     except (OSError, UnicodeDecodeError) as error:
-        raise SystemExit(f"nerserve bench: --texts: {file} cannot be read: {error}") from error
+        raise BenchInputError(f"--texts: {file} cannot be read: {error}") from error
     if not lines:
-        raise SystemExit(f"nerserve bench: --texts: {file} holds no text")
+        raise BenchInputError(f"--texts: {file} holds no text")
     return itertools.cycle(lines)
 
 

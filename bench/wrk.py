@@ -9,6 +9,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from bench.errors import BenchError
+
 _SCRIPT: Final = Path(__file__).with_name("rotate.lua")
 _MARK: Final = "RESULT "
 _TIMEOUT_S: Final = 30
@@ -59,7 +61,7 @@ def write_requests(file: Path, requests: Sequence[tuple[str, bytes]]) -> None:
 def run(
     url: str, file: Path, headers: Mapping[str, str], *, connections: int, seconds: float, first: int = 0
 ) -> Measured:
-    """Send the requests of *file* to *url*, from its line *first* on, over *connections*; SystemExit if wrk fails.
+    """Send the requests of *file* to *url*, from its line *first* on, over *connections*; BenchError if wrk fails.
 
     An Authorization in *headers* reaches wrk by its environment, which, unlike a command line, others cannot read.
     """
@@ -73,7 +75,7 @@ def run(
 
 
 def parse(output: str, errors: str = "") -> Measured:
-    """The result in *output* of wrk with our script; SystemExit, with its *errors*, if there is none.
+    """The result in *output* of wrk with our script; BenchError, with its *errors*, if there is none.
 
     >>> parse('RESULT {"requests": 9, "seconds": 2, "refused": 1, "broken": 0, "p50_ms": 1, "p95_ms": 2, "p99_ms": 3}')
     Measured(requests=9, seconds=2, refused=1, broken=0, p50_ms=1, p95_ms=2, p99_ms=3, cpu_ms=0.0)
@@ -81,4 +83,4 @@ def parse(output: str, errors: str = "") -> Measured:
     for line in output.splitlines():
         if line.startswith(_MARK):
             return Measured(**json.loads(line.removeprefix(_MARK)))
-    raise SystemExit(f"nerserve bench: wrk failed: {(errors or output).strip()}")
+    raise BenchError(f"wrk failed: {(errors or output).strip()}")

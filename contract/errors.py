@@ -34,17 +34,21 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import ClassVar, Literal, TypeAlias
 
+from contract.exit_status import ExitStatus, NerserveError
+
 Tier: TypeAlias = Literal["site", "inference"]
 
 BOTH_TIERS: tuple[Tier, ...] = ("site", "inference")
 SITE: tuple[Tier, ...] = ("site",)
 
 
-class SettingError(Exception):
+class SettingError(NerserveError):
     """A setting is missing or wrong; the message names it, what was expected and what came."""
 
+    exit_status = ExitStatus.UNUSABLE
 
-class ServingError(Exception):
+
+class ServingError(NerserveError):
     """Base of every failure that goes on the wire; without a message of its own it says its ``example``.
 
     Attributes:

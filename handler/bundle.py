@@ -30,7 +30,7 @@ from torch.overrides import TorchFunctionMode
 
 from handler.config import BundleConfig, ModelConfig
 from handler.digests import CONFIG_FILE, VOCAB_FILE, WEIGHTS_FILE, check_digests, file_digest, files_of
-from handler.errors import BundleError
+from handler.errors import BundleError, NotReplacedError
 from handler.labels import tag_rules, tag_set
 from handler.network.features import CASES, FeatureEncoder
 from handler.network.model import BiLSTMCRF
@@ -85,7 +85,7 @@ class Bundle:
         bytes.
 
         Raises:
-            BundleError: *folder* has content that is no bundle; it is not changed.
+            NotReplacedError: *folder* has content that is no bundle; it is not changed.
         """
         folder = folder.resolve()  # the target of a symbolic link, and a name for "."
         check_replaceable(folder)
@@ -128,10 +128,10 @@ class _NoInitialWeights(TorchFunctionMode):
 
 
 def check_replaceable(folder: Path) -> None:
-    """Raise BundleError if *folder* has content that is no bundle, which writing one there would delete."""
+    """Raise NotReplacedError if *folder* has content that is no bundle, which writing one there would delete."""
     is_free = not folder.exists() or (folder.is_dir() and not any(folder.iterdir()))
     if not is_free and not (folder / CONFIG_FILE).is_file():
-        raise BundleError(f"{folder}: holds no bundle, and is not replaced by one")
+        raise NotReplacedError(f"{folder}: holds no bundle, and is not replaced by one")
 
 
 def tags_of(config: ModelConfig) -> list[str]:

@@ -6,11 +6,12 @@ a typo never becomes a default.
 
 from __future__ import annotations
 
+import difflib
 import json
 import math
 import re
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import MappingProxyType
@@ -270,9 +271,19 @@ def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _check_keys(owner: str, values: Mapping[str, object], known: set[str]) -> None:
     for key in sorted(values.keys() - known):
-        raise ConfigError(f"{owner}.{key}: unknown key")
+        raise ConfigError(f"{owner}.{key}: unknown key{suggestion(key, known)}")
     for key in sorted(known - values.keys()):
         raise ConfigError(f"{owner}.{key}: missing")
+
+
+def suggestion(key: str, known: Iterable[str]) -> str:
+    """What the end of a message says if *key* looks like one of those that are *known*.
+
+    >>> suggestion("epochs", ["max_epochs", "seed"]), suggestion("x", ["seed"])
+    ('; did you mean max_epochs?', '')
+    """
+    close = difflib.get_close_matches(key.lower().replace("-", "_"), list(known), 1, 0.6)
+    return f"; did you mean {close[0]}?" if close else ""
 
 
 def _is_string(value: object) -> bool:

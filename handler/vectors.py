@@ -80,6 +80,18 @@ class WordVectors:
         return self._table.dim
 
     @property
+    def num_bytes(self) -> int:
+        """The size of all arrays."""
+        tables = [self._table, *(part.table for part in self.subwords)]
+        arrays: list[npt.NDArray[Any]] = [
+            self._words,
+            self._offsets,
+            self._index,
+            *(array for table in tables for array in table.arrays),
+        ]
+        return sum(array.nbytes for array in arrays)
+
+    @property
     def storage(self) -> str:
         """The element type of the words' vectors, one of ``STORAGES``."""
         return self._table.storage

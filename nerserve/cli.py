@@ -19,9 +19,10 @@ import archive.cli
 import ops.cli
 import training.cli
 import training.data_cli
-from contract.errors import SettingError
+from contract.exit_status import ExitStatus, NerserveError, exit_status_help
 from contract.settings import read_settings
-from ops.errors import OpsError, StartError
+from nerserve.parser import Parser
+from nerserve.spellings import with_new_spellings
 
 _EPILOG = """\
 examples:
@@ -35,35 +36,63 @@ examples:
 
 default ports, all on 127.0.0.1:
   8000 site    8080 inference    7070 gRPC    8081 management    8082 metrics
+
 """
+
+#: Packages that a command may miss, and the sets of requirements that bring them.
+_PACKAGES = {
+    **dict.fromkeys(("javaproperties", "numpy", "requests", "torch", "ts", "yaml"), "serve"),
+    **dict.fromkeys(("flask", "gevent", "gunicorn"), "serve web"),
+    "model_archiver": "serve archive",
+    **dict.fromkeys(("gensim", "jinja2", "matplotlib", "scipy", "tqdm"), "serve web archive train"),
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command of *arguments*, by default the process's; returns the exit status."""
+    given = with_new_spellings(sys.argv[1:] if arguments is None else arguments, _warn)
+    if given[:1] in (["help"], ["version"]):
+        given = [*given[1:], f"--{given[0]}"]
     try:
-        options = make_parser().parse_args(arguments)
+        options = make_parser().parse_args(given)
         read_settings(os.environ)  # a misspelt name is an error for every command
         run: Callable[[argparse.Namespace], int] = options.run
-        return run(options)
-    except SettingError as error:
-        print(f"nerserve: {error}", file=sys.stderr)
-        return 2  # as for other wrong usage
-    except OpsError as error:
-        with suppress(OSError):  # the terminal may be gone
-            for line in error.details if isinstance(error, StartError) else ():
-                print(f"  | {line}", file=sys.stderr)
-            print(f"nerserve: {error}", file=sys.stderr)
-        return error.exit_code
+        status = run(options)
+        sys.stdout.flush()
+        return status
+    except NerserveError as error:
+        _report(str(error), error.details)
+        return error.exit_status
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        if package not in _PACKAGES:
+            raise
+        _report(f"not installed: {package}; install it with: scripts/install {_PACKAGES[package]}")
+        return ExitStatus.FAILED
+    except BrokenPipeError:  # as of `nerserve models | head -1`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # Python flushes once more when it ends
+        return 128 + signal.SIGPIPE
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
 
 
+def _report(message: str, details: Sequence[str] = ()) -> None:
+    with suppress(OSError):  # the terminal may be gone
+        for line in details:
+            print(f"  | {line}", file=sys.stderr)
+        print(f"nerserve: {message}", file=sys.stderr)
+
+
+def _warn(message: str) -> None:
+    _report(f"warning: {message}")
+
+
 def make_parser() -> argparse.ArgumentParser:
     """The parser with every subcommand; whoever runs the parsed command calls its ``run``."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="nerserve",
         description="Serve a BiLSTM-CRF named-entity recogniser with TorchServe and a small site.",
-        epilog=_EPILOG,
+        epilog=_EPILOG + exit_status_help(*ExitStatus),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(

@@ -10,9 +10,10 @@ from dataclasses import fields
 from functools import partial
 from pathlib import Path
 
+from contract.argument_types import DIR, FILE, SECONDS, model_names, setting, whole_number
+from contract.exit_status import ExitStatus, exit_status_help
 from contract.limits import RequestLimits
 from contract.settings import own_settings
-from ops.argument_types import DIR, FILE, SECONDS, model_names, setting, whole_number
 from ops.operate import cli as operate_cli
 from ops.operate import instance_cli
 
@@ -28,31 +29,24 @@ TorchServe's own ports stand in config.properties: 8080 inference, 7070 gRPC, 80
 
 SIGINT (Ctrl-C), SIGTERM and SIGHUP stop it: the site takes no more requests, those accepted are
 answered, then everything ends.  A second signal hurries.
+The exit status is 0 then if everything was up before, else 128 + N.
 
-exit status:
-  0        stopped as asked, after everything was up
-  1        did not come up, or any other failure
-  2        wrong usage, or config.properties is missing or wrong
-  3        a port is busy, or another nerserve uses the state directory
-  4        no Java 17 or newer
-  5        a model archive is missing or broken
-  12       with --no-restart: TorchServe, a model or the site ended or hung after everything was up
-  128 + N  stopped by signal N before everything was up
 """
+
+_UP_EXITS = exit_status_help(
+    *(ExitStatus.BUSY, ExitStatus.NO_JAVA, ExitStatus.BAD_MODEL, ExitStatus.NOT_IN_TIME, ExitStatus.GAVE_UP)
+)
 
 
 _KEY_EPILOG = """\
 examples:
+  nerserve key
   curl -H "Authorization: Bearer $(nerserve key)" -H 'Content-Type: text/plain' -d 'Kofi Annan was born in Kumasi.' \\
     http://127.0.0.1:8080/predictions/en
   curl -H "Authorization: Bearer $(nerserve key management)" http://127.0.0.1:8081/models
 
 A key is replaced while nerserve up runs, by default every 36 minutes: ask for it each time.
 
-exit status:
-  0        done
-  2        wrong usage, or the file of the key cannot be used
-  7        no nerserve up runs with that state directory, or it asks nobody for a key
 """
 
 
@@ -62,7 +56,7 @@ def add_parsers(subparsers: argparse._SubParsersAction[argparse.ArgumentParser])
         "up",
         help="serve models with TorchServe, and the site in front",
         description="Start TorchServe and the site, wait until every model answers, and keep it so until stopped.",
-        epilog=_UP_EPILOG,
+        epilog=_UP_EPILOG + _UP_EXITS,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     _add_up_arguments(parser.add_argument, own_settings(os.environ))
@@ -72,12 +66,13 @@ def add_parsers(subparsers: argparse._SubParsersAction[argparse.ArgumentParser])
         "key",
         help="print the key that TorchServe asks for",
         description="Print a key of the nerserve up that runs, for the header Authorization: Bearer KEY.",
-        epilog=_KEY_EPILOG,
+        epilog=_KEY_EPILOG + exit_status_help(ExitStatus.REFUSED),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     kinds = ("inference", "management")
     key.add_argument("kind", nargs="?", choices=kinds, default="inference", help="which one (default: %(default)s)")
     operate_cli.add_state_dir(key.add_argument, "of that nerserve up")
+    key.add_argument("--json", action="store_true", help="print JSON")
     key.set_defaults(run=_run_key)
     operate_cli.add_parsers(subparsers, _run_operator)
 

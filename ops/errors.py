@@ -1,4 +1,4 @@
-"""Everything ``nerserve`` itself can fail with, one class each; ``exit_code`` is what the shell sees.
+"""Everything ``nerserve`` itself can fail with, one class each; ``exit_status`` is what the shell sees.
 
 ```text
 OpsError                          1
@@ -9,6 +9,7 @@ OpsError                          1
   JavaNotFoundError               4
   BadArchiveError                 5
   StartError                      1
+    StartTimeoutError             9
   ManagementError                 1
     ManagementUnreachableError   10
     ManagementReplyError          1
@@ -30,47 +31,47 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from contract.exit_status import ExitStatus, NerserveError
 
-class OpsError(Exception):
+
+class OpsError(NerserveError):
     """Any failure that this package can name."""
-
-    exit_code = 1
 
 
 class ConfigFileError(OpsError):
     """config.properties, a setting or an option is missing or has a value that cannot be served."""
 
-    exit_code = 2
+    exit_status = ExitStatus.UNUSABLE
 
 
 class InputFileError(OpsError):
     """A file of keys, texts or certificates that the command line names cannot be used."""
 
-    exit_code = 2
+    exit_status = ExitStatus.UNUSABLE
 
 
 class PortBusyError(OpsError):
     """Another process has a port that is needed, or this one may not have it."""
 
-    exit_code = 3
+    exit_status = ExitStatus.BUSY
 
 
 class StateDirBusyError(OpsError):
     """Another nerserve runs in the same state directory."""
 
-    exit_code = 3
+    exit_status = ExitStatus.BUSY
 
 
 class JavaNotFoundError(OpsError):
     """There is no Java that TorchServe can run on; names every place that was looked at and what was there."""
 
-    exit_code = 4
+    exit_status = ExitStatus.NO_JAVA
 
 
 class BadArchiveError(OpsError):
     """A model archive is missing or broken."""
 
-    exit_code = 5
+    exit_status = ExitStatus.BAD_MODEL
 
 
 class StartError(OpsError):
@@ -81,6 +82,12 @@ class StartError(OpsError):
         self.details = tuple(details)
 
 
+class StartTimeoutError(StartError):
+    """Something is not up in time."""
+
+    exit_status = ExitStatus.NOT_IN_TIME
+
+
 class ManagementError(OpsError):
     """The management API did not do what it was asked."""
 
@@ -88,7 +95,7 @@ class ManagementError(OpsError):
 class ManagementUnreachableError(ManagementError):
     """No reply: refused, or none in time."""
 
-    exit_code = 10
+    exit_status = ExitStatus.NO_REPLY
 
 
 class ManagementReplyError(ManagementError):
@@ -98,7 +105,7 @@ class ManagementReplyError(ManagementError):
 class ManagementRefusedError(ManagementError):
     """A reply with the HTTP error *status*, TorchServe's own words in the message."""
 
-    exit_code = 7
+    exit_status = ExitStatus.REFUSED
 
     def __init__(self, status: int, message: str) -> None:
         super().__init__(message)
@@ -108,7 +115,7 @@ class ManagementRefusedError(ManagementError):
 class UnknownModelError(ManagementRefusedError):
     """404: no such model, version or archive in the server's model store."""
 
-    exit_code = 6
+    exit_status = ExitStatus.UNKNOWN_MODEL
 
 
 class KeyRefusedError(ManagementRefusedError):
@@ -118,19 +125,19 @@ class KeyRefusedError(ManagementRefusedError):
 class NotNowError(OpsError):
     """What was asked would hurt, or there is nothing to do it with."""
 
-    exit_code = 7
+    exit_status = ExitStatus.REFUSED
 
 
 class RolledBackError(OpsError):
     """A change did not hold and was taken back; the old state is served."""
 
-    exit_code = 8
+    exit_status = ExitStatus.ROLLED_BACK
 
 
 class WaitError(OpsError):
     """What was waited for did not happen in time."""
 
-    exit_code = 9
+    exit_status = ExitStatus.NOT_IN_TIME
 
 
 class LoadError(OpsError):
@@ -140,7 +147,7 @@ class LoadError(OpsError):
 class NotRestoredError(OpsError):
     """A change that did not hold could not be taken back either; the message says what is left to do."""
 
-    exit_code = 11
+    exit_status = ExitStatus.NOT_RESTORED
 
 
 class BrokenOffError(OpsError):
@@ -149,4 +156,4 @@ class BrokenOffError(OpsError):
     def __init__(self, signal_number: int, message: str) -> None:
         super().__init__(message)
         self.signal_number = signal_number
-        self.exit_code = 128 + signal_number
+        self.exit_status = 128 + signal_number

@@ -10,9 +10,10 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Final, TextIO
+from typing import Any, TextIO
 
 from archive.mar import MarInfo
+from contract.exit_status import ExitStatus
 from contract.limits import RequestLimits
 from ops.errors import BadArchiveError, ConfigFileError, OpsError
 from ops.process.addresses import Address
@@ -37,9 +38,6 @@ from ops.supervise.startup import Startup
 from ops.supervise.supervisor import Supervisor
 from ops.torchserve_api.management import ManagementClient
 from ops.torchserve_api.predictions import PredictionClient
-
-GAVE_UP_STATUS: Final = 12
-"""The exit status when something ended or hung that was not to be restarted."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +80,7 @@ def up(
 ) -> int:
     """Run it all until a signal ends it; returns the exit status, raises OpsError when it cannot come up.
 
-    The status is 0 after a stop by a signal, and GAVE_UP_STATUS when something ended or hung that was not to be
+    The status is 0 after a stop by a signal, and ExitStatus.GAVE_UP when something ended or hung that was not to be
     restarted; a signal before everything was up is a BrokenOffError.  *check_archive* raises an OpsError for an archive
     that TorchServe should not see.  *detach* is called once everything is up; without it *out* and *err* are written to
     until the end.
@@ -99,7 +97,7 @@ def up(
                 console.note(error)
                 raise
             console.say("Stopped.")
-    return 0 if given_up is None else GAVE_UP_STATUS
+    return ExitStatus.DONE if given_up is None else ExitStatus.GAVE_UP
 
 
 @dataclass(frozen=True)

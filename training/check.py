@@ -44,5 +44,5 @@ def check_files(paths: Sequence[Path], labels: LabelMap | None, vectors: WordVec
         try:
             ModelConfig(labels=tuple(found))
         except ConfigError as error:
-            errors.append(f"{path}: {error}; in ASCII, a letter first; --label-map MAP.json gives labels other names")
+            errors.append(f"{path}: {error}; in ASCII, a letter first; --label-map FILE gives labels other names")
     return Checked(surveys, surveyor.warnings, errors)

@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 
-from training.errors import RunError
+from training.errors import RunBusyError, RunError, RunFailedError
 
 #: Seconds between two checkpoints.
 CHECKPOINT_SECONDS = 30.0
@@ -26,7 +26,7 @@ _FORMAT = 2
 
 
 def write_file(path: Path, content: bytes) -> None:
-    """Write *content* to *path* atomically; raises RunError if it cannot, and *path* is unchanged."""
+    """Write *content* to *path* atomically; raises RunFailedError if it cannot, and *path* is unchanged."""
     new = path.with_name(f"{path.name}.new")
     try:
         with new.open("wb") as file:
@@ -42,7 +42,7 @@ def write_file(path: Path, content: bytes) -> None:
     except OSError as error:
         with contextlib.suppress(OSError):
             new.unlink()
-        raise RunError(f"{path}: cannot be written: {error.strerror}") from error
+        raise RunFailedError(f"{path}: cannot be written: {error.strerror}") from error
 
 
 def write_state(path: Path, state: Mapping[str, Any]) -> None:
@@ -93,7 +93,8 @@ def only_run_in(folder: Path) -> Iterator[None]:
     """Create the run folder, and lock it against other processes until the block ends.
 
     Raises:
-        RunError: another process has locked it, or the folder cannot be written to.
+        RunBusyError: another process has locked it.
+        RunError: the folder cannot be written to.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -104,7 +105,7 @@ def only_run_in(folder: Path) -> Iterator[None]:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # a killed process holds no lock
         except BlockingIOError as error:
-            raise RunError(f"{folder}: another process trains there") from error
+            raise RunBusyError(f"{folder}: another process trains there") from error
         yield
 
 

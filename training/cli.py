@@ -5,27 +5,25 @@ from __future__ import annotations
 import argparse
 import json
 import logging
-import math
+import shutil
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
+from contract.argument_types import DIR, FILE, SECONDS, count, integer, label, listed, version
+from contract.exit_status import ExitStatus, exit_status_help
 from handler.config import PERTURBATION_SHARES
-
-#: The packages of requirements/train.in, and the command that installs them.
-_PACKAGES = frozenset({"gensim", "jinja2", "matplotlib", "numpy", "scipy", "tqdm"})
-_INSTALL = "scripts/install serve web archive train"
-
-_FILE: Any = {"type": Path, "metavar": "FILE"}
 
 _TRAIN_EXAMPLE = """\
 examples:
   nerserve train --train news.conll --dev news-dev.conll --vectors glove.6B.100d.txt --out models/news
   nerserve train ... --out models/news --resume          continue after a kill, a crash or Ctrl-C
-  nerserve train ... --out models/news --seeds 1 2 3     mean and deviation over seeds
+  nerserve train ... --out models/news --seeds 1,2,3     mean and deviation over seeds
+  nerserve train --train few.conll --dev dev.conll --init models/en --out models/mine     go on from its weights
+  nerserve train --show-settings                         what --config may hold
   nerserve archive models/news && nerserve up --models news                  serve it
 
 Files of words and tags have the tag last on each line (IOB1, BIO, IOBES, BILOU and BMES); files that end in .jsonl
@@ -45,23 +43,27 @@ A run that is killed, even by SIGKILL, continues with --resume and ends with bit
 settings and number of threads on the same machine.  SIGINT (Ctrl-C) and SIGTERM write the state first; a second one
 does not wait.
 
-exit status:
-  0        the bundle is written
-  1        it is not; the last line says why
-  2        wrong usage
-  128 + N  stopped by signal N
 """
 
 _EVALUATE_EXAMPLE = """\
-example:
-  nerserve evaluate models/news test.conll --errors errors.html
+examples:
+  nerserve evaluate models/news test.conll
+  nerserve evaluate models/news test.conll --errors errors.html     and a page that shows each error
+  nerserve evaluate models/news test.conll --labels PER,ORG         these labels alone
 
-Files annotated with other labels than the model's, or a model with others than those to be compared: --labels
+Files annotated with other labels than the model's, or a model with others than those to be compared: --label-map
 takes a JSON map that serves both.  A file's labels must all be in it; "O" drops a label.  A model's label that is
 neither in it nor what another one becomes stays as it is.  A model of person, group and product, on files of PER,
 ORG and LOC:
 
   {"PER": "PER", "ORG": "ORG", "LOC": "O", "person": "PER", "group": "ORG", "product": "O"}
+
+"""
+
+_OPEN_CORPORA_EXAMPLE = """\
+example:
+  nerserve open-corpora downloads --out corpora
+
 """
 
 
@@ -72,12 +74,14 @@ def add_parsers(subparsers: argparse._SubParsersAction[argparse.ArgumentParser])
     corpora = subparsers.add_parser(
         "open-corpora",
         help="prepare the open English corpora that models/en is trained on",
-        description="Correct the open English corpora, map them to PER, ORG, LOC and MISC, and write train-, dev- and "
+        description="Correct the open English corpora, map them to PER, ORG, LOC and MISC, and write train-, dev- and\n"
         "test- files of CoNLL columns, one for each corpus; those named -native keep the labels of their corpus.",
+        epilog=_OPEN_CORPORA_EXAMPLE + exit_status_help(),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     corpora.add_argument("data", type=Path, metavar="DATA", help="a folder with gmb_kaggle/, docred/, uner_ewt/, ...")
     corpora.add_argument("--out", type=Path, required=True, metavar="DIR", help="where to write the files")
-    corpora.set_defaults(run=reporting(_open_corpora))
+    corpora.set_defaults(run=_open_corpora)
 
 
 def _add_train(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -85,34 +89,42 @@ def _add_train(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "train",
         help="train a model on annotated files and write it as a bundle",
         description="Train a BiLSTM-CRF and write the epoch that is best on dev as a bundle.",
-        epilog=_TRAIN_EXAMPLE,
+        epilog=_TRAIN_EXAMPLE + exit_status_help(ExitStatus.BUSY, ExitStatus.BAD_MODEL),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    add, file = parser.add_argument, _FILE
-    add("--train", nargs="+", **file, required=True, help="files to learn from")
-    add("--dev", nargs="+", **file, required=True, help="files that decide which epoch is best")
+    add, file = parser.add_argument, FILE
+    train = add("--train", nargs="+", **file, required=True, help="files to learn from")
+    dev = add("--dev", nargs="+", **file, required=True, help="files that decide which epoch is best")
     add("--test", nargs="+", **file, default=[], help="files to score at the end")
-    vectors = "word vectors: GloVe, word2vec, fastText or gensim's own; several are concatenated (docs/vectors.md)"
-    add("--vectors", nargs="+", **file, required=True, help=vectors)
-    add("--out", type=Path, required=True, metavar="DIR", help="the bundle; its name is the model's")
-    add("--config", **file, help="JSON with model and training settings")
-    add("--labels", **file, help='JSON map of native labels, {"person": "PER", "date": "O"}')
-    add("--max-words", type=_positive, default=200_000, metavar="N", help="most frequent words to keep (%(default)s)")
-    storage = "number format of the vectors (%(default)s: float32 if a file has fastText subwords, else int8)"
+    words = "word vectors: GloVe, word2vec, fastText, gensim's own, or a bundle; several are put side by side"
+    vectors = add("--vectors", nargs="+", **file, required=True, default=[], help=f"{words} (docs/vectors.md)")
+    out = add("--out", type=Path, required=True, metavar="DIR", help="the bundle; its name is the model's")
+    init = "a bundle whose weights, characters and, without --vectors, word vectors the run begins with"
+    add("--init", action=_Frees, frees=[vectors], type=Path, metavar="BUNDLE", help=init)
+    add("--overwrite", action="store_true", help="replace the bundle of another run in --out")
+    add("--config", **file, help="JSON with model and training settings, see --show-settings")
+    shown = "print every setting, its default and what it means, and what --config changes; trains nothing"
+    add("--show-settings", action=_Frees, frees=[train, dev, vectors, out], nargs=0, help=shown)
+    add("--label-map", **file, help='JSON map of native labels, {"person": "PER", "date": "O"}')
+    words = "most frequent words to keep (default: %(default)s)"
+    add("--max-words", type=count, default=200_000, metavar="N", help=words)
+    storage = "number format of the vectors (default: %(default)s, float32 if a file has fastText subwords, else int8)"
     add("--storage", choices=("auto", "int8", "float16", "float32"), default="auto", help=storage)
-    add("--version", dest="model_version", default="1.0", metavar="V", help="the model's version (%(default)s)")
+    of_model = "the model's version (default: %(default)s)"
+    add("--model-version", type=version, default="1.0", metavar="VERSION", help=of_model)
     add("--card", **file, help="a text to put in front of the scores in MODEL_CARD.md")
-    add("--run", dest="run_dir", type=Path, metavar="DIR", help="run folder: state, log, report (runs/NAME)")
+    add("--run", dest="run_dir", **DIR, help="run folder: state, log, report (default: runs/NAME)")
     seed = parser.add_mutually_exclusive_group()
-    seed.add_argument("--seed", type=int, metavar="N", help="overrides the seed of the configuration")
+    seed.add_argument("--seed", type=integer, metavar="N", help="overrides the seed of the configuration")
     seeds = "train with each in RUN/seed-N, report the mean, and keep the seed that is best on dev"
-    seed.add_argument("--seeds", nargs="+", type=int, metavar="N", help=seeds)
-    threads = "CPU threads (PyTorch's default; on --resume, the number that the run began with)"
-    add("--threads", type=_positive, metavar="N", help=threads)
+    seed.add_argument("--seeds", type=listed(integer), metavar="N[,N...]", help=seeds)
+    threads = "CPU threads (default: PyTorch's; on --resume, the number that the run began with)"
+    add("--threads", type=count, metavar="N", help=threads)
     add("--resume", action="store_true", help="continue the run in the run folder; start it if there is none")
-    checkpoint = "seconds between two states, which is the most that a kill costs (%(default)s)"
-    add("--checkpoint-seconds", type=_seconds, default=30.0, metavar="S", help=checkpoint)
-    parser.set_defaults(run=reporting(_train))
+    checkpoint = "seconds between two states, which is the most that a kill costs (default: %(default)g)"
+    add("--checkpoint-seconds", **SECONDS, default=30.0, help=checkpoint)
+    add("--json", action="store_true", help="print JSON at the end")
+    parser.set_defaults(run=_train)
 
 
 def _add_evaluate(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -120,61 +132,49 @@ def _add_evaluate(subparsers: argparse._SubParsersAction[argparse.ArgumentParser
         "evaluate",
         help="score a bundle on annotated files, and show its errors",
         description="Span-level precision, recall and F1 by the CoNLL definition: per label, micro and macro.",
-        epilog=_EVALUATE_EXAMPLE,
+        epilog=_EVALUATE_EXAMPLE + exit_status_help(ExitStatus.BAD_MODEL),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
     add("bundle", type=Path, metavar="BUNDLE", help="the folder of a bundle, such as models/en")
-    add("files", nargs="+", **_FILE, help="CoNLL columns, or .jsonl with character spans")
-    add("--labels", type=Path, metavar="MAP", help="JSON map of labels to those that are compared, see below")
-    add("--only", nargs="+", default=[], metavar="LABEL", help="compare only these labels")
+    add("files", nargs="+", **FILE, help="CoNLL columns, or .jsonl with character spans")
+    add("--label-map", **FILE, help="JSON map of labels to those that are compared, see below")
+    add("--labels", type=listed(label), default=[], metavar="LABEL[,LABEL...]", help="compare only these labels")
     perturb = "score the text in lower case, in capitals, as a headline or with broken spacing"
     add("--perturb", choices=sorted(PERTURBATION_SHARES), help=perturb)
     add("--json", action="store_true", help="print JSON")
-    add("--errors", type=Path, metavar="PAGE", help="write an HTML page on the errors")
-    add("--max-errors", type=_positive, default=2000, metavar="N", help="sentences on that page (%(default)s)")
-    parser.set_defaults(run=reporting(_evaluate))
+    add("--errors", **FILE, help="write an HTML page on the errors")
+    add("--max-errors", type=count, default=2000, metavar="N", help="sentences on that page (default: %(default)s)")
+    parser.set_defaults(run=_evaluate)
 
 
-def _positive(value: str) -> int:
-    if not value.isdecimal() or int(value) < 1:
-        raise argparse.ArgumentTypeError(f"expected a whole number above 0, got {value!r}")
-    return int(value)
+class _Frees(argparse.Action):
+    """Stores the option's value, or True, and makes other options, which are required without it, optional."""
+
+    def __init__(self, *names: Any, frees: Sequence[argparse.Action], **options: Any) -> None:
+        super().__init__(*names, **options)
+        self._frees = frees
+
+    def __call__(self, _: Any, namespace: argparse.Namespace, value: Any, __: str | None = None) -> None:
+        setattr(namespace, self.dest, value if self.nargs is None else True)
+        for action in self._frees:
+            action.required = False
 
 
-def _seconds(value: str) -> float:
-    try:
-        seconds = float(value)
-    except ValueError:
-        seconds = -1.0
-    if not 0 <= seconds < math.inf:
-        raise argparse.ArgumentTypeError(f"expected a number of seconds, got {value!r}")
-    return seconds
+def _show_settings(arguments: argparse.Namespace) -> int:
+    from training.settings import all_settings, settings_table
 
-
-def reporting(command: Callable[[argparse.Namespace], int]) -> Callable[[argparse.Namespace], int]:
-    """*command* with our errors printed as one line and turned into an exit code."""
-
-    def run(arguments: argparse.Namespace) -> int:
-        from handler.errors import NERError
-        from training.errors import TrainingError
-
-        try:
-            return command(arguments)
-        except ModuleNotFoundError as error:
-            package = (error.name or "").partition(".")[0]
-            if package not in _PACKAGES:
-                raise
-            print(f"nerserve: not installed: {package}; install what training needs with: {_INSTALL}", file=sys.stderr)
-            return 1
-        except (NERError, TrainingError) as error:
-            print(f"nerserve: {error}", file=sys.stderr)
-            return error.exit_code if isinstance(error, TrainingError) else 1
-
-    return run
+    settings = all_settings(arguments.config)
+    if arguments.json:
+        print(json.dumps([setting._asdict() for setting in settings], indent=2))
+    else:
+        print(settings_table(settings, shutil.get_terminal_size((100, 24)).columns))
+    return 0
 
 
 def _train(arguments: argparse.Namespace) -> int:
+    if arguments.show_settings:
+        return _show_settings(arguments)
     from training.errors import StoppedError
     from training.run import TrainingInputs, train_bundle
     from training.seeds import train_seeds
@@ -183,7 +183,7 @@ def _train(arguments: argparse.Namespace) -> int:
     logging.getLogger("gensim").setLevel(logging.WARNING)  # it logs every call
     run = arguments.run_dir or Path("runs") / arguments.out.name
     given = vars(arguments).copy()
-    del given["run"]
+    del given["run"], given["json"], given["show_settings"]
     shared = {field.name: given[field.name] for field in fields(TrainingInputs) if field.name in given}
     inputs = TrainingInputs(**shared, run=run, version=arguments.model_version, arguments=given)
 
@@ -192,11 +192,15 @@ def _train(arguments: argparse.Namespace) -> int:
 
     try:
         if arguments.seeds:
-            metrics = train_seeds(arguments.seeds, train_one=train_one, out=arguments.out, run=run)
+            where = {"out": arguments.out, "run": run, "resume": arguments.resume, "overwrite": arguments.overwrite}
+            metrics = train_seeds(arguments.seeds, train_one=train_one, **where)
         else:
             metrics = train_bundle(inputs)
     except KeyboardInterrupt as error:
         raise StoppedError(signal.SIGINT) from error
+    if arguments.json:
+        print(json.dumps({"bundle": str(arguments.out), "run": str(run), **metrics}, indent=2))
+        return 0
     print(f"{arguments.out}: dev F1 {metrics['dev_f1']:.2%} in epoch {metrics['best_epoch']}")
     for name, scores in metrics["test"].items():
         print(f"{name}: test F1 {scores['micro']['f1']:.2%}")
@@ -216,9 +220,9 @@ def _evaluate(arguments: argparse.Namespace) -> int:
 
     if arguments.errors:
         check_folder(arguments.errors)  # before tagging
-    labels = read_label_map(arguments.labels) if arguments.labels else None
+    label_map = read_label_map(arguments.label_map) if arguments.label_map else None
     tagger = Tagger.load(arguments.bundle)
-    corpora = tag_corpora(tagger, arguments.files, labels, arguments.only, arguments.perturb)
+    corpora = tag_corpora(tagger, arguments.files, label_map, arguments.labels, arguments.perturb)
     if arguments.json:
         print(json.dumps({corpus.name: corpus.evaluation.to_dict() for corpus in corpora}, indent=2))
     else:

@@ -6,10 +6,10 @@ import argparse
 import json
 import logging
 import sys
-from pathlib import Path
 from typing import Any
 
-from training.cli import reporting
+from contract.argument_types import FILE, count
+from contract.exit_status import ExitStatus, exit_status_help
 
 _CHECK_EXAMPLE = """\
 examples:
@@ -22,9 +22,6 @@ columns of the table:
   no vector    share of the tokens whose word has no vector (with --vectors)
   the labels   entities of each
 
-exit status:
-  0    every file can be trained on
-  2    one cannot; each error says where and why
 """
 
 
@@ -35,17 +32,18 @@ def add_parsers(subparsers: argparse._SubParsersAction[argparse.ArgumentParser])
     check = commands.add_parser(
         "check",
         help="count what is in annotated files, and say what is wrong with them",
-        description="Count what is in annotated files, and say what is wrong with them, all of it, before a training"
-        " would.",
-        epilog=_CHECK_EXAMPLE,
+        description="Count what is in annotated files, and say what is wrong with them, before a training would.",
+        epilog=_CHECK_EXAMPLE + exit_status_help(),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    check.add_argument("files", nargs="+", type=Path, metavar="FILE", help="annotated files, in any format of train's")
-    check.add_argument("--label-map", type=Path, metavar="MAP", help="JSON map of native labels, as train takes it")
-    check.add_argument("--vectors", nargs="+", type=Path, metavar="FILE", help="word vectors, to count words without")
-    check.add_argument("--max-words", type=int, default=200_000, metavar="N", help="of the vectors (%(default)s)")
+    check.add_argument("files", nargs="+", **FILE, help="annotated files, in any format of train's")
+    check.add_argument("--label-map", **FILE, help="JSON map of native labels, as train takes it")
+    check.add_argument("--vectors", nargs="+", **FILE, help="word vectors, to count words without")
+    check.add_argument(
+        "--max-words", type=count, default=200_000, metavar="N", help="of the vectors (default: %(default)s)"
+    )
     check.add_argument("--json", action="store_true", help="print JSON")
-    check.set_defaults(run=reporting(_check))
+    check.set_defaults(run=_check)
 
 
 def _check(arguments: argparse.Namespace) -> int:
@@ -71,4 +69,4 @@ def _check(arguments: argparse.Namespace) -> int:
         for kind, messages in (("warning", checked.warnings), ("error", checked.errors)):
             for message in messages:
                 print(f"{kind}: {message}", file=sys.stderr)
-    return 2 if checked.errors else 0
+    return ExitStatus.UNUSABLE if checked.errors else ExitStatus.DONE

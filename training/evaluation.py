@@ -19,7 +19,7 @@ from tqdm import tqdm
 from handler.labels import Span
 from handler.tagger import ScoredSpan, Tagger
 from training.corpora import LabelMap, Sentence, label_set, numbered_sentences
-from training.errors import CorpusError, TrainingError
+from training.errors import CorpusError, InputError
 from training.perturbation import PERTURBATIONS
 
 logger = logging.getLogger(__name__)
@@ -262,13 +262,13 @@ def tag_corpora(
 
     Raises:
         CorpusError: a file cannot be read, or has a label that the model cannot predict.
-        TrainingError: *only* has a label that the model cannot predict.
+        InputError: *only* has a label that the model cannot predict.
     """
     compared = comparable(tagger.config.model.labels, label_map or {})
     known = sorted(set(compared.values()) - {"O"})
     for label in only:
         if label not in known:
-            raise TrainingError(f"--only: expected labels of {', '.join(known)}, got {label!r}")
+            raise InputError(f"--labels: expected labels of {', '.join(known)}, got {label!r}")
     numbered = {path: numbered_sentences(path, label_map) for path in files}
     for path, rows in numbered.items():
         if perturb:
@@ -297,13 +297,13 @@ def _check_labels(path: Path, annotated: Sequence[str], known: Sequence[str], on
     if unknown := [label for label in annotated if label not in known]:
         raise CorpusError(
             f"{path}: expected labels of {', '.join(known)}, got {', '.join(unknown)}; "
-            "--labels MAP.json maps labels or drops them, --only counts some alone"
+            "--label-map FILE maps labels or drops them, --labels counts some alone"
         )
     never = [label for label in known if label not in annotated]
     if never and annotated:
         logger.warning(
-            "%s: %s not annotated, so that all found count as errors; --only %s leaves them out",
-            *(path, ", ".join(never), " ".join(annotated)),
+            "%s: %s not annotated, so that all found count as errors; --labels %s leaves them out",
+            *(path, ", ".join(never), ",".join(annotated)),
         )
 
 

@@ -14,7 +14,7 @@ from handler.subwords import Subwords
 from handler.tables import Storage, VectorTable
 from handler.vectors import WordVectors, back_off, normalize_digits
 from training.errors import VectorFileError
-from training.vector_files import Vectors, read_vectors
+from training.vector_files import Vectors, read_bundle, read_vectors, unpacked
 
 logger = logging.getLogger(__name__)
 
@@ -25,8 +25,18 @@ _MIN_PATTERN_WORDS = 20
 
 
 def pack(paths: Sequence[Path], *, max_words: int, storage: StorageChoice = "auto") -> WordVectors:
-    """The vectors in *paths*, packed for a bundle by :func:`join`; raises VectorFileError if that is not possible."""
-    parts = [read_vectors(path) for path in paths]
+    """The vectors in *paths*, packed for a bundle by :func:`join`; raises VectorFileError if that is not possible.
+
+    A path may also be a bundle.  The vectors of one bundle alone are taken as they are stored there, unless *max_words*
+    or *storage* says otherwise.
+    """
+    if len(paths) == 1 and paths[0].is_dir():
+        vectors = read_bundle(paths[0])
+        if len(vectors) <= max_words and storage in {"auto", vectors.storage}:
+            return vectors
+    parts = [
+        part for path in paths for part in (unpacked(read_bundle(path)) if path.is_dir() else [read_vectors(path)])
+    ]
     try:
         return join(parts, max_words=max_words, storage=storage)
     except ValueError as error:

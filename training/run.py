@@ -11,7 +11,6 @@ import hashlib
 import json
 import logging
 import platform
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
@@ -22,27 +21,29 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from handler.bundle import Bundle, check_replaceable
-from handler.config import BundleConfig, ModelConfig, TrainingConfig, model_config, training_config
-from handler.digests import file_digest
+from handler.bundle import Bundle
+from handler.config import BundleConfig
+from handler.digests import CONFIG_FILE, file_digest
 from handler.errors import ConfigError
 from handler.tagger import Tagger
 from handler.vectors import WordVectors
 from training.calibration import calibration_metrics, fit, predictions, with_scores
 from training.checkpoint import CHECKPOINT_SECONDS, only_run_in, write_file
-from training.corpora import LabelMap, Sentence, label_set, read_corpus, read_label_map
-from training.errors import CorpusError, RunError
-from training.evaluation import TaggedSentence, score_tagged, table, tag_corpus
+from training.corpora import LabelMap, Sentence, label_set, numbered_sentences, read_label_map
+from training.errors import CorpusError, InputError, RunFailedError
+from training.evaluation import TaggedSentence, score_tagged, tag_corpus
+from training.evaluation import table as score_table
 from training.examples import OR, all_labels
+from training.initial import check_width
+from training.output import CARD_FILE, METRICS_FILE, RUN_FILE, check_output, check_room
 from training.pretrained import StorageChoice, pack
 from training.reports.analysis import surface_forms
 from training.reports.run_report import write_report
-from training.trainer import BEST, Progress, Trainer, check_names, check_no_run_in
+from training.settings import read_settings
+from training.survey import Survey, Surveyor, table, with_vectors
+from training.trainer import BEST, Progress, Trainer, check_names, check_run_folder
 
 logger = logging.getLogger(__name__)
-
-#: The inputs of a run, written before its first step.
-RUN_FILE = "run.json"
 
 #: Words of a sentence that is unlikely to be in two files by chance.
 _LONG = 5
@@ -62,7 +63,7 @@ class TrainingInputs:
         out: The bundle to write; the folder's name is the model's.
         run: The run folder: state, log, report.
         config: JSON file with model and training settings; None for the defaults.
-        labels: JSON file with a label map; None for the labels of the corpora.
+        label_map: JSON file with a label map; None for the labels of the corpora.
         max_words: Word vectors to keep.
         storage: Number format of the vectors.
         version: The model's version.
@@ -72,6 +73,8 @@ class TrainingInputs:
         threads: CPU threads; None for PyTorch's default or, when resuming, the number that the run began with.
         checkpoint_seconds: Seconds between two states.
         arguments: The command line, for ``run.json``.
+        init: A bundle whose weights the run begins with, and whose vectors it has if *vectors* is empty.
+        overwrite: Replace another run's bundle in *out*.
     """
 
     train: Sequence[Path]
@@ -81,7 +84,7 @@ class TrainingInputs:
     out: Path
     run: Path
     config: Path | None
-    labels: Path | None
+    label_map: Path | None
     max_words: int
     storage: StorageChoice
     version: str
@@ -91,6 +94,13 @@ class TrainingInputs:
     threads: int | None = None
     checkpoint_seconds: float = CHECKPOINT_SECONDS
     arguments: Mapping[str, Any] | None = None
+    init: Path | None = None
+    overwrite: bool = False
+
+    def check_folders(self) -> None:
+        """Raise RunError if a run could not write, or would replace something else than itself."""
+        check_run_folder(self.run, resume=self.resume)
+        check_output(self.out, self.run, own=[self.run] if self.resume else [], overwrite=self.overwrite)
 
 
 class SourceFile(NamedTuple):
@@ -102,14 +112,20 @@ class SourceFile(NamedTuple):
 
 
 class _Run(NamedTuple):
-    """A run whose inputs are read and checked; corpora are by part (train, dev, test) and name, files also by part."""
+    """A run whose inputs are read and checked; corpora are by part (train, dev, test) and name, files also by part.
+
+    A run that is resumed must have the same *identity*, inputs by name.
+    """
 
     inputs: TrainingInputs
     card: str
     config: BundleConfig
     corpora: dict[str, dict[str, list[Sentence]]]
+    surveys: dict[str, dict[str, Survey]]
     files: dict[str, list[SourceFile]]
     vectors: WordVectors
+    init: Bundle | None
+    identity: dict[str, str]
     libraries: dict[str, str]
     machine: dict[str, str]
 
@@ -118,22 +134,22 @@ def train_bundle(inputs: TrainingInputs) -> dict[str, Any]:
     """Train, calibrate and score a model, and write it as a bundle; returns the content of ``metrics.json``.
 
     Raises:
-        TrainingError: a corpus, a vector file or the run folder cannot be used, or a signal stopped the run.
-        BundleError: the output folder holds something that is no bundle.
-        ConfigError: the configuration has an unknown key or a wrong value.
+        TrainingError: a corpus, a vector file, a setting or a folder cannot be used, or a signal stopped the run.
+        BundleError: the initial bundle is damaged.
     """
-    check_replaceable(inputs.out)  # now, not after hours of training
+    inputs.check_folders()  # now, not after hours of training
     run = _prepare(inputs)
+    logger.info("the data:\n%s", table(_by_name(run.surveys)))
     with only_run_in(inputs.run):
         return _finish(run, _fit(run))
 
 
 def save_bundle(bundle: Bundle, out: Path, *, metrics: Mapping[str, Any], card: str, weights: Path) -> None:
-    """Write *bundle*, *metrics* and *card* to *out*; raises RunError, which names *weights*, a copy, if it cannot."""
+    """Write *bundle*, *metrics* and *card* to *out*; or raise RunFailedError, which names *weights*, a copy."""
     try:
-        bundle.save(out, {"metrics.json": _json(metrics), "MODEL_CARD.md": card.encode()})
+        bundle.save(out, {METRICS_FILE: _json(metrics), CARD_FILE: card.encode()})
     except OSError as error:
-        raise RunError(f"{out}: cannot be written: {error.strerror}; {weights} holds the weights") from error
+        raise RunFailedError(f"{out}: cannot be written: {error.strerror}; {weights} holds the weights") from error
 
 
 def corpus_names(paths: Iterable[Path]) -> dict[Path, str]:
@@ -157,10 +173,12 @@ def corpus_names(paths: Iterable[Path]) -> dict[Path, str]:
 def _prepare(inputs: TrainingInputs) -> _Run:
     """Read and check all inputs; the vectors last, as large ones take minutes."""
     card = _text(inputs.card) if inputs.card else f"# {inputs.out.name}\n"
-    label_map = read_label_map(inputs.labels) if inputs.labels else None
+    label_map = read_label_map(inputs.label_map) if inputs.label_map else None
+    init = Bundle.load(inputs.init) if inputs.init else None
+    vector_paths = inputs.vectors or [path for path in [inputs.init] if path]
     parts = {"train": inputs.train, "dev": inputs.dev, "test": inputs.test}
-    names = corpus_names([*inputs.train, *inputs.dev, *inputs.test, *inputs.vectors])
-    corpora = {part: _read(paths, names, label_map) for part, paths in parts.items()}
+    names = corpus_names([*inputs.train, *inputs.dev, *inputs.test, *vector_paths])
+    corpora, surveys = _read(parts, names, label_map)
     files = {part: _sources(paths, names) for part, paths in parts.items()}
     _check_distinct(files)
     labels = all_labels(_sentences(corpora["train"]))
@@ -168,46 +186,63 @@ def _prepare(inputs: TrainingInputs) -> _Run:
         raise CorpusError("--train: expected entities to learn from, got none")
     for part in ("dev", "test"):
         _check_scored(part, corpora, labels)
-    model, training = _configuration(inputs.config, labels)
+    model, training = read_settings(inputs.config, labels, init.config.model if init else None)
     if inputs.seed is not None:
         training = replace(training, seed=inputs.seed)
-    config = BundleConfig(name=inputs.out.name, version=inputs.version, model=model, training=training)
-    check_names(config, corpora["train"])
-    if not inputs.resume:
-        check_no_run_in(inputs.run)
-    vectors = pack(inputs.vectors, max_words=inputs.max_words, storage=inputs.storage)
-    files["vectors"] = _sources(inputs.vectors, names)
+    try:
+        config = BundleConfig(name=inputs.out.name, version=inputs.version, model=model, training=training)
+        check_names(config, corpora["train"])
+    except ConfigError as error:  # an option's, and not that of a bundle that was there
+        raise InputError(str(error)) from error
+    vectors = pack(vector_paths, max_words=inputs.max_words, storage=inputs.storage)
+    files["vectors"] = _sources(vector_paths, names)
+    if init:
+        check_width(init, vectors)
     config = replace(config, model=replace(model, word_dim=vectors.dim))
+    surveys = {
+        part: {name: with_vectors(survey, corpora[part][name], vectors) for name, survey in named.items()}
+        for part, named in surveys.items()
+    }
     libraries = {"python": platform.python_version(), **{name: _version(name) for name in _LIBRARIES}}
     machine = {"cpu": _cpu(), "instructions": torch.backends.cpu.get_cpu_capability()}
-    return _Run(inputs, card, config, corpora, files, vectors, libraries, machine)
+    identity = _identity(inputs, files, vectors, init)
+    return _Run(inputs, card, config, corpora, surveys, files, vectors, init, identity, libraries, machine)
+
+
+def _identity(
+    inputs: TrainingInputs, files: Mapping[str, Sequence[SourceFile]], vectors: WordVectors, init: Bundle | None
+) -> dict[str, str]:
+    """All inputs of a run that decide its weights, but its settings, by name."""
+    digests = {f"--{part} {file.name}": file.digest for part in files if part != "test" for file in files[part]}
+    return {
+        **digests,
+        "--label-map": file_digest(inputs.label_map) if inputs.label_map else "no file",
+        "--max-words": str(inputs.max_words),
+        "--storage": inputs.storage,
+        "words and vectors": _vectors_digest(vectors),  # a vector file may have others beside it
+        **({"--init": init.digest} if init else {}),
+    }
 
 
 def _fit(run: _Run) -> Progress:
     """Begin or resume the run, write ``run.json``, and train."""
     inputs = run.inputs
-    digests = {f"--{part} {file.name}": file.digest for part in run.files if part != "test" for file in run.files[part]}
     trainer = Trainer(
         config=run.config,
         vectors=run.vectors,
         train=run.corpora["train"],
         dev=run.corpora["dev"],
         run=inputs.run,
-        inputs={
-            **digests,
-            "--labels": file_digest(inputs.labels) if inputs.labels else "no file",
-            "--max-words": str(inputs.max_words),
-            "--storage": inputs.storage,
-            "words and vectors": _vectors_digest(run.vectors),  # a vector file may have others beside it
-        },
+        inputs=run.identity,
         environment={**run.libraries, **run.machine},
+        init=run.init,
         threads=inputs.threads,
         checkpoint_seconds=inputs.checkpoint_seconds,
     )
+    check_room({inputs.out: trainer.bundle_bytes, inputs.run: trainer.run_bytes})
+    check_run_folder(inputs.run, resume=inputs.resume)  # again, now that it is locked
     if inputs.resume:
         trainer.resume()
-    else:
-        check_no_run_in(inputs.run)  # again, now that the folder is locked
     write_file(inputs.run / RUN_FILE, _json(_description(run)))
     return trainer.fit()
 
@@ -230,6 +265,7 @@ def _finish(run: _Run, progress: Progress) -> dict[str, Any]:
     metrics = _metrics(run, progress, tagged, calibration_metrics(marginals["dev"] | marginals["test"], calibration))
     bundle = replace(best, digest="", config=replace(best.config, calibration=calibration))
     card = _card(run.card, tagged["test"] or tagged["dev"])
+    check_output(out, folder, own=[folder], overwrite=run.inputs.overwrite)  # another run may have ended meanwhile
     save_bundle(bundle, out, metrics=metrics, card=card, weights=folder / BEST)
     write_report(
         folder,
@@ -259,14 +295,15 @@ def _description(run: _Run) -> dict[str, Any]:
         for part, files in run.files.items()
     }
     return {
+        "id": _id(run),
         "name": run.config.name,
         "version": run.config.version,
         "started": _started(run.inputs),
         "arguments": run.inputs.arguments,
         **_settings(run),
         "data": {
-            part: {name: {**sources[part][name], **_counts(corpus)} for name, corpus in corpora.items()}
-            for part, corpora in run.corpora.items()
+            part: {name: {**sources[part][name], **survey.to_dict()} for name, survey in surveys.items()}
+            for part, surveys in run.surveys.items()
         },
         "vectors": {"files": sources["vectors"], "words": len(run.vectors), "dim": run.vectors.dim},
     }
@@ -284,26 +321,50 @@ def _metrics(
     }
     files = [file for sources in run.files.values() for file in sources]
     return {
+        "run": _id(run),
         "dev_f1": round(progress.best_f1, 4),
         "best_epoch": progress.best_epoch,
         "epochs": progress.epoch,
         **scores,
         "calibration": calibration,
         "data": {f"{file.name}{file.path.suffix}": file.digest for file in files},
+        **({"init": run.init.digest} if run.init else {}),
         "libraries": run.libraries,
     }
 
 
-def _read(paths: Sequence[Path], names: Mapping[Path, str], labels: LabelMap | None) -> dict[str, list[Sentence]]:
-    """The corpora in *paths* by name."""
-    for path in paths:
-        if paths.count(path) > 1:
-            raise CorpusError(f"{path}: given twice")
-    return {names[path]: read_corpus(path, labels) for path in paths}
+def _id(run: _Run) -> str:
+    """What tells a run from one with other inputs; the same inputs give the same."""
+    return f"sha256:{hashlib.sha256(_json(run.identity) + run.config.to_json()).hexdigest()}"
+
+
+def _read(
+    parts: Mapping[str, Sequence[Path]], names: Mapping[Path, str], labels: LabelMap | None
+) -> tuple[dict[str, dict[str, list[Sentence]]], dict[str, dict[str, Survey]]]:
+    """The corpora of *parts* and their surveys, by part and name."""
+    corpora: dict[str, dict[str, list[Sentence]]] = {}
+    surveys: dict[str, dict[str, Survey]] = {}
+    surveyor = Surveyor()
+    for part, paths in parts.items():
+        corpora[part], surveys[part] = {}, {}
+        for path in paths:
+            if paths.count(path) > 1:
+                raise CorpusError(f"{path}: given twice")
+            numbered = numbered_sentences(path, labels)
+            surveys[part][names[path]] = surveyor.survey(path, numbered)
+            corpora[part][names[path]] = [sentence for _, sentence in numbered]
+    for warning in surveyor.warnings:
+        logger.warning("%s", warning)
+    return corpora, surveys
+
+
+def _by_name(surveys: Mapping[str, Mapping[str, Survey]]) -> dict[str, Survey]:
+    return {f"{part} {name}": survey for part, named in surveys.items() for name, survey in named.items()}
 
 
 def _sources(paths: Sequence[Path], names: Mapping[Path, str]) -> list[SourceFile]:
-    return [SourceFile(names[path], path, file_digest(path)) for path in paths]
+    """*paths* with their names and digests; a bundle's is that of its ``config.json``."""
+    return [SourceFile(names[path], path, file_digest(path / CONFIG_FILE if path.is_dir() else path)) for path in paths]
 
 
 def _check_distinct(files: Mapping[str, Sequence[SourceFile]]) -> None:
@@ -329,7 +390,7 @@ def _check_scored(part: str, corpora: Mapping[str, Mapping[str, Sequence[Sentenc
         if unknown := [label for label in annotated if label not in known]:
             raise CorpusError(
                 f"{name}: expected labels of {', '.join(known)}, as training has them, got {', '.join(unknown)};"
-                " --labels MAP.json maps labels or drops them"
+                " --label-map FILE maps labels or drops them"
             )
         if part == "dev" and not annotated:
             raise CorpusError(f"{name}: expected entities, which decide which epoch is best, got none")
@@ -350,33 +411,11 @@ def _sentences(corpora: Mapping[str, Sequence[Sentence]]) -> list[Sentence]:
     return [sentence for sentences in corpora.values() for sentence in sentences]
 
 
-def _configuration(path: Path | None, labels: Sequence[str]) -> tuple[ModelConfig, TrainingConfig]:
-    """The settings in *path* over the defaults, for *labels*; ``word_dim`` is a placeholder."""
-    try:
-        defaults = asdict(ModelConfig(labels=tuple(labels)))
-    except ConfigError as error:
-        raise CorpusError(f"{error}; in ASCII, a letter first; --labels MAP.json gives labels other names") from error
-    try:
-        document = json.loads(path.read_bytes()) if path else {}
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise ConfigError(f"{path}: expected JSON: {error}") from error
-    if not isinstance(document, dict) or document.keys() - {"model", "training"}:
-        raise ConfigError(f"{path}: expected an object with the keys model and training")
-    settings = document.get("model", {})
-    for key, source in (("labels", "the training files, as --labels maps them"), ("word_dim", "the vectors")):
-        if isinstance(settings, dict) and key in settings:
-            raise ConfigError(f"{path}: model.{key}: expected to be left out, it comes from {source}")
-    return (
-        model_config(settings, **defaults),
-        training_config(document.get("training", {}), **asdict(TrainingConfig())),
-    )
-
-
 def _text(path: Path) -> str:
     try:
         return path.read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise RunError(f"{path}: expected a UTF-8 text file: {error}") from error
+        raise InputError(f"{path}: expected a UTF-8 text file: {error}") from error
 
 
 def _started(inputs: TrainingInputs) -> str:
@@ -415,20 +454,13 @@ def _vectors_digest(vectors: WordVectors) -> str:
     return f"sha256:{digest.hexdigest()}"
 
 
-def _counts(sentences: Sequence[Sentence]) -> dict[str, Any]:
-    entities = Counter(span.label for sentence in sentences for span in sentence.spans)
-    return {
-        "sentences": len(sentences),
-        "tokens": sum(len(sentence.words) for sentence in sentences),
-        "entities": dict(sorted(entities.items())),
-    }
-
-
 def _json(document: object) -> bytes:
     return (json.dumps(document, indent=2, ensure_ascii=False, default=str) + "\n").encode()  # a path as text
 
 
 def _card(text: str, tagged: Mapping[str, Sequence[TaggedSentence]]) -> str:
     """*text* and the scores of each corpus."""
-    tables = "\n\n".join(f"### {name}\n\n```text\n{table(score_tagged(rows))}\n```" for name, rows in tagged.items())
+    tables = "\n\n".join(
+        f"### {name}\n\n```text\n{score_table(score_tagged(rows))}\n```" for name, rows in tagged.items()
+    )
     return f"{text.rstrip()}\n\n## Scores of these weights\n\n{tables}\n"

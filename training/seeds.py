@@ -11,9 +11,11 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
-from handler.bundle import Bundle, check_replaceable
-from training.errors import RunError
+from handler.bundle import Bundle
+from training.errors import InputError
+from training.output import CARD_FILE, check_output
 from training.run import save_bundle
+from training.trainer import check_run_folder
 
 logger = logging.getLogger(__name__)
 
@@ -21,17 +23,26 @@ logger = logging.getLogger(__name__)
 TrainOne = Callable[[int, Path, Path], dict[str, Any]]
 
 
-def train_seeds(seeds: Sequence[int], *, train_one: TrainOne, out: Path, run: Path) -> dict[str, Any]:
+def train_seeds(
+    seeds: Sequence[int], *, train_one: TrainOne, out: Path, run: Path, resume: bool = False, overwrite: bool = False
+) -> dict[str, Any]:
     """Train with each of *seeds* in ``RUN/seed-N``, and write the one best on dev to *out*; returns its metrics.
 
+    All folders are checked first.  Of what is there already, the bundles of runs that go on with *resume* are replaced,
+    with *overwrite* also those of others.
+
     Raises:
-        RunError: a seed is given twice, or a file cannot be written.
+        InputError: a seed is given twice.
+        RunError: a folder holds something else, or cannot be written to.
         TrainingError, NERError: see *train_one*.
     """
-    check_replaceable(out)
     if len(set(seeds)) != len(seeds):
-        raise RunError(f"--seeds: expected different seeds, got {' '.join(map(str, seeds))}")
+        raise InputError(f"--seeds: expected different seeds, got {' '.join(map(str, seeds))}")
     folders = {seed: run / f"seed-{seed}" for seed in seeds}
+    for folder in folders.values():
+        check_run_folder(folder, resume=resume)
+        check_output(folder / out.name, folder, own=[folder] if resume else [], overwrite=overwrite)
+    check_output(out, run, own=list(folders.values()) if resume else [], overwrite=overwrite)
     metrics = {}
     for number, (seed, folder) in enumerate(folders.items(), 1):
         logger.info("seed %d, %d of %d", seed, number, len(seeds))
@@ -40,8 +51,9 @@ def train_seeds(seeds: Sequence[int], *, train_one: TrainOne, out: Path, run: Pa
     summary = summarise(metrics)
     document = {**metrics[shipped], "seeds": {"shipped": shipped, **summary}}
     best = folders[shipped] / out.name
-    card = (best / "MODEL_CARD.md").read_text("utf-8").rstrip()
+    card = (best / CARD_FILE).read_text("utf-8").rstrip()
     card = f"{card}\n\n{_section(shipped, summary)}"
+    check_output(out, run, own=list(folders.values()), overwrite=overwrite)  # another run may have ended meanwhile
     save_bundle(Bundle.load(best), out, metrics=document, card=card, weights=best)
     return document
 

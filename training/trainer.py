@@ -36,9 +36,10 @@ from handler.tagger import Tagger
 from handler.vectors import WordVectors
 from training.checkpoint import CHECKPOINT_SECONDS, first_difference, read_state, write_file, write_state
 from training.corpora import Sentence, label_set
-from training.errors import RunError, StoppedError
+from training.errors import RunError, RunFailedError, StoppedError
 from training.evaluation import Evaluation, score_spans, tag_as_served
 from training.examples import Annotator, BatchSampler, Example, targets
+from training.initial import take_weights
 from training.interrupts import stop_requests
 from training.progress import Display, duration
 
@@ -47,6 +48,9 @@ logger = logging.getLogger(__name__)
 BEST = "best"
 LOG_FILE = "log.jsonl"
 _STATE_FILE = "state.pt"
+
+#: Inputs in the states of 0.1 whose options have other names now.
+_RENAMED = {"--labels": "--label-map"}
 
 #: Dev sentences that are tagged between two checks for a due checkpoint or a signal.
 _DEV_SLICE = 256
@@ -108,6 +112,8 @@ class Trainer:
     refused.  A different *environment* (libraries, CPU) is only warned of.  *threads* are CPU threads, by default those
     of the checkpoint, else PyTorch's default; another number would round sums differently.
 
+    *init* is a bundle whose weights and characters the run begins with (:func:`~training.initial.take_weights`).
+
     *run* is an existing folder.
     """
 
@@ -121,6 +127,7 @@ class Trainer:
         run: Path,
         inputs: Mapping[str, str] = MappingProxyType({}),
         environment: Mapping[str, str] = MappingProxyType({}),
+        init: Bundle | None = None,
         threads: int | None = None,
         checkpoint_seconds: float = CHECKPOINT_SECONDS,
     ) -> None:
@@ -136,9 +143,11 @@ class Trainer:
             torch.set_num_threads(threads)
         counts = Counter(word for sentences in train.values() for sentence in sentences for word in sentence.words)
         torch.manual_seed(self._settings.seed)
-        chars = char_vocabulary(counts.items(), self._settings.min_char_count)
+        chars = init.chars if init else char_vocabulary(counts.items(), self._settings.min_char_count)
         self._bundle = Bundle.new(config, chars, vectors)
         self._model = self._bundle.model
+        if init:
+            take_weights(init, self._bundle)
         self._average = {name: tensor.detach().clone() for name, tensor in self._model.named_parameters()}
         self._best: dict[str, Tensor] = {}
         self._encoder = FeatureEncoder(
@@ -157,6 +166,25 @@ class Trainer:
         self._progress = Progress()
         self._has_begun = False
 
+    @property
+    def bundle_bytes(self) -> int:
+        """The size of the bundle, nearly."""
+        return self._bundle.vectors.num_bytes + self._weight_bytes
+
+    @property
+    def run_bytes(self) -> int:
+        """What the run folder will take on the disk, nearly, beyond what it takes now.
+
+        The bundle of the best epoch, and two checkpoints, as one replaces the other: the weights, their average, those
+        of the best epoch, and the two averages of Adam.
+        """
+        now = sum(path.stat().st_size for path in self._run.rglob("*") if path.is_file())
+        return max(0, self.bundle_bytes + 2 * 5 * self._weight_bytes - now)
+
+    @property
+    def _weight_bytes(self) -> int:
+        return sum(parameter.nbytes for parameter in self._model.parameters())
+
     def resume(self) -> Progress:
         """Continue from the checkpoint in the run folder, or start if there is none; returns its progress.
 
@@ -169,7 +197,8 @@ class Trainer:
             logger.info("%s: holds no state, the run starts from the beginning", self._run)
             return self._progress
         state = read_state(path)
-        difference = first_difference(state["inputs"], self._inputs)
+        before = {_RENAMED.get(key, key): value for key, value in state["inputs"].items()}
+        difference = first_difference(before, self._inputs)
         if difference is None and self._threads not in {None, state["threads"]}:
             difference = f"--threads: it began with {state['threads']}, and not with {self._threads}"
         if difference is not None:
@@ -196,7 +225,8 @@ class Trainer:
         """Train until ``max_epochs`` or early stopping; the best epoch's bundle is in ``best/``.
 
         Raises:
-            RunError: the loss is not finite, the run folder cannot be written to, or it holds another run.
+            RunError: the run folder cannot be written to, or it holds another run.
+            RunFailedError: the loss is not finite, or the disk is full.
             StoppedError: SIGINT or SIGTERM was received, and a checkpoint is written.
         """
         settings, progress = self._settings, self._progress
@@ -234,7 +264,9 @@ class Trainer:
             progress.num_tokens += num_tokens
             progress.train_seconds += time.monotonic() - started
             if not math.isfinite(progress.loss):
-                raise RunError(f"the loss is {loss.item()} in epoch {progress.epoch + 1}; try a lower learning_rate")
+                raise RunFailedError(
+                    f"the loss is {loss.item()} in epoch {progress.epoch + 1}; try a lower learning_rate"
+                )
             self._pause(session, "epoch", num_tokens)
 
     def _loss(self, examples: Sequence[Example]) -> Tensor:
@@ -376,7 +408,7 @@ class Trainer:
             shutil.rmtree(folder, ignore_errors=True)  # it may be incomplete; the weights are in the state
             self._bundle_with(self._best).save(folder)
         except OSError as error:
-            raise RunError(f"{folder}: cannot be written: {error.strerror}") from error
+            raise RunFailedError(f"{folder}: cannot be written: {error.strerror}") from error
 
 
 def check_names(config: BundleConfig, train: Collection[str]) -> None:
@@ -391,6 +423,14 @@ def check_no_run_in(folder: Path) -> None:
     """Raise RunError if *folder* holds a run, which would be overwritten."""
     if (folder / _STATE_FILE).exists():
         raise RunError(f"{folder}: holds a run already; --resume goes on with it, --run DIR makes another")
+
+
+def check_run_folder(folder: Path, *, resume: bool) -> None:
+    """Raise RunError if *folder* holds what a run, one that goes on with *resume*, would replace."""
+    if not resume:
+        check_no_run_in(folder)
+    if (folder / BEST).exists() and not (folder / _STATE_FILE).exists():
+        raise RunError(f"{folder}: holds {BEST}/, but no run that it is of; --run DIR takes another folder")
 
 
 @contextlib.contextmanager

@@ -1,12 +1,16 @@
-"""Files of word vectors, checked by us and read by gensim; an error names the file and the line.
+"""Files of word vectors; an error names the file and the line, the entry or the row.
 
-gensim does not report damaged files: it stops at the number of words in the header, drops duplicate words, broadcasts
-a single number over a row, and never returns from a truncated fastText model.
+fastText models and gensim's own files are read by gensim, the others here: gensim does not report damaged ones.  It
+stops at the number of words in the header, drops duplicate words, broadcasts a single number over a row, takes a word
+with a space in it for another one with other numbers, and never returns from a truncated fastText model.
 """
 
 from __future__ import annotations
 
+import bz2
 import codecs
+import gzip
+import io
 import logging
 import mmap
 import pickle
@@ -14,16 +18,22 @@ import struct
 import time
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from handler.config import MAX_DIM, BundleConfig
+from handler.digests import CONFIG_FILE, check_digests
+from handler.errors import BundleError
 from handler.subwords import Subwords
 from handler.tables import VectorTable
+from handler.vectors import WordVectors
 from training.errors import VectorFileError
+from training.word2vec_files import is_number, read_binary, read_text
 
 logger = logging.getLogger(__name__)
 
@@ -34,7 +44,24 @@ _PICKLE = b"\x80"  # the first byte since protocol 2
 _HEAD = 4096
 _FLOAT = 4
 _NO_TEXT = frozenset(range(9)) | frozenset(range(14, 32))
-_ERRORS = "surrogateescape"  # keeps words distinct that differ in bytes which are no UTF-8
+
+_COMPRESSED: Mapping[str, Callable[[Path], Any]] = MappingProxyType({".gz": gzip.open, ".bz2": bz2.open})
+
+#: First bytes of files that people take for vectors, and what to do about them.
+_FOREIGN: Mapping[bytes, str] = MappingProxyType(
+    {
+        b"\x1f\x8b": "gzip's: unpack it, or give it a name that ends in .gz",
+        b"BZh": "bzip2's: unpack it, or give it a name that ends in .bz2",
+        b"PK\x03\x04": "a zip archive: unpack it, and give the file in it",
+        b"\xfd7zXZ": "an xz archive: unpack it",
+        b"(\xb5/\xfd": "a zstd archive: unpack it",
+        b"7z\xbc\xaf": "a 7z archive: unpack it",
+        b"\x93NUMPY": "an .npy: save it with numpy.savez(FILE, vectors=...) as an .npz, with the words beside it",
+        b"\x89HDF": "an HDF5 file",
+        b"\xff\xfe": "UTF-16 text: save it as UTF-8",
+        b"\xfe\xff": "UTF-16 text: save it as UTF-8",
+    }
+)
 
 
 class Vectors(NamedTuple):
@@ -64,75 +91,96 @@ def read_vectors(path: Path) -> Vectors:
     except MemoryError as error:
         raise VectorFileError(f"{path}: expected enough memory to read it whole: {error}") from error
     _check_rows(path, vectors)
+    if odd := sum(not word.isascii() and any("\udc80" <= char <= "\udcff" for char in word) for word in vectors.words):
+        logger.warning("%s: %d words are no UTF-8, and no text has them; is it in another encoding?", path, odd)
     shape = vectors.table.shape
     logger.info("vectors: %s has %d words of width %d (%.0f s)", path, *shape, time.monotonic() - started)
     return vectors
 
 
+def read_bundle(folder: Path) -> WordVectors:
+    """The word vectors of the bundle *folder*, mapped; raises VectorFileError if it is none, or damaged."""
+    try:
+        check_digests(folder, BundleConfig.load(folder / CONFIG_FILE))
+        return WordVectors.load(folder / "vectors")
+    except BundleError as error:
+        raise VectorFileError(f"{folder}: expected a file of word vectors or a bundle: {error}") from error
+
+
+def unpacked(vectors: WordVectors) -> list[Vectors]:
+    """The parts of *vectors*, side by side: one for each with subwords, and one for the columns between two of them."""
+    words, table = vectors.words(), vectors.take(np.arange(len(vectors)))
+    parts: list[Vectors] = []
+    done = 0
+    for subwords in vectors.subwords:
+        if subwords.left > done:
+            parts.append(Vectors(words, table[:, done : subwords.left]))
+        rows = subwords.table.take(np.arange(len(subwords.table)))
+        own = Subwords(VectorTable.new(rows, "float32"), min_n=subwords.min_n, max_n=subwords.max_n)
+        parts.append(Vectors(words, table[:, subwords.left : subwords.right], own))
+        done = subwords.right
+    if done < vectors.dim:
+        parts.append(Vectors(words, table[:, done:]))
+    return parts
+
+
 def _read(path: Path) -> Vectors:
     if path.suffix == ".npz":
         return _read_npz(path)
-    head = next(_chunks(path, _HEAD), b"")
+    with _opened(path) as file:
+        head = file.read(_HEAD).removeprefix(codecs.BOM_UTF8)
     if head[:4] == struct.pack("<i", FASTTEXT_MAGIC):
         return _read_fasttext(path)
+    for magic, name in _FOREIGN.items():
+        if head.startswith(magic):
+            raise VectorFileError(f"{path}: expected a file of word vectors, got {name}")
     if head[:1] == _PICKLE:
         return _read_saved(path)
     first, _, rest = head.partition(b"\n")
     header = _header(first)
     if header is None and (not head or _is_binary(head)):
         raise VectorFileError(
-            f"{path}: expected word vectors as text, a .bin of word2vec or fastText, or a .kv of gensim,"
-            f" got a file that begins with {head[:8]!r}"
+            f"{path}: expected word vectors as text, a .bin of word2vec or fastText, or a .kv of gensim, got"
+            f" {f'a file that begins with {head[:8]!r}' if head else 'an empty file'}"
         )
-    if header is not None and (_is_binary(rest) or (".bin" in path.suffixes and not _is_utf8(rest))):
-        return _read_word2vec_binary(path, len(first) + 1, *header)
-    return _read_text(path, header)
+    with _opened(path) as file:
+        if file.peek(3)[:3] == codecs.BOM_UTF8:
+            file.read(3)
+        if header is None:
+            return Vectors(*read_text(path, file, None))
+        if not 0 < header[1] <= MAX_DIM:
+            raise VectorFileError(f"{path}: line 1: expected a width from 1 to {MAX_DIM}, got {header[1]}")
+        file.readline()
+        is_binary = not _has_numbers(rest) and (_is_binary(rest) or (".bin" in path.suffixes and not _is_utf8(rest)))
+        return Vectors(*(read_binary(path, file, *header) if is_binary else read_text(path, file, header)))
+
+
+def _opened(path: Path) -> io.BufferedReader:
+    """*path* for reading, decompressed by its suffix."""
+    if path.suffix in _COMPRESSED:
+        return io.BufferedReader(_COMPRESSED[path.suffix](path))
+    return path.open("rb")
 
 
 def _read_npz(path: Path) -> Vectors:
     words_path = path.with_name(path.name.removesuffix(".npz").removesuffix(".f16") + ".words.txt")
-    words = words_path.read_text("utf-8").rstrip("\n").split("\n")
+    if path.exists() and not words_path.exists():
+        raise VectorFileError(f"{path}: expected its words beside it, one a line: {words_path.name} is missing")
     with np.load(path, allow_pickle=False) as arrays:
-        table = arrays["vectors"].astype(np.float32)
-    return Vectors(words, table)
-
-
-def _read_text(path: Path, header: tuple[int, int] | None) -> Vectors:
-    _check_lines(path, header)
-    try:
-        return _of_gensim(_load_word2vec(path, no_header=header is None))
-    except ValueError:
-        for number, fields in _lines(path, header):
-            for field in fields[1:]:
-                if not _is_number(field):
-                    raise VectorFileError(f"{path}: line {number}: expected numbers, got {_shown(field)}") from None
-        raise
-
-
-def _read_word2vec_binary(path: Path, header_bytes: int, num_words: int, width: int) -> Vectors:
-    num_bytes = sum(len(chunk) for chunk in _chunks(path)) - header_bytes
-    least = num_words * (1 + width * _FLOAT)  # of each word, at least the space after it
-    if num_bytes < least:
-        raise VectorFileError(
-            f"{path}: line 1: expected {num_words} words and vectors of width {width},"
-            f" which take at least {least} bytes, got {num_bytes}"
-        )
-    keyed = _load_word2vec(path, binary=True)
-    if len(keyed.key_to_index) != num_words:
-        raise VectorFileError(f"{path}: expected {num_words} distinct words, got {len(keyed.key_to_index)}")
-    least += sum(len(word.encode("utf-8", _ERRORS)) for word in keyed.key_to_index)
-    if not least <= num_bytes <= least + num_words:  # there may be a newline after each vector
-        raise VectorFileError(
-            f"{path}: line 1: expected the header to count all words, got {num_words}"
-            f" and {num_bytes - least} bytes more"
-        )
-    return _of_gensim(keyed)
-
-
-def _load_word2vec(path: Path, **options: bool) -> Any:
-    from gensim.models import KeyedVectors
-
-    return KeyedVectors.load_word2vec_format(str(path), unicode_errors=_ERRORS, **options)
+        if not isinstance(arrays, np.lib.npyio.NpzFile) or "vectors" not in arrays:
+            raise VectorFileError(f"{path}: expected an .npz with an array named vectors")
+        vectors = arrays["vectors"]
+    if vectors.dtype.kind not in "fiu":
+        raise VectorFileError(f"{path}: expected vectors of real numbers, got {vectors.dtype}")
+    lines = words_path.read_bytes().decode("utf-8-sig").rstrip("\n").split("\n")
+    words = [line.removesuffix("\r") for line in lines]
+    for number, word in enumerate(words, 1):
+        if word != word.strip() or not word:
+            raise VectorFileError(
+                f"{words_path}: line {number}: expected a word, got {word[:40]!r}, empty or with white space at an end"
+            )
+    with np.errstate(over="ignore"):  # an infinity is refused with its word
+        return Vectors(words, vectors.astype(np.float32))
 
 
 def _read_fasttext(path: Path) -> Vectors:
@@ -187,27 +235,6 @@ def _check_rows(path: Path, vectors: Vectors) -> None:
         raise VectorFileError(f"{path}: row {row}: expected finite numbers, got NaN or infinity for {words[row]!r}")
 
 
-def _check_lines(path: Path, header: tuple[int, int] | None) -> None:
-    """Raise VectorFileError unless each line is a distinct word and as many numbers as the header or the first line."""
-    width = header[1] if header else None
-    rows: dict[bytes, int] = {}
-    number = 0
-    for number, fields in _lines(path, header):
-        if width is None:
-            width = len(fields) - 1
-        if len(fields) - 1 != width or not width:
-            raise VectorFileError(
-                f"{path}: line {number}: expected a word and {width or 'its'} numbers, parted by single spaces,"
-                f" got {len(fields) - 1} fields behind the first"
-            )
-        if rows.setdefault(fields[0], number) != number:
-            raise VectorFileError(
-                f"{path}: line {number}: expected another word than in line {rows[fields[0]]}, got {_shown(fields[0])}"
-            )
-    if header and len(rows) != header[0]:
-        raise VectorFileError(f"{path}: line 1: expected the header to count {len(rows)} words, got {header[0]}")
-
-
 def _check_fasttext(path: Path) -> None:
     """Raise VectorFileError unless *path* is a complete, unquantised fastText model of words.
 
@@ -258,25 +285,6 @@ def _check_fasttext(path: Path) -> None:
     )
 
 
-def _chunks(path: Path, size: int = 1 << 20) -> Iterator[bytes]:
-    """The content of *path*, decompressed by its suffix."""
-    from gensim import utils
-
-    with utils.open(str(path), "rb") as file:
-        while chunk := file.read(size):
-            yield chunk
-
-
-def _lines(path: Path, header: tuple[int, int] | None) -> Iterator[tuple[int, list[bytes]]]:
-    """Number and fields of each line of a text file after its header, as gensim splits them."""
-    from gensim import utils
-
-    with utils.open(str(path), "rb") as file:
-        for number, line in enumerate(file, 1):
-            if number > 1 or header is None:
-                yield number, line.rstrip().split(b" ")
-
-
 def _header(line: bytes) -> tuple[int, int] | None:
     """Number of words and width, if *line* is word2vec's header, else None."""
     fields = line.split()
@@ -287,21 +295,15 @@ def _is_binary(sample: bytes) -> bool:
     return not _NO_TEXT.isdisjoint(sample)
 
 
+def _has_numbers(sample: bytes) -> bool:
+    """Whether *sample*, which is all the rest of a file or at least 4096 bytes, begins with a word and a number."""
+    fields = sample.partition(b"\n")[0].split(b" ")
+    return len(fields) > 1 and is_number(fields[1])
+
+
 def _is_utf8(sample: bytes) -> bool:
     try:
         codecs.getincrementaldecoder("utf-8")().decode(sample)  # it may end within a character
     except UnicodeDecodeError:
         return False
     return True
-
-
-def _is_number(field: bytes) -> bool:
-    try:
-        float(field)
-    except ValueError:
-        return False
-    return True
-
-
-def _shown(field: bytes) -> str:
-    return repr(field[:40].decode("utf-8", "backslashreplace"))

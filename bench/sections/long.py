@@ -23,6 +23,7 @@ import requests
 import torch
 
 from bench.cli import KINDS, LENGTHS
+from bench.errors import BenchError
 from bench.load import authorization
 from bench.memory import watched
 from bench.report import Report, Table
@@ -148,7 +149,7 @@ def _seconds(tag: Callable[[str], object], texts: Sequence[str]) -> float:
 
 
 def _client(url: str, key: Path | None = None) -> Callable[[str], object]:
-    """Sends a text as plain text on one connection, with the key in the file *key*; SystemExit unless 200 comes."""
+    """Sends a text as plain text on one connection, with the key in the file *key*; BenchError unless 200 comes."""
     session = requests.Session()
     session.trust_env = False
 
@@ -156,6 +157,6 @@ def _client(url: str, key: Path | None = None) -> Callable[[str], object]:
         headers = {"Content-Type": "text/plain; charset=utf-8"} | authorization(key)
         reply = session.post(url, data=text.encode(), headers=headers, timeout=TIMEOUT_S)
         if reply.status_code != requests.codes.ok:
-            raise SystemExit(f"nerserve bench: {url}: status {reply.status_code}: {reply.text[:200]}")
+            raise BenchError(f"{url}: status {reply.status_code}: {reply.text[:200]}")
 
     return tag

@@ -14,6 +14,7 @@ from typing import Final
 import numpy as np
 import torch
 
+from bench.errors import BenchError
 from bench.report import Chart, Report, Table
 from bench.rivals.plain import PlainTagger
 from bench.rounds import Spread, interleaved, ratio
@@ -50,11 +51,11 @@ def run(report: Report, settings: Settings) -> None:
 
 
 def check_plain(settings: Settings, num_texts: int = 200) -> None:
-    """Return if the plain implementation finds the tagger's entities, scores apart; else SystemExit."""
+    """Return if the plain implementation finds the tagger's entities, scores apart; else BenchError."""
     texts, plain = settings.texts(seed=3).take(num_texts), PlainTagger(BUNDLE)
     for text, entities in zip(texts, Tagger.load(BUNDLE).tag(texts), strict=True):
         if list(map(tuple, plain.tag(text))) != [entity[:-1] for entity in entities]:
-            raise SystemExit("nerserve bench: the plain way finds other entities than the tagger")
+            raise BenchError("the plain way finds other entities than the tagger")
 
 
 def _contestants(settings: Settings) -> dict[str, Run]:

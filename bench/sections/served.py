@@ -27,6 +27,7 @@ from bench import contestants as servers
 from bench import wrk
 from bench.cli import MAX_CLIENTS
 from bench.contestants import CEILING, CLASSIC, GUNICORN, LITSERVE, PORT, SITE, Contestant
+from bench.errors import BenchError
 from bench.load import RIGHT, Load, Request, quantiles
 from bench.report import Chart, Report, Table
 from bench.rounds import Result, each, interleaved, ratio, spreads
@@ -76,7 +77,7 @@ def run(report: Report, settings: Settings) -> None:
 
 
 def check_answers(contestants: Sequence[Contestant], settings: Settings) -> None:
-    """Return if all find the tagger's entities; SystemExit names the contestant that does not."""
+    """Return if all find the tagger's entities; BenchError names the contestant that does not."""
     texts = settings.texts(seed=5).take(_CHECKED)
     expected = entities_of(texts)
     plain = [[{key: one[key] for key in one if key != "score"} for one in entities] for entities in expected]
@@ -86,7 +87,7 @@ def check_answers(contestants: Sequence[Contestant], settings: Settings) -> None
             alone = [contestant.ask({"text": text})["entities"] for text in texts]
             together = [result["entities"] for result in contestant.ask({"texts": texts})["results"]]
         if alone != right or together != right:
-            raise SystemExit(f"nerserve bench: {contestant.name} answers otherwise than the tagger")
+            raise BenchError(f"{contestant.name} answers otherwise than the tagger")
 
 
 def _add_idle(report: Report, contestants: Sequence[Contestant]) -> None:

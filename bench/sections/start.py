@@ -17,6 +17,7 @@ import requests
 from archive.build import build_mar
 from bench import contestants as servers
 from bench.contestants import CEILING, NOOP, TEXT
+from bench.errors import BenchError
 from bench.load import authorization
 from bench.report import Chart, Report, Table
 from bench.rounds import Spread, each, interleaved, ratio
@@ -176,12 +177,12 @@ def _vectors(server: Server) -> Spread:
         if area.path.endswith("vectors/table.npy")
     ]
     if not own:
-        raise SystemExit("expected each worker to map vectors/table.npy, found none that does")
+        raise BenchError("expected each worker to map vectors/table.npy, found none that does")
     return Spread.of(own)
 
 
 def _send_all(url: str, texts: Sequence[str], key: Path | None = None) -> None:
-    """Send *texts* to *url*, eight at a time, so that every worker gets some; SystemExit if one is refused.
+    """Send *texts* to *url*, eight at a time, so that every worker gets some; BenchError if one is refused.
 
     *key* is the file with its key, if it asks for one.
     """
@@ -191,4 +192,4 @@ def _send_all(url: str, texts: Sequence[str], key: Path | None = None) -> None:
 
     with ThreadPoolExecutor(8) as pool:
         if not all(pool.map(is_taken, texts)):
-            raise SystemExit(f"nerserve bench: {url} refused a text")
+            raise BenchError(f"{url} refused a text")

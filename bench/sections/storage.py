@@ -14,15 +14,14 @@ from pathlib import Path
 
 import torch
 
+from bench.errors import BenchInputError
 from bench.report import Cell, Report, Table
 from bench.settings import Settings
 from handler.bundle import Bundle
-from handler.errors import NERError
 from handler.tables import STORAGES, Storage
 from handler.tagger import Tagger
 from handler.vectors import WordVectors
 from training.corpora import label_set, read_corpus
-from training.errors import TrainingError
 from training.evaluation import evaluate
 from training.pretrained import join
 from training.vector_files import read_vectors
@@ -34,15 +33,12 @@ def run(
     """Score *bundle* on the files *dev* with *vectors*, its own vector files in order, stored by each of *choices*."""
     torch.set_num_threads(1)
     stored = [_choice(text) for text in choices]
-    try:
-        whole = Bundle.load(bundle)
-        parts = [read_vectors(path) for path in vectors]
-        corpora = {path.stem: read_corpus(path) for path in dev}
-    except (NERError, TrainingError) as error:
-        raise SystemExit(f"nerserve bench: {error}") from error
+    whole = Bundle.load(bundle)
+    parts = [read_vectors(path) for path in vectors]
+    corpora = {path.stem: read_corpus(path) for path in dev}
     width, expected = sum(part.table.shape[1] for part in parts), whole.config.model.word_dim
     if width != expected:
-        raise SystemExit(f"nerserve bench: expected vectors of width {expected}, as {bundle} has, got {width}")
+        raise BenchInputError(f"expected vectors of width {expected}, as {bundle} has, got {width}")
     table = Table(f"F1 of {bundle.name} with smaller vectors", ("storage", "words", "MB", *corpora, "mean"))
     report.progress.begin(table.title, len(stored))
     for storage, max_words in stored:
@@ -61,7 +57,7 @@ def _choice(text: str) -> tuple[Storage, int]:
         if name == storage and words.isdecimal() and int(words):
             return storage, int(words)
     expected = f"{' or '.join(STORAGES)}, a colon and a number of words"
-    raise SystemExit(f"nerserve bench: --choices: expected {expected}, got {text!r}")
+    raise BenchInputError(f"--choices: expected {expected}, got {text!r}")
 
 
 def _num_bytes(vectors: WordVectors) -> int:

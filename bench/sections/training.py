@@ -28,16 +28,15 @@ from typing import Final, NamedTuple
 import numpy as np
 import torch
 
+from bench.errors import BenchInputError
 from bench.report import Report, Table
 from bench.rivals.plain_training import CHAR_FILTERS, HIDDEN_DIM, PlainLoop
 from bench.rounds import each, interleaved, ratio, spreads
 from bench.settings import Settings
 from handler.config import BundleConfig, ModelConfig, TrainingConfig
-from handler.errors import NERError
 from handler.labels import Span
 from handler.vectors import WordVectors
 from training.corpora import Sentence, label_set, read_corpus
-from training.errors import TrainingError
 from training.examples import OR
 from training.trainer import Trainer
 
@@ -69,11 +68,8 @@ class Lap(NamedTuple):
 def run(report: Report, settings: Settings, train: Path | None = None, sentences: int = 6000) -> None:
     """Measure epochs over at most *sentences* sentences of the file *train*, or generated ones."""
     torch.set_num_threads(1)
-    try:
-        corpus = _read(train, sentences) if train else generated(sentences)
-        laps = _measured(report, corpus, settings.num_rounds)
-    except (NERError, TrainingError) as error:
-        raise SystemExit(f"nerserve bench: {error}") from error
+    corpus = _read(train, sentences) if train else generated(sentences)
+    laps = _measured(report, corpus, settings.num_rounds)
     table = Table(
         "Training, one thread: tokens a second",
         ("loop", "tokens/s of CPU time", "of the clock", f"{OURS} / this one"),
@@ -134,7 +130,7 @@ def _read(path: Path, num_sentences: int) -> list[Sentence]:
     """A sample of the sentences of *path*."""
     sentences = [sentence for sentence in read_corpus(path) if sentence.words]
     if open_labels := [label for label in label_set(sentences) if OR in label]:
-        raise SystemExit(f"nerserve bench: {path}: expected one label for each entity, got {open_labels[0]}")
+        raise BenchInputError(f"{path}: expected one label for each entity, got {open_labels[0]}")
     return random.Random(0).sample(sentences, min(num_sentences, len(sentences)))
 
 

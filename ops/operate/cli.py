@@ -8,7 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
-from ops.argument_types import DIR, FILE, SECONDS, model_name, server_url, setting, share, version, whole_number
+from contract.argument_types import DIR, FILE, SECONDS, model_name, server_url, setting, share, version, whole_number
+from contract.exit_status import ExitStatus, exit_status_help
 from ops.process.state_dir import DEFAULT_STATE_DIR
 
 _Run = Callable[[argparse.Namespace], int]
@@ -23,20 +24,15 @@ _DEFAULT_VERSION: Final[_Arguments] = _VERSION | {"nargs": "?", "help": "(defaul
 _WORKERS: Final[_Arguments] = {"type": whole_number("a number of workers", 1, 1000), "metavar": "N"}
 _SHARE: Final[_Arguments] = {"type": share, "metavar": "SHARE"}
 
-_EXITS: Final = """
-exit status:
-  0        done
-  1        any other failure; workers that end while they load, for one
-  2        wrong usage, or a file of keys, texts or certificates cannot be used
-  5        a model archive is missing or broken
-  6        no such model, version, or archive in the server's model store
-  7        refused: by TorchServe (its message is passed on), or by nerserve because it would hurt
-  8        a change did not hold and was taken back; the old state is served
-  9        what was waited for did not happen in time
-  10       no reply from the management API
-  11       a change could not be taken back; the message says what is left to do
-  128 + N  broken off by signal N; a rollout has returned to the old state first
-"""
+_EXITS: Final = "\n" + exit_status_help(
+    ExitStatus.BAD_MODEL,
+    ExitStatus.UNKNOWN_MODEL,
+    ExitStatus.REFUSED,
+    ExitStatus.ROLLED_BACK,
+    ExitStatus.NOT_IN_TIME,
+    ExitStatus.NO_REPLY,
+    ExitStatus.NOT_RESTORED,
+)
 
 _SERVER: Final = """
 NERSERVE_MANAGEMENT_URL, NERSERVE_INFERENCE_URL and NERSERVE_STATE_DIR stand for --management, --inference and
@@ -60,7 +56,7 @@ examples:
 _SCALE: Final = """\
 examples:
   nerserve scale en --workers 4
-  nerserve scale en 1.1 --workers 1 --timeout 60
+  nerserve scale en 1.1 --workers 1 --load-timeout 60
 
 Workers are added at once, and waited for until their model is loaded.  They go one at a time, each when the queue is
 empty; TorchServe ends the youngest, and drops the batch that it may have in hand: 500 on the inference port, which the
@@ -200,7 +196,6 @@ def _add_rollout(rollout: _Parser) -> None:
     )
     add("--watch", **SECONDS, default=10.0, help="seconds of canaries after it (default: %(default)g)")
     _add_retire(rollout, "standby")
-    add("--keep-old", dest="retire", action="store_const", const="stopped", help="the same as --old stopped")
     _add_grace(rollout)
     _add_load_timeout(rollout)
 
@@ -244,10 +239,10 @@ def _add_grace(parser: _Parser) -> None:
 
 def _add_load_timeout(parser: _Parser) -> None:
     text = "seconds until its workers must be ready (default: %(default)g)"
-    parser.add_argument("--timeout", dest="load_timeout_s", **SECONDS, default=180.0, help=text)
+    parser.add_argument("--load-timeout", dest="load_timeout_s", **SECONDS, default=180.0, help=text)
 
 
 def _add_idle_timeout(parser: _Parser) -> None:
     _add_grace(parser)
     text = "seconds until its queue must have been empty (default: %(default)g)"
-    parser.add_argument("--timeout", dest="idle_timeout_s", **SECONDS, default=60.0, help=text)
+    parser.add_argument("--drain-timeout", dest="idle_timeout_s", **SECONDS, default=60.0, help=text)

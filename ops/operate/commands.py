@@ -79,7 +79,7 @@ def run(options: argparse.Namespace, out: TextIO, err: TextIO) -> int:
     except OpsError as error:
         if options.json:
             failure = {"code": type(error).__name__.removesuffix("Error"), "message": str(error)}
-            content = {"error": failure | {"exit_status": error.exit_code}, "steps": journal.steps}
+            content = {"error": failure | {"exit_status": error.exit_status}, "steps": journal.steps}
             with contextlib.suppress(OpsError):  # what went wrong before says more
                 print_text(out, json.dumps(content, indent=2))
         raise

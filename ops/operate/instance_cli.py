@@ -6,7 +6,8 @@ import argparse
 import sys
 from collections.abc import Callable
 
-from ops.argument_types import SECONDS
+from contract.argument_types import SECONDS
+from contract.exit_status import ExitStatus, exit_status_help
 from ops.operate.cli import add_state_dir
 
 _STATUS = """\
@@ -15,9 +16,8 @@ examples:
   nerserve status --json | jq -r .state
   nerserve status --state-dir .nerserve-2
 
-exit status:
-  0        up, and every model answers
-  7        none runs with that state directory, it is not ready, or something does not answer
+The status is 0 when it is up and every model answers, and 7 else.
+
 """
 
 _DOWN = """\
@@ -28,10 +28,6 @@ examples:
 It stops as by Ctrl-C: the site takes no more requests, those accepted are answered, then everything ends.  A signal
 goes to the process that the state directory names, and only while it is the one that was started then.
 
-exit status:
-  0        it has ended
-  7        none runs with that state directory
-  9        it has not ended in time, and goes on stopping
 """
 
 
@@ -53,11 +49,19 @@ def add_parsers(subparsers: argparse._SubParsersAction[argparse.ArgumentParser])
         return parser
 
     says = "Say whether nerserve up runs and everything answers, since when, and where."
-    status = add("status", "say whether nerserve up runs and answers", says, _STATUS, _run_status)
+    exits = exit_status_help(ExitStatus.REFUSED)
+    status = add(
+        "status",
+        "say whether nerserve up runs and answers",
+        says,
+        _STATUS + exit_status_help(ExitStatus.REFUSED),
+        _run_status,
+    )
     status.add_argument("--json", action="store_true", help="print JSON")
 
+    exits = exit_status_help(ExitStatus.REFUSED, ExitStatus.NOT_IN_TIME)
     says = "Stop nerserve up, wherever it was started, and wait until it has ended."
-    down = add("down", "stop nerserve up, and wait until it has ended", says, _DOWN, _run_down)
+    down = add("down", "stop nerserve up, and wait until it has ended", says, _DOWN + exits, _run_down)
     down.add_argument("--hurry", action="store_true", help="wait for no request that was accepted")
     wait = "seconds until it must have ended (default: its --drain-timeout and 30)"
     down.add_argument("--timeout", dest="timeout_s", **SECONDS, help=wait)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -79,7 +80,8 @@ def print_key(options: argparse.Namespace, out: TextIO) -> int:
     handle = running(state_dir)
     published = state_dir.published_key(options.kind)
     if published.exists() and (handle is not None or not state_dir.handle.exists()):
-        out.write(f"{key_from(published)()}\n")
+        key = key_from(published)()
+        out.write(json.dumps({"kind": options.kind, "key": key}) + "\n" if options.json else f"{key}\n")
         out.flush()
         return 0
     if handle is None:

@@ -34,7 +34,7 @@ def put(archive: Path, store: Path, name: str, sha256: str) -> bool:
             return False
         raise NotNowError(
             f"{target} is another archive than {archive}; a changed model needs a new version "
-            "(nerserve archive --version), or remove that file"
+            "(nerserve archive --model-version), or remove that file"
         )
     _replace(archive, target, sha256)
     return True

@@ -33,7 +33,7 @@ AFTER_DRAIN_S = 30.0
 
 
 def show_status(options: argparse.Namespace, out: TextIO) -> int:
-    """``nerserve status``: 0 when it is up and everything answers, else NotNowError.exit_code."""
+    """``nerserve status``: 0 when it is up and everything answers, else NotNowError.exit_status."""
     state_dir = StateDir(options.state_dir.absolute())
     handle = running(state_dir)
     if handle is None:
@@ -45,7 +45,7 @@ def show_status(options: argparse.Namespace, out: TextIO) -> int:
         print_text(out, json.dumps(_content(handle, state_dir, seen), indent=2))
     else:
         print_text(out, _text(handle, state_dir, seen))
-    return 0 if _state(handle, seen) == "ready" else NotNowError.exit_code
+    return 0 if _state(handle, seen) == "ready" else NotNowError.exit_status
 
 
 def stop(options: argparse.Namespace, out: TextIO) -> int:

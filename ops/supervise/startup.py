@@ -8,7 +8,14 @@ from contextlib import ExitStack
 from functools import partial
 from typing import Final
 
-from ops.errors import BrokenOffError, ManagementRefusedError, ManagementUnreachableError, StartError, UnknownModelError
+from ops.errors import (
+    BrokenOffError,
+    ManagementRefusedError,
+    ManagementUnreachableError,
+    StartError,
+    StartTimeoutError,
+    UnknownModelError,
+)
 from ops.process.keys import KeyRing
 from ops.process.tls import Trust
 from ops.signals import StopRequests
@@ -77,7 +84,7 @@ class Startup:
                 raise BrokenOffError(number, f"stopped by signal {number} before everything was up")
             self._check_processes()
             if self._console.elapsed_s > self._timeout_s:
-                raise StartError(f"gave up waiting for {what} after {self._timeout_s:.0f} s", last_words())
+                raise StartTimeoutError(f"gave up waiting for {what} after {self._timeout_s:.0f} s", last_words())
             time.sleep(LOOK_EVERY_S)
 
     def _check_processes(self) -> None:

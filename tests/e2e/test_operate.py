@@ -362,7 +362,7 @@ def test_a_drained_model_answers_what_it_had_accepted_and_then_refuses(server, s
     stream.timeout_s = 30  # some may never be answered
     with stream:
         wait_until(lambda: stream.right["1.0"])
-        status, text = server.run("drain", "en", "--force", "--grace", "0.3", "--timeout", "150")
+        status, text = server.run("drain", "en", "--force", "--grace", "0.3", "--drain-timeout", "150")
         wait_until(lambda: stream.lost[503])
 
     # One request in each client's hand may be lost with the worker: dropped with 500 or 507 or, when it arrives in the

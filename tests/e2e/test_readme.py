@@ -65,7 +65,7 @@ def test_packing_a_bundle_prints_what_the_readme_says(bundle, tmp_path):
     shown = FIRST_START.partition(f"packing models/{bundle}\n")[2].splitlines()[:2]
 
     done = subprocess.run(
-        [NERSERVE, "archive", f"models/{bundle}", "--keep-rolled-out", "--out", tmp_path / "model-store"],
+        [NERSERVE, "archive", f"models/{bundle}", "--keep-rolled-out", "--model-store", tmp_path / "model-store"],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

@@ -13,7 +13,7 @@ from typing import NamedTuple, TypeVar
 from handler.config import BundleConfig
 from handler.labels import Span
 from handler.tagger import Tagger
-from training.errors import TrainingError
+from training.errors import InputError
 from training.evaluation import ErrorKind, SpanError, TaggedCorpus, score_tagged, span_errors
 from training.reports.pages import render
 
@@ -98,18 +98,18 @@ def error_page(config: BundleConfig, digest: str, corpora: Sequence[TaggedCorpus
 
 
 def check_folder(path: Path) -> None:
-    """Raise TrainingError if *path* is a folder, or would be in one that does not exist."""
+    """Raise InputError if *path* is a folder, or would be in one that does not exist."""
     if path.is_dir() or not path.resolve().parent.is_dir():
-        raise TrainingError(f"{path}: expected a file in a folder that exists")
+        raise InputError(f"{path}: expected a file in a folder that exists")
 
 
 def write_error_page(path: Path, tagger: Tagger, corpora: Sequence[TaggedCorpus], max_sentences: int) -> None:
-    """Write the :func:`error_page` of *tagger* to *path*; raises TrainingError if it cannot."""
+    """Write the :func:`error_page` of *tagger* to *path*; raises InputError if it cannot."""
     page = error_page(tagger.config, tagger.digest, corpora, max_sentences)
     try:
         path.write_text(page, encoding="utf-8", newline="\n")
     except OSError as error:
-        raise TrainingError(f"{path}: cannot be written: {error.strerror}") from error
+        raise InputError(f"{path}: cannot be written: {error.strerror}") from error
 
 
 def _faulty_sentences(file: int, corpus: TaggedCorpus) -> Iterator[FaultySentence]:

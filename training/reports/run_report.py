@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from training.calibration import expected_calibration_error, predictions, reliability
 from training.checkpoint import write_file
-from training.errors import RunError
+from training.errors import RunFailedError
 from training.evaluation import Average, Evaluation, Score, TaggedSentence, score_tagged
 from training.reports import plots
 from training.reports.analysis import (
@@ -64,12 +64,12 @@ def write_report(
     *log* is ``log.jsonl``, *dev* the dev corpora as the best epoch tags them; *settings* are printed as they are.
 
     Raises:
-        RunError: the folder cannot be written to.
+        RunFailedError: the folder cannot be written to.
     """
     try:
         (run / PLOTS).mkdir(exist_ok=True)
     except OSError as error:
-        raise RunError(f"{run / PLOTS}: cannot be written: {error.strerror}") from error
+        raise RunFailedError(f"{run / PLOTS}: cannot be written: {error.strerror}") from error
     sentences = [row for rows in dev.values() for row in rows]
     figures = []
     for plot in (

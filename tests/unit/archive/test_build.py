@@ -1,9 +1,12 @@
 """Building archives from a real bundle: deterministic, verified, put in place whole."""
 
-import argparse
 import json
+import os
 import re
 import shutil
+import signal
+import subprocess
+import sys
 import zipfile
 from pathlib import Path
 
@@ -11,13 +14,13 @@ import pytest
 import yaml
 
 from archive import mar
-from archive.build import build_mar
-from archive.cli import add_parsers
+from archive.build import _replaced, build_mar
 from archive.errors import ArchiveError
 from archive.verify import _probe, check_mar, verify_mar
 from contract.limits import LARGEST_MAX_CHARS, RequestLimits
 from contract.names import MODEL_NAME_RULE
 from handler.digests import file_digest
+from nerserve.cli import main
 from ops.operate import model_store
 
 
@@ -118,9 +121,40 @@ def test_an_archive_that_is_not_up_to_date_is_built_anew(tiny_bundle, tmp_path, 
     check_mar(path)
 
 
+def test_another_model_of_the_same_version_is_replaced_with_a_warning(built, tiny_bundle, make_bundle, tmp_path):
+    shutil.copy(built, tmp_path)
+    make_bundle(seed=2).save(tmp_path / "bundle")
+    steps = []
+
+    build_mar(tmp_path / "bundle", tmp_path, report=steps.append)
+
+    old, new = (file_digest(bundle / "config.json") for bundle in (tiny_bundle, tmp_path / "bundle"))
+    assert steps[0] == (
+        f"warning: {tmp_path / 'tiny.mar'}: replaces another model of the same version, 1.0: {old} by {new};"
+        " a rollout needs another version, --model-version"
+    )
+    assert check_mar(tmp_path / "tiny.mar").digest == new
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (("1.0", None), "replaces version 1.0 of the same bundle, with other code, settings or texts beside it"),
+        (("1.1", None), "replaces version 1.0"),
+        (("1.0", -10), "replaces a damaged archive"),
+    ],
+)
+def test_what_else_an_archive_replaces_is_said(built, tiny_bundle, tmp_path, change, said):
+    version, num_bytes = change
+    target = tmp_path / "tiny.mar"
+    target.write_bytes(built.read_bytes()[:num_bytes])
+
+    assert _replaced(target, version, file_digest(tiny_bundle / "config.json")) == f"{target}: {said}"
+
+
 def test_what_was_rolled_out_stays_until_it_is_rolled_back(tiny_bundle, tmp_path, capsys):
     store, releases = tmp_path / "store", tmp_path / "releases"
-    up = ("archive", tiny_bundle, "--out", store, "--keep-rolled-out")
+    up = ("archive", tiny_bundle, "--model-store", store, "--keep-rolled-out")
     run(*up)
     first = (store / "tiny.mar").read_bytes()
     release = build_mar(tiny_bundle, releases, version="1.1")
@@ -138,7 +172,7 @@ def test_what_was_rolled_out_stays_until_it_is_rolled_back(tiny_bundle, tmp_path
     run(*up)
     assert (store / "tiny.mar").read_bytes() == first
     model_store.make_current(store, "tiny", "1.1")
-    run("archive", tiny_bundle, "--out", store)
+    run("archive", tiny_bundle, "--model-store", store)
     assert (store / "tiny.mar").read_bytes() == first
 
 
@@ -210,14 +244,14 @@ def test_our_model_config_says_what_torchserve_needs():
 
 
 def run(*arguments):
-    parser = argparse.ArgumentParser()
-    add_parsers(parser.add_subparsers(required=True))
-    options = parser.parse_args([str(argument) for argument in arguments])
-    return options.run(options)
+    try:
+        return main([str(argument) for argument in arguments])
+    except SystemExit as stopped:  # by argparse
+        return stopped.code
 
 
 def test_the_commands_build_and_inspect(tiny_bundle, tmp_path, capsys):
-    assert run("archive", tiny_bundle, "--out", tmp_path, "--name", "news") == 0
+    assert run("archive", tiny_bundle, "--model-store", tmp_path, "--name", "news") == 0
     out = capsys.readouterr().out
     assert out.startswith(f"{tmp_path / 'news.mar'}: news 1.0, ")
 
@@ -228,12 +262,23 @@ def test_the_commands_build_and_inspect(tiny_bundle, tmp_path, capsys):
 
 
 @pytest.mark.parametrize(("command", "missing"), [("archive", "config.json: missing"), ("inspect", "cannot be read")])
-def test_a_failure_is_one_line_and_exit_code_1(tmp_path, capsys, command, missing):
-    assert run(command, tmp_path / "nothing") == 1
+def test_what_is_missing_is_one_line_and_status_5(tmp_path, capsys, command, missing):
+    assert run(command, tmp_path / "nothing") == 5
 
     error = capsys.readouterr().err.splitlines()
     assert len(error) == 1
     assert missing in error[0]
+
+
+def test_lines_that_nobody_reads_end_the_command_quietly(built):
+    ours, theirs = os.pipe()
+    os.close(ours)
+
+    command = [sys.executable, "-m", "nerserve.cli", "inspect", built]
+    done = subprocess.run(command, stdout=theirs, stderr=subprocess.PIPE, text=True, check=False)
+
+    os.close(theirs)
+    assert (done.returncode, done.stderr) == (128 + signal.SIGPIPE, "")
 
 
 @pytest.fixture
@@ -244,32 +289,34 @@ def elsewhere(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("change", "problem"),
+    ("change", "expected"),
     [
-        ({"bundle": "README.md"}, "README.md: config.json: cannot be read: Not a directory"),
-        ({"--model-config": "nope.yaml"}, "nope.yaml: cannot be read: No such file or directory"),
-        ({"--model-config": "."}, ".: cannot be read: Is a directory"),
-        ({"--out": "README.md"}, "README.md: expected a folder to write to: File exists"),
-        ({"--out": "README.md/store"}, "README.md/store: expected a folder to write to: Not a directory"),
-        ({"--version": "2/0"}, "config.version: expected N, N.N or N.N.N, got '2/0'"),
+        ({"bundle": "README.md"}, (5, "README.md: config.json: cannot be read: Not a directory")),
+        ({"--model-config": "nope.yaml"}, (2, "nope.yaml: cannot be read: No such file or directory")),
+        ({"--model-config": "."}, (2, ".: cannot be read: Is a directory")),
+        ({"--model-store": "README.md"}, (2, "README.md: expected a folder to write to: File exists")),
+        ({"--model-store": "README.md/store"}, (2, "README.md/store: expected a folder to write to: Not a directory")),
+        ({"--model-version": "2/0"}, (2, "--model-version: expected N, N.N or N.N.N, got '2/0'")),
+        ({"--name": "../en"}, (2, f"--name: expected {MODEL_NAME_RULE}, got '../en'")),
     ],
     ids=str,
 )
-def test_an_ordinary_mistake_is_one_line(tiny_bundle, elsewhere, capsys, change, problem):
+def test_an_ordinary_mistake_is_one_line(tiny_bundle, elsewhere, capsys, change, expected):
+    status, problem = expected
     (elsewhere / "README.md").touch()
     bundle, *options = [word for option in ({"bundle": tiny_bundle} | change).items() for word in option][1:]
 
-    assert run("archive", bundle, *options) == 1
+    assert run("archive", bundle, *options) == status
 
-    error = capsys.readouterr().err.splitlines()[-1]
-    assert error.startswith("nerserve archive: ")
+    (error,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("nerserve: ")]
     assert error.endswith(problem)
 
 
 def test_a_model_config_of_ones_own_is_taken_by_the_command(tiny_bundle, tmp_path):
     (tmp_path / "mine.yaml").write_text("minWorkers: 3\nmaxWorkers: 3\n")
 
-    run("archive", tiny_bundle, "--out", tmp_path, "--version", "9", "--model-config", tmp_path / "mine.yaml")
+    options = ("--model-store", tmp_path, "--model-version", "9", "--model-config", tmp_path / "mine.yaml")
+    run("archive", tiny_bundle, *options)
 
     assert mar.read(tmp_path / "tiny.mar")[1][mar.MODEL_CONFIG].startswith(b"minWorkers: 3")
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from bench import wrk
+from bench.errors import BenchError, BenchInputError
 from bench.needs import require_program
 from bench.plots import draw
 from bench.report import Chart, Report, Table
@@ -80,7 +81,7 @@ def test_the_output_of_wrk_is_read():
 
 
 def test_a_failure_of_wrk_is_told():
-    with pytest.raises(SystemExit, match="unable to connect"):
+    with pytest.raises(BenchError, match="unable to connect"):
         wrk.parse("", "unable to connect to 127.0.0.1:1 Connection refused\n")
 
 
@@ -143,7 +144,7 @@ def test_a_file_without_texts_is_refused_by_name(tmp_path, content):
     if content is not None:
         file.write_bytes(content)
 
-    with pytest.raises(SystemExit, match=r"--texts: .*mine\.txt"):
+    with pytest.raises(BenchInputError, match=r"--texts: .*mine\.txt"):
         Texts(file)
 
 
@@ -163,12 +164,12 @@ def test_a_missing_package_is_told_with_the_set_that_has_it():
 def test_a_missing_program_is_told_with_its_package(monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path))
 
-    with pytest.raises(SystemExit, match="sudo apt-get install wrk"):
+    with pytest.raises(BenchError, match="sudo apt-get install wrk"):
         require_program("wrk", "wrk")
 
 
 def test_a_report_has_every_round_in_its_json(capsys, tmp_path):
-    report = Report(StatusLine(), {"texts": "mine"})
+    report = Report(StatusLine(), {"texts": "mine"}, sys.stdout)
     table = Table("Speed", ("way", "per s"), [["a", Spread.of([1.0, 3.0])], ["b", 2.0]], charts=[Chart("per s", "way")])
     report.add(table)
     report.expect("a over b", Spread.of([0.5, 1.5]), 2.0)
@@ -197,7 +198,7 @@ def test_help_says_what_is_needed():
 
 @pytest.mark.parametrize(
     "arguments",
-    [["nonsense"], ["--rounds", "0"], ["--connections", "many"], ["--connections", "1", "2000"], ["--without", "it"]],
+    [["nonsense"], ["--rounds", "0"], ["--connections", "many"], ["--connections", "1,2000"], ["--without", "it"]],
 )
 def test_wrong_usage_is_told(arguments):
     assert nerserve("bench", *arguments).returncode == 2

@@ -42,7 +42,7 @@ def test_no_size_is_measured_with_the_texts_of_another(measure):
         num_rounds=2, seconds=1, num_workers=2, connections=(1,), without=frozenset(), texts_file=None, is_quick=True
     )
 
-    measure(Report(StatusLine(), {}), settings, asked)
+    measure(Report(StatusLine(), {}, sys.stdout), settings, asked)
 
     assert len(asked.texts) > 1000
     assert len(set(asked.texts)) > 0.95 * len(asked.texts)  # some short ones hold nothing that changes
@@ -101,27 +101,27 @@ def bench(*arguments, **more):
 def test_a_missing_program_is_told_before_anything_is_measured(tmp_path):
     environ = {**os.environ, "PATH": str(tmp_path)}
 
-    out, errors = bench("--without", "spacy", "litserve", env=environ).communicate(timeout=120)
+    out, errors = bench("--without", "spacy,litserve", env=environ).communicate(timeout=120)
 
     assert "the program wrk is missing" in errors
     assert out == ""
 
 
-@pytest.mark.parametrize("option", ["--json", "--plots"])
+@pytest.mark.parametrize("option", ["--out", "--plots"])
 def test_a_place_for_results_that_cannot_be_made_is_told_before_anything_is_measured(tmp_path, option):
     (tmp_path / "file").write_text("")
 
     process = bench("process", "--without", "spacy", option, tmp_path / "file" / "x" / "y")
     out, errors = process.communicate(timeout=120)
 
-    assert process.returncode == 1
-    assert f"nerserve bench: {option}: " in errors
+    assert process.returncode == 2
+    assert f"nerserve: {option}: " in errors
     assert out == ""
 
 
 def test_what_was_measured_until_a_signal_is_written_to_a_new_folder(tmp_path):
     path = tmp_path / "new" / "folder" / "x.json"
-    process = bench("process", "--without", "spacy", "--json", path)
+    process = bench("process", "--without", "spacy", "--out", path)
     while process.poll() is None and not path.exists():
         time.sleep(0.05)
 

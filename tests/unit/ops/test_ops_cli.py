@@ -78,8 +78,8 @@ def test_an_operator_s_command_loads_nothing_of_the_supervisor(command):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "required: COMMAND"),
-        (["dwn"], "invalid choice: 'dwn'"),
+        ([], "usage: nerserve"),
+        (["upp"], "no command 'upp'; did you mean up?"),
         (["up", "--port", "0"], "expected a port from 1 to 65535, got '0'"),
         (["up", "--port", "http"], "expected a port from 1 to 65535, got 'http'"),
         (["up", "--models", "en,en"], "expected each model once, got 'en,en'"),

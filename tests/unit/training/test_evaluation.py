@@ -15,7 +15,7 @@ from seqeval.scheme import IOB2
 from handler.labels import Span, tags_to_spans
 from handler.tagger import ScoredSpan, Tagger
 from training.corpora import Sentence
-from training.errors import CorpusError, TrainingError
+from training.errors import CorpusError, InputError
 from training.evaluation import (
     Average,
     Score,
@@ -351,11 +351,11 @@ def test_a_file_without_the_labels_that_count_is_pointed_out(corpus, caplog):
 def test_a_label_that_the_model_cannot_find_is_named(corpus):
     tagger = FakeTagger("PER", "LOC", "MISC")
 
-    with pytest.raises(CorpusError, match=r"native\.conll: expected labels of LOC, MISC, PER, got TIME; --labels"):
+    with pytest.raises(CorpusError, match=r"native\.conll: expected labels of LOC, MISC, PER, got TIME; --label-map"):
         tag_corpora(tagger, [corpus])
     with pytest.raises(CorpusError, match=r"expected labels of LOC, MISC, PER, got TIMEX"):
         tag_corpora(tagger, [corpus], {"PER": "PER", "LOC": "LOC", "TIME": "TIMEX"})
-    with pytest.raises(TrainingError, match=r"--only: expected labels of LOC, MISC, PER, got 'TIME'"):
+    with pytest.raises(InputError, match=r"--labels: expected labels of LOC, MISC, PER, got 'TIME'"):
         tag_corpora(tagger, [corpus], only=["PER", "TIME"])
 
 
@@ -365,7 +365,7 @@ def test_a_label_that_is_never_annotated_is_pointed_out(corpus, caplog):
     tag_corpora(FakeTagger("PER", "LOC", "MISC"), [corpus], labels)
 
     assert "native.conll: MISC not annotated" in caplog.text
-    assert "--only LOC PER leaves them out" in caplog.text
+    assert "--labels LOC,PER leaves them out" in caplog.text
     caplog.clear()
     tag_corpora(FakeTagger("PER", "LOC", "MISC"), [corpus], labels, ["LOC", "PER"])
     assert caplog.text == ""

@@ -1,9 +1,15 @@
 """Word vectors joined and packed, against gensim and by hand."""
 
+from dataclasses import replace
+
 import gensim
 import numpy as np
 import pytest
 
+from handler.bundle import Bundle
+from handler.subwords import Subwords
+from handler.tables import STORAGES, VectorTable
+from handler.vectors import WordVectors
 from training.errors import VectorFileError
 from training.pretrained import digit_patterns, join, pack
 from training.vector_files import Vectors, read_vectors
@@ -151,3 +157,77 @@ def test_numbers_that_the_storage_cannot_hold_are_refused_by_file(tmp_path):
 
     with pytest.raises(VectorFileError, match=r"a\.txt: expected values within float16's range of 65504, got 70000"):
         pack([tmp_path / "a.txt"], max_words=2, storage="float16")
+
+
+def same_bytes(one, other, folder):
+    for name, vectors in (("one", one), ("other", other)):
+        (folder / name).mkdir()
+        vectors.save(folder / name)
+    names = sorted(path.name for path in (folder / "one").iterdir())
+    assert names == sorted(path.name for path in (folder / "other").iterdir())
+    return all((folder / "one" / name).read_bytes() == (folder / "other" / name).read_bytes() for name in names)
+
+
+def subworded(num_words, dim, storage):
+    """Vectors of *num_words* words; the middle columns are fastText's."""
+    chance = np.random.default_rng(5)
+    ngrams = VectorTable.new(chance.normal(size=(30, dim - 4)).astype(np.float32), storage)
+    words = [chr(ord("a") + i % 26) * (1 + i // 26) for i in range(num_words)]
+    table = chance.normal(size=(num_words, dim)).astype(np.float32)
+    return WordVectors.new(words, table, storage, [Subwords(ngrams, min_n=2, max_n=4, left=2)])
+
+
+@pytest.fixture
+def save_with(make_bundle, tmp_path):
+    """Saves a bundle with other vectors."""
+
+    def save(vectors):
+        bundle = make_bundle()
+        config = replace(bundle.config, model=replace(bundle.config.model, word_dim=vectors.dim))
+        Bundle.new(config, bundle.chars, vectors).save(tmp_path / "bundle")
+        return tmp_path / "bundle"
+
+    return save
+
+
+@pytest.mark.parametrize("storage", STORAGES)
+def test_the_vectors_of_a_bundle_are_taken_as_they_are(tmp_path, save_with, storage):
+    vectors = subworded(40, 9, storage)
+
+    packed = pack([save_with(vectors)], max_words=40)
+
+    assert packed.storage == storage
+    assert same_bytes(packed, vectors, tmp_path)
+
+
+def test_the_vectors_of_a_bundle_can_be_cut_and_stored_otherwise(save_with):
+    vectors = subworded(40, 9, "float32")
+
+    packed = pack([save_with(vectors)], max_words=30, storage="float16")
+
+    assert (packed.storage, len(packed), packed.words()) == ("float16", 30, vectors.words()[:30])
+    np.testing.assert_allclose(packed.take(np.arange(30)), vectors.take(np.arange(30)), atol=2e-3)
+    for word in ("unseen", "nn"):
+        np.testing.assert_allclose(packed.infer(word), vectors.infer(word), atol=2e-3)
+
+
+def test_a_bundle_stands_beside_a_file(tmp_path, save_with):
+    vectors = subworded(40, 9, "float32")
+    (tmp_path / "more.txt").write_text("d 1 2\nf 3 4\n")
+
+    packed = pack([save_with(vectors), tmp_path / "more.txt"], max_words=100)
+
+    row = packed.take(np.array([packed.find("f")]))[0]
+    np.testing.assert_array_equal(row, [*vectors.take(np.array([5]))[0], 3, 4])
+
+
+@pytest.mark.parametrize("damage", ["empty", "changed"])
+def test_a_folder_that_is_no_bundle_has_no_vectors(tmp_path, save_with, damage):
+    folder = tmp_path / "empty"
+    folder.mkdir()
+    if damage == "changed":
+        folder = save_with(subworded(40, 9, "int8"))
+        (folder / "vectors" / "words.npy").write_bytes(b"")
+
+    with pytest.raises(VectorFileError, match=f"{folder}: expected a file of word vectors or a bundle: "):
+        pack([folder], max_words=10)

@@ -198,7 +198,7 @@ def train_in(folder, **changes):
         "out": folder / "toy",
         "run": folder / "run",
         "config": folder / "config.json",
-        "labels": folder / "labels.json",
+        "label_map": folder / "labels.json",
         "max_words": 8,
         "storage": "float16",
         "version": "1.0",
@@ -219,7 +219,7 @@ def append(name, text):
     [
         (append("train.conll", "Ann\tB-PER\n\n"), {}, "--train train: it began with sha256:"),
         (append("dev.conll", "Ann\tB-PER\n\n"), {}, "--dev dev: it began with sha256:"),
-        (append("labels.json", "\n"), {}, "--labels: it began with sha256:"),
+        (append("labels.json", "\n"), {}, "--label-map: it began with sha256:"),
         (append("v.words.txt", ""), {"max_words": 7}, "--max-words: it began with 8, and not with 7"),
         (append("v.words.txt", ""), {"storage": "int8"}, "--storage: it began with float16, and not with int8"),
         (append("v.words.txt", ""), {"seed": 9}, "training.seed: it began with 0, and not with 9"),

@@ -5,7 +5,7 @@ import statistics
 
 import pytest
 
-from training.errors import RunError
+from training.errors import InputError
 from training.seeds import summarise, train_seeds
 
 DEV_F1 = {1: 0.5, 2: 0.9, 3: 0.7}
@@ -32,7 +32,7 @@ def trained(tmp_path, make_bundle):
 
 
 def test_a_seed_that_stands_twice_is_refused(tmp_path):
-    with pytest.raises(RunError, match="--seeds: expected different seeds, got 1 2 1"):
+    with pytest.raises(InputError, match="--seeds: expected different seeds, got 1 2 1"):
         train_seeds([1, 2, 1], train_one=None, out=tmp_path / "en", run=tmp_path / "run")
 
 

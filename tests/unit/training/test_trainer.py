@@ -175,7 +175,7 @@ def test_a_finished_run_is_only_written_again(tmp_path):
     [
         ({"max_epochs": 2}, "training.max_epochs: it began with 1, and not with 2"),
         (
-            {"inputs": {"--train a": "sha256:1", "--labels": "no file"}},
+            {"inputs": {"--train a": "sha256:1", "--label-map": "no file"}},
             "--train b: it began with",
         ),
         ({"inputs": {"--train a": "sha256:9", "--train b": "2"}}, "--train a: it began with sha256:1.*sha256:9"),
@@ -237,7 +237,7 @@ def test_a_signal_waits_for_the_state_and_ends_the_run(tmp_path, number):
     resumed = new_trainer(tmp_path / "parts")
     progress = resumed.resume()
 
-    assert stopped.value.exit_code == 128 + number
+    assert stopped.value.exit_status == 128 + number
     assert progress.epoch * resumed._steps_per_epoch + progress.batch == 14
     assert progress.batch > 0
     resumed.fit()

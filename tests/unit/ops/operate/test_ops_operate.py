@@ -325,7 +325,7 @@ def test_a_rollback_goes_to_a_version_that_there_can_be(capsys):
         make_parser().parse_args(["rollback", "en", "--to", "all"])
 
     assert caught.value.code == 2
-    assert f"argument --to: expected {VERSION_RULE}, got 'all'" in capsys.readouterr().err
+    assert f"nerserve: --to: expected {VERSION_RULE}, got 'all'" in capsys.readouterr().err
 
 
 def test_the_longest_name_is_taken():
@@ -341,7 +341,7 @@ def test_the_longest_name_is_taken():
         (["models", "--management", "http://me:secret@host"], "expected a URL without a user"),
         (["rollout", "en", "a.mar", "--max-disagreement", "50"], "expected a share from 0 to 1, got '50'"),
         (["rollout", "en", "a.mar", "--watch", "-1"], "expected a number of seconds, got '-1'"),
-        (["rollout", "en", "a.mar", "--old", "gone"], "invalid choice: 'gone'"),
+        (["rollout", "en", "a.mar", "--old", "gone"], "--old: expected one of standby, stopped, removed, got 'gone'"),
         (["unregister", "en"], "required: VERSION"),
     ],
 )

@@ -121,7 +121,7 @@ def test_another_kind_is_wrong_usage(capsys):
         main(["key", "API"])
 
     assert caught.value.code == 2
-    assert "invalid choice: 'API' (choose from 'inference', 'management')" in capsys.readouterr().err
+    assert "kind: expected one of inference, management, got 'API'" in capsys.readouterr().err
 
 
 def test_a_command_finds_the_key_by_the_state_directory(state_dir, guarded, capsys):

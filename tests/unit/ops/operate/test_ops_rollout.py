@@ -33,7 +33,8 @@ from ops.errors import (
 from ops.operate.commands import run
 
 ROOT = Path(__file__).parents[4]
-QUICK = ["--grace", "0", "--timeout", "60"]
+QUICK = ["--grace", "0", "--load-timeout", "60"]
+QUICK_DRAIN = ["--grace", "0", "--drain-timeout", "60"]
 
 
 class Version:
@@ -233,7 +234,7 @@ def test_a_bad_version_is_taken_back(fake, nerserve, kind, reason, was_default):
     with pytest.raises(RolledBackError, match=re.escape(reason)) as caught:
         rollout(nerserve)
 
-    assert caught.value.exit_code == 8
+    assert caught.value.exit_status == 8
     assert str(caught.value).endswith("; en is served by 1.0 as before")
     assert (fake.default, list(fake.versions), fake.versions["1.0"].num_workers) == ("1.0", ["1.0"], 2)
     assert ("default 1.1" in fake.diary) is was_default
@@ -264,7 +265,7 @@ def test_a_signal_brings_the_old_state_back(fake, nerserve, at):
     with pytest.raises(BrokenOffError, match=r"broken off by signal 15; en is served by 1\.0 as before") as caught:
         rollout(nerserve)
 
-    assert caught.value.exit_code == 128 + signal.SIGTERM
+    assert caught.value.exit_status == 128 + signal.SIGTERM
     assert (fake.default, list(fake.versions), fake.versions["1.0"].num_workers) == ("1.0", ["1.0"], 2)
 
 
@@ -328,7 +329,7 @@ def test_what_cannot_be_taken_back_is_told(fake, nerserve):
     ):
         rollout(nerserve)
 
-    assert NotRestoredError.exit_code == 11
+    assert NotRestoredError.exit_status == 11
 
 
 @pytest.mark.parametrize(
@@ -350,7 +351,7 @@ def test_what_is_refused_at_once_changes_nothing(fake, nerserve, archive, refuse
     with pytest.raises(expected, match=message) as caught:
         nerserve("rollout", "en", archive)
 
-    assert caught.value.exit_code == status
+    assert caught.value.exit_status == status
     assert (fake.diary, list(fake.versions)) == ([], ["1.0"])
 
 
@@ -430,7 +431,7 @@ def test_workers_that_do_not_come_are_an_error(fake, nerserve, kind, timeout, ex
     fake.versions["1.0"].kind = kind
 
     with pytest.raises(expected, match=r"en 1\.0"):
-        nerserve("scale", "en", "--workers", "4", "--timeout", timeout)
+        nerserve("scale", "en", "--workers", "4", "--load-timeout", timeout)
 
 
 def test_rolling_back_switches_first_where_a_worker_is_ready(fake, nerserve):
@@ -471,7 +472,7 @@ def test_a_rollback_that_fails_leaves_no_workers_that_load_for_ever(fake, nerser
     fake.versions["0.9"] = Version("0.9", "en-0.9.mar", kind=kind, num_workers=0)
 
     with pytest.raises(expected):
-        nerserve("rollback", "en", "--to", "0.9", "--timeout", timeout)
+        nerserve("rollback", "en", "--to", "0.9", "--load-timeout", timeout)
 
     assert fake.diary == ["0.9 2", "0.9 0"]
     assert fake.default == "1.0"
@@ -491,7 +492,7 @@ def test_draining_goes_on_until_nothing_comes_last_or_the_time_is_over(fake, ner
     fake.versions["0.9"] = Version("0.9", "en-0.9.mar")
     fake.versions["0.9"].stranding = 6
 
-    nerserve("drain", "en", "0.9", *QUICK)
+    nerserve("drain", "en", "0.9", *QUICK_DRAIN)
 
     assert fake.diary == 6 * ["0.9 0", "0.9 1"] + ["0.9 0"]
 
@@ -499,7 +500,7 @@ def test_draining_goes_on_until_nothing_comes_last_or_the_time_is_over(fake, ner
     fake.versions["0.8"].stranding = 1000
 
     with pytest.raises(WaitError, match=r"en 0\.8 keeps getting requests; it still has a worker"):
-        nerserve("drain", "en", "0.8", "--grace", "0", "--timeout", "0.3")
+        nerserve("drain", "en", "0.8", "--grace", "0", "--drain-timeout", "0.3")
 
     assert fake.versions["0.8"].num_workers == 1
 
@@ -508,10 +509,10 @@ def test_a_queue_that_never_empties_is_not_cut_off(fake, nerserve):
     fake.versions["0.9"] = Version("0.9", "en-0.9.mar", pending=[1] * 1000)
 
     with pytest.raises(WaitError, match=r"en 0\.9 still gets requests"):
-        nerserve("drain", "en", "0.9", "--grace", "0", "--timeout", "0.3")
+        nerserve("drain", "en", "0.9", "--grace", "0", "--drain-timeout", "0.3")
 
     assert fake.diary == []
-    assert WaitError.exit_code == 9
+    assert WaitError.exit_status == 9
 
 
 @pytest.mark.parametrize(
@@ -527,8 +528,8 @@ def test_the_default_is_only_drained_by_force(fake, nerserve, others, diary):
         fake.versions[version] = Version(version, f"en-{version}.mar", num_workers=num_workers)
 
     with pytest.raises(NotNowError, match=r"1\.0 is the default version of en"):
-        nerserve("drain", "en", *QUICK)
-    nerserve("drain", "en", "--force", *QUICK)
+        nerserve("drain", "en", *QUICK_DRAIN)
+    nerserve("drain", "en", "--force", *QUICK_DRAIN)
 
     assert fake.diary == diary
 
@@ -546,8 +547,8 @@ def test_the_default_is_only_unregistered_by_force(fake, nerserve, *, others, di
         fake.versions[version] = Version(version, f"en-{version}.mar", num_workers=num_workers)
 
     with pytest.raises(NotNowError, match=r"1\.0 is the default version of en; .*--force"):
-        nerserve("unregister", "en", "1.0", *QUICK, *dry)
-    nerserve("unregister", "en", "1.0", "--force", *QUICK, *dry)
+        nerserve("unregister", "en", "1.0", *QUICK_DRAIN, *dry)
+    nerserve("unregister", "en", "1.0", "--force", *QUICK_DRAIN, *dry)
 
     assert fake.diary == ([] if dry else diary)
 
@@ -556,7 +557,7 @@ def test_a_default_beside_versions_without_workers_stays_registered(fake, nerser
     fake.versions["0.9"] = Version("0.9", "en-0.9.mar", num_workers=0)
 
     with pytest.raises(NotNowError, match=r"1\.0 is the default of en; nerserve rollback"):
-        nerserve("unregister", "en", "1.0", "--force", *QUICK)
+        nerserve("unregister", "en", "1.0", "--force", *QUICK_DRAIN)
 
     assert fake.diary == []
 
@@ -610,7 +611,7 @@ def test_a_server_that_is_not_there_has_a_status_of_its_own(fake, nerserve):
     with pytest.raises(ManagementUnreachableError) as caught:
         nerserve("models")
 
-    assert caught.value.exit_code == 10
+    assert caught.value.exit_status == 10
 
 
 def test_keys_are_sent_where_they_belong_and_never_printed(fake, nerserve, tmp_path):

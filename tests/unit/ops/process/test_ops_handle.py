@@ -144,7 +144,7 @@ def test_down_does_not_hurry_one_that_stops_already(state_dir, start, capsys):
 
     status = main(["down", "--timeout", "0.3", "--state-dir", str(state_dir.path)])
 
-    assert status == WaitError.exit_code
+    assert status == WaitError.exit_status
     assert process.poll() is None
     assert "has not ended after 0.3 s; it goes on stopping" in capsys.readouterr().err
 

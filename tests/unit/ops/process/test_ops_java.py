@@ -66,7 +66,7 @@ def test_without_java_every_place_is_named(tmp_path, new_java):
     assert f"{tmp_path}/nowhere/bin/java is no Java that runs" in message
     assert f"{old} is Java 11.0.2, too old" in message
     assert f"{broken} is no Java that runs" in message
-    assert caught.value.exit_code == 4
+    assert caught.value.exit_status == 4
 
 
 def test_without_anything_the_places_are_said_to_be_empty():

@@ -35,7 +35,7 @@ def test_a_port_that_is_taken_is_named_with_its_owner_and_its_setting(listener, 
     assert f"port {port} on {host} is taken by" in str(caught.value)
     assert f"(pid {os.getpid()})" in str(caught.value)
     assert "another port with metrics_address" in str(caught.value)
-    assert caught.value.exit_code == 3
+    assert caught.value.exit_status == 3
 
 
 def test_a_port_whose_last_connection_still_lingers_is_free(listener):

@@ -78,7 +78,7 @@ def test_an_address_that_cannot_be_served_is_named(load, setting, value):
     with pytest.raises(ConfigFileError, match=f"{setting}: expected .* got '{re.escape(value)}'") as caught:
         load(f"{setting}={value}")
 
-    assert caught.value.exit_code == 2
+    assert caught.value.exit_status == 2
 
 
 @pytest.fixture

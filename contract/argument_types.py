@@ -50,6 +50,55 @@ def version(text: str) -> str:
     return text
 
 
+def listed(item: Callable[[str], Any]) -> Callable[[str], list[Any]]:
+    """Several *item*, each once, with commas between them.
+
+    >>> listed(int)("1, 2,3")
+    [1, 2, 3]
+    """
+
+    def parse(text: str) -> list[Any]:
+        items = [item(part.strip()) for part in text.split(",")]
+        if len(set(items)) != len(items):
+            raise ArgumentTypeError(f"expected each once, with commas between them, got {text!r}")
+        return items
+
+    return parse
+
+
+def one_of(*names: str) -> Callable[[str], str]:
+    """One of *names*, as an item of a list; alone it is for argparse's own ``choices``."""
+
+    def parse(text: str) -> str:
+        if text not in names:
+            raise ArgumentTypeError(f"expected some of {', '.join(names)}, with commas between them, got {text!r}")
+        return text
+
+    return parse
+
+
+def label(text: str) -> str:
+    """A label; whether the model has it is known later."""
+    if not text:
+        raise ArgumentTypeError("expected labels with commas between them, got an empty one")
+    return text
+
+
+def integer(text: str) -> int:
+    """A whole number, such as a seed."""
+    try:
+        return int(text)
+    except ValueError:
+        raise ArgumentTypeError(f"expected a whole number, got {text!r}") from None
+
+
+def count(text: str) -> int:
+    """A whole number above 0."""
+    if not text.isascii() or not text.isdigit() or not int(text):
+        raise ArgumentTypeError(f"expected a whole number above 0, got {text!r}")
+    return int(text)
+
+
 def whole_number(what: str, first: int, last: int) -> Callable[[str], int]:
     """A whole number from *first* to *last*; *what* says of what, for the message."""
 
