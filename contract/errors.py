@@ -160,7 +160,9 @@ class RequestTooLargeError(RequestError):
 
 
 class UnsupportedMediaTypeError(RequestError):
-    """The `Content-Type` is none of those listed, its charset is not UTF-8, or the body is compressed."""
+    """The `Content-Type` is none of those listed and the body is not JSON, a form has other parts, the charset is not
+    UTF-8, or the body is compressed. The message names the header to add.
+    """  # noqa: D205  (one sentence, longer than a line)
 
     status = 415
     code = "unsupported_media_type"

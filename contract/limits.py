@@ -34,6 +34,9 @@ DEFAULT_REQUEST_BYTES = 1_048_576
 #: sends more.  A list of two-letter names has replies of 24 bytes a character.
 DEFAULT_REPLY_BYTES = 6_553_500
 
+#: Bytes of UTF-8 in a character, at most.
+_MAX_CHAR_BYTES = 4
+
 #: Characters that a batch takes beside one text as long as a text may be; about 20 s of the costliest on one core.
 SPARE_BATCH_CHARS = 200_000
 
@@ -133,9 +136,12 @@ class RequestLimits:
             )
 
     def check_reply(self, body: str) -> None:
-        """Raise RequestTooLargeError if *body*, JSON in ASCII, has more than ``reply_bytes``."""
-        if len(body) > self.reply_bytes:
-            raise RequestTooLargeError(f"The reply would have {len(body):,} bytes, the limit is {self.reply_bytes:,}.")
+        """Raise RequestTooLargeError if *body* has more than ``reply_bytes`` in UTF-8."""
+        if len(body) * _MAX_CHAR_BYTES <= self.reply_bytes:  # so that hardly any reply is encoded for this alone
+            return
+        num_bytes = len(body.encode())
+        if num_bytes > self.reply_bytes:
+            raise RequestTooLargeError(f"The reply would have {num_bytes:,} bytes, the limit is {self.reply_bytes:,}.")
 
     def _in_proportion(self, default: int) -> int:
         return max(default, -(-self.max_chars * default // DEFAULT_MAX_CHARS))

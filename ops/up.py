@@ -16,6 +16,7 @@ from archive.mar import MarInfo
 from contract.exit_status import ExitStatus
 from contract.limits import RequestLimits
 from ops.errors import BadArchiveError, ConfigFileError, OpsError
+from ops.first_request import ask_inference, ask_site
 from ops.process.addresses import Address
 from ops.process.group import Guard, adopt_orphans
 from ops.process.handle import Handle, Phase, start_of
@@ -46,6 +47,8 @@ class UpOptions:
 
     Attributes:
         models: Names of the models; the first is the site's default.
+        port: Of the site.
+        port_base: What TorchServe's ports follow from; None for those in *config*.
         drain_timeout_s: Until accepted requests must be answered, when stopping; None for what the longest text needs.
         can_restart: Whether to start again what ends or hangs; if not, the first such event ends everything.
         ca: Certificates to trust when TorchServe speaks https; by default its own, which must be self-signed then.
@@ -58,6 +61,7 @@ class UpOptions:
     models: tuple[str, ...]
     host: str
     port: int
+    port_base: int | None
     state_dir: Path
     has_site: bool
     start_timeout_s: float
@@ -88,7 +92,8 @@ def up(
     instance = _Instance.checked(options, check_archive, site_command)
     stop = StopRequests()
     with stop.installed(), instance.state_dir.locked():
-        check_ports([*instance.config.addresses, *([instance.site_address] if instance.site_command else [])])
+        site = [instance.site_address] if instance.site_command else []
+        check_ports([*instance.config.addresses, *site], has_base=options.port_base is not None)
         adopt_orphans()
         with Console(out, err, instance.state_dir.events).open() as console:
             try:
@@ -120,7 +125,7 @@ class _Instance:
         """An instance with *options*; an OpsError for what would not come up."""
         state_dir = StateDir(options.state_dir.absolute())
         environ = server_env(os.environ, state_dir, options.limits.max_chars)
-        config = ServerConfig.load(options.config, options.limits, environ)
+        config = ServerConfig.load(options.config, options.limits, environ, options.port_base)
         trust = _trust(options, config)
         _check_key_options(options, config)
         command = site_command() if options.has_site else None
@@ -275,7 +280,20 @@ class _Instance:
         chosen = "" if self.options.state_dir == DEFAULT_STATE_DIR else f" --state-dir {self.state_dir.path}"
         if config.has_token_authorization:
             say(f"  Key         nerserve key{chosen}")
+        say(f"  Try         {self._first_request(site)}")
         say(f"Stop it with: nerserve down{chosen}" if is_detached else "Press Ctrl-C to stop.")
+
+    def _first_request(self, site: Site | None) -> str:
+        """A command that asks the site, or else the first model's inference port."""
+        if site is not None:
+            return ask_site(site.url)
+        config = self.config
+        return ask_inference(
+            config.inference.url,
+            self.options.models[0],
+            key_file=self.state_dir.published_key("inference") if config.has_token_authorization else None,
+            ca=self.trust.ca if self.trust and config.inference.has_tls else None,
+        )
 
 
 @contextmanager

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -12,12 +11,23 @@ from flask import Blueprint, Response, request
 from flask.typing import ResponseReturnValue
 
 from contract import options
-from contract.bodies import check_media_type, check_string, check_strings
+from contract.bodies import (
+    FORMS,
+    JSON,
+    TEXT,
+    begins_as_json,
+    check_string,
+    check_strings,
+    decode,
+    is_json,
+    part_among,
+    wrong_form,
+)
 from contract.errors import MalformedRequestError, RequestError
 from contract.limits import check_num_texts
 from contract.options import Options, in_unit
-from contract.strict_json import kind, parse_json
-from web.body import check_encoding, media_type, read_text
+from contract.strict_json import Encoder, kind, parse_json
+from web.body import check_encoding, form_fields, media_type, whole_body
 from web.off_loop import LARGE, off_loop, write_json
 from web.record import RequestRecord, record_of
 from web.service import Service
@@ -29,10 +39,11 @@ blueprint = Blueprint("api", __name__, url_prefix="/api")
 
 NDJSON: Final = "application/x-ndjson"
 
-_ENCODER: Final = json.JSONEncoder(separators=(",", ":"))
+_ENCODER: Final = Encoder(separators=(",", ":"))
 _ENTITY_BYTES: Final = 80  # of one entity in the answer, about
 
-_MEDIA_TYPES: Final = ("application/json", "text/plain", NDJSON)
+_MEDIA_TYPES: Final = (JSON, TEXT, NDJSON)
+_BESIDE_TEXT: Final = ("model", *options.NAMES)
 _EXPECTED: Final = (
     'Expected a JSON object with "text" (a string) or "texts" (a list of strings), '
     f'perhaps with "model", {options.QUOTED_NAMES}'
@@ -53,13 +64,12 @@ class _Parameters:
 def predict() -> ResponseReturnValue:
     """The entities of ``text``, of each of ``texts``, or of each line of a stream; texts are never changed.
 
-    The body is JSON, plain text, or NDJSON. ``model`` and the options may stand in the query; in JSON a key of the
+    The body is JSON, plain text, a form, or NDJSON. ``model`` and the options may stand in the query; a key of the
     body counts more. In ``texts`` what is no string, or is over the limit, is an error in its own row.
     """
     service = Service.current()
     environ = request.environ
     mimetype = media_type(environ)
-    check_media_type(mimetype, _MEDIA_TYPES)
     check_encoding(environ)
     query = _read_query() if environ.get("QUERY_STRING") else {}
     record = record_of(environ)
@@ -67,8 +77,8 @@ def predict() -> ResponseReturnValue:
     if mimetype == NDJSON:
         parameters = _parameters(service, query, caller, record)
         return stream_response(service, parameters.model, parameters.options, parameters.caller)
-    text = read_text(service)
-    body: dict[str, Any] = {"text": text} if mimetype == "text/plain" else off_loop(_parse, text, size=len(text))
+    raw = whole_body(service, service.limits.request_bytes)
+    body = off_loop(_document, raw, environ, size=len(raw))
     parameters = _parameters(service, {**query, **body}, caller, record)
     if "texts" in body:
         return _tag_texts(service, parameters, body["texts"], record)
@@ -159,6 +169,27 @@ def _timeout_s(sent: str | None) -> float | None:
     if not 0 < timeout_s < math.inf:
         raise MalformedRequestError("Expected a number of seconds above 0 in X-Request-Timeout, got something else.")
     return timeout_s
+
+
+def _document(raw: bytes, environ: dict[str, Any]) -> dict[str, Any]:
+    """What the body *raw* asks: the keys of JSON, or those that say the same for a text or a form."""
+    mimetype = media_type(environ)
+    if mimetype in FORMS and not raw.lstrip().startswith(b"{"):
+        return _form(form_fields(raw, environ), mimetype)
+    text = decode(raw)
+    return _parse(text) if is_json(mimetype, text, _MEDIA_TYPES) else {"text": text}
+
+
+def _form(fields: dict[str, str], mimetype: str) -> dict[str, Any]:
+    """The same for the *fields* of a form."""
+    name = part_among(fields, _BESIDE_TEXT, mimetype)
+    body = fields.pop(name)
+    if name == "text" or (name != "json" and not begins_as_json(body)):
+        model = {"model": fields["model"]} if "model" in fields else {}
+        return {"text": body, **model, **options.from_query(fields)}
+    if fields:  # the object has its own
+        raise wrong_form(_BESIDE_TEXT, mimetype, "with JSON and other parts")
+    return _parse(body)
 
 
 def _parse(text: str) -> dict[str, Any]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from pathlib import Path
 from typing import Any, Final
 
@@ -21,6 +20,7 @@ from contract.errors import (
     ServingError,
     UnsupportedMediaTypeError,
 )
+from contract.strict_json import to_json
 from web import api, health, pages
 from web.access import AccessLog
 from web.config import WebConfig
@@ -79,14 +79,13 @@ def create_app(config: WebConfig | None = None) -> Flask:
 
 
 class _ContractJSON(DefaultJSONProvider):
-    """JSON with keys in the order of the contract; ASCII, so that lone surrogates leave as they came."""
+    """JSON as the contract writes it, with keys in its order."""
 
     sort_keys = False
-    _encode = staticmethod(json.JSONEncoder(separators=(",", ":")).encode)  # json.dumps makes an encoder each time
 
     def response(self, *args: Any, **kwargs: Any) -> Response:
         """The response for an object of plain JSON types."""
-        return Response(f"{self._encode(self._prepare_response_obj(args, kwargs))}\n", content_type="application/json")
+        return Response(f"{to_json(self._prepare_response_obj(args, kwargs))}\n", content_type="application/json")
 
 
 def _answer_web_error(error: ServingError) -> ResponseReturnValue:

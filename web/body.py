@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final
+from urllib.parse import parse_qsl
 
 from flask import request
 from gunicorn.http.errors import ParseException
+from werkzeug.exceptions import RequestEntityTooLarge
 from werkzeug.http import parse_options_header
+from werkzeug.sansio.multipart import Data, Epilogue, Field, File, MultipartDecoder
 
 from contract.bodies import check_charset, check_content_encoding, decode
 from contract.errors import MalformedRequestError, RequestTimeoutError
@@ -16,6 +20,9 @@ from web.service import Service
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
+
+_MAX_FIELDS: Final = 16
+"""Fields of a program's form that are read, more than it can have."""
 
 _LENGTH: Final = re.compile(r"[0-9]{1,15}")
 
@@ -41,9 +48,46 @@ def _content_type(value: str) -> tuple[str, str]:
     return mimetype.lower(), options.get("charset", "utf-8").lower()
 
 
-def read_text(service: Service) -> str:
-    """The body of the current request as text; raises MalformedRequestError for what is not UTF-8."""
-    return decode(whole_body(service, service.limits.request_bytes))
+def form_fields(body: bytes, environ: WSGIEnvironment) -> dict[str, str]:
+    """The fields of the form *body*, urlencoded or multipart, and the contents of its files, by name.
+
+    Raises MalformedRequestError for what is no such form or no UTF-8, for a name twice, and for very many fields.
+    Flask's own ``request.form`` would put other characters in the place of bytes that are no UTF-8.
+    """
+    content_type = environ["CONTENT_TYPE"]
+    try:
+        if media_type(environ) == "multipart/form-data":
+            boundary = parse_options_header(content_type)[1].get("boundary", "")
+            pairs = list(_multipart(body, boundary.encode()))
+        else:
+            pairs = parse_qsl(decode(body), keep_blank_values=True, errors="strict", max_num_fields=_MAX_FIELDS)
+    except UnicodeDecodeError as error:
+        raise MalformedRequestError("Expected a form in UTF-8, got another.") from error
+    except (ValueError, RequestEntityTooLarge) as error:
+        raise MalformedRequestError(
+            f"Expected a complete form with at most {_MAX_FIELDS} fields, got something else."
+        ) from error
+    fields = dict(pairs)
+    if len(fields) < len(pairs):
+        raise MalformedRequestError("Expected each field of the form once, got one twice.")
+    return fields
+
+
+def _multipart(body: bytes, boundary: bytes) -> Iterator[tuple[str, str]]:
+    if not boundary:
+        raise ValueError("no boundary")
+    decoder = MultipartDecoder(boundary, max_parts=_MAX_FIELDS)
+    decoder.receive_data(body)
+    decoder.receive_data(None)
+    name, pieces = "", bytearray()
+    while not isinstance(event := decoder.next_event(), Epilogue):
+        if isinstance(event, Field | File):
+            name = event.name or ""
+            pieces.clear()
+        elif isinstance(event, Data):
+            pieces += event.data
+            if not event.more_data:
+                yield name, pieces.decode()
 
 
 def whole_body(service: Service, max_bytes: int) -> bytes:

@@ -7,13 +7,13 @@ sends still names that page's host.
 from __future__ import annotations
 
 import ipaddress
-import json
 import re
 from collections.abc import Iterable
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 from contract.errors import MisdirectedRequestError
+from contract.strict_json import to_json
 from web.record import record_of
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ class AllowedHosts:
         self._patterns = frozenset(filter(None, map(_pattern, patterns)))
         self._is_allowed = lru_cache(maxsize=64)(self._allows)  # clients send few different values
         error = MisdirectedRequestError()
-        self._body = json.dumps(error.to_json(), separators=(",", ":")).encode("ascii") + b"\n"
+        self._body = to_json(error.to_json()).encode() + b"\n"
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """Answer the request in *environ*."""

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Final
 
+from contract.bodies import FORMS, JSON, TEXT
 from contract.errors import TooManyRequestsError
+from contract.strict_json import to_json
 from web.body import media_type
 from web.record import record_of
 from web.upstream.admission import Admission
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 _PATH: Final = "/api/predict"
 _ENDPOINT: Final = "api.predict"
-_MEDIA_TYPES: Final = frozenset({"application/json", "text/plain"})
+_MEDIA_TYPES: Final = frozenset({JSON, TEXT, *FORMS, ""})
 
 _SHORT: Final = re.compile(r"[0-9]{1,4}|[12][0-9]{4}")
 """A Content-Length below 30,000: gunicorn reads and drops that much; after more it would close the connection."""
@@ -30,7 +31,7 @@ class Shedding:
         self._app = app
         self._admission = admission
         error = TooManyRequestsError()
-        self._body = json.dumps(error.to_json(), separators=(",", ":")).encode("ascii") + b"\n"
+        self._body = to_json(error.to_json()).encode() + b"\n"
         self._headers = [
             ("Content-Type", "application/json"),
             ("Content-Length", str(len(self._body))),

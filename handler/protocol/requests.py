@@ -15,18 +15,25 @@ from typing import NamedTuple
 
 from contract import options
 from contract.bodies import (
+    FORMS,
+    JSON,
+    TEXT,
+    begins_as_json,
     check_charset,
     check_content_encoding,
-    check_media_type,
     check_string,
     check_strings,
     decode,
+    is_json,
+    part_among,
+    wrong_form,
 )
-from contract.errors import MalformedRequestError, RequestError, UnsupportedMediaTypeError
+from contract.errors import MalformedRequestError, RequestError
 from contract.limits import RequestLimits, check_num_texts
 from contract.options import Options
 from contract.strict_json import kind, parse_json
 from handler.protocol import kserve
+from handler.protocol.forms import is_whole
 from handler.protocol.headers import RequestHeaders
 
 _OBJECT = (
@@ -34,8 +41,8 @@ _OBJECT = (
     f"perhaps with {options.QUOTED_NAMES}"
 )
 _EXPECTED = f"Expected {_OBJECT}"
-_FORM_TYPES = {"application/x-www-form-urlencoded", "multipart/form-data"}
-_MEDIA_TYPES = ("application/json", "text/plain")
+_MEDIA_TYPES = (JSON, TEXT)
+_URLENCODED = "application/x-www-form-urlencoded"
 
 #: A parameter of a Content-Type (RFC 9110, 5.6.6), its name and its value, perhaps in quotes.
 _PARAMETER = re.compile(r""";[ \t]*([\w!#$%&'*+.^`|~-]+)=("[^"]*"|[\w!#$%&'*+.^`|~-]+)""", re.ASCII)
@@ -90,17 +97,13 @@ def _document(row: Mapping[str, object], headers: RequestHeaders) -> Mapping[str
     """The JSON object that was sent; for plain text, the one that says the same."""
     media_type, charset = _media_type(headers.content_type)
     check_content_encoding(headers.content_encoding)
-    if media_type in _FORM_TYPES or headers.is_grpc or not row.keys() & {"body", "data"}:
-        return _part(row)
-    if media_type:
-        check_media_type(media_type, _MEDIA_TYPES)
+    if media_type in FORMS or headers.is_grpc or not row.keys() & {"body", "data"}:
+        return _part(row, media_type, headers.content_length)
     check_charset(charset)
     body = _decoded(row["body"] if "body" in row else row["data"])
-    if not media_type and not body:
-        raise UnsupportedMediaTypeError(f"Expected a text/plain body, or {_OBJECT}, got an empty body.")
-    if media_type == "application/json":
+    if not isinstance(body, str) or is_json(media_type, body, _MEDIA_TYPES):
         return _object(body)
-    return {"text": body} if isinstance(body, str) else _object(body)
+    return {"text": body}
 
 
 @lru_cache(maxsize=32)
@@ -110,15 +113,20 @@ def _media_type(content_type: str) -> tuple[str, str]:
     return content_type.partition(";")[0].strip().lower(), parameters.get("charset", "utf-8")
 
 
-def _part(row: Mapping[str, object]) -> Mapping[str, object]:
-    """The same from the parts of a form or of a gRPC request, of which there is one: json, or text."""
-    if row.keys() == {"json"}:
-        return _object(_decoded(row["json"]))
-    if row.keys() == {"text"}:
-        return {"text": _decoded(row["text"])}
-    raise UnsupportedMediaTypeError(
-        f"Expected a text/plain body, {_OBJECT}, or one part named json or text; got other parts or an empty body."
-    )
+def _part(row: Mapping[str, object], media_type: str, num_bytes: int | None) -> Mapping[str, object]:
+    """The same from the parts of a form of *num_bytes* or of a gRPC request."""
+    name = part_among(row.keys(), options.NAMES, media_type)
+    if media_type == _URLENCODED and num_bytes is not None:
+        values = {key: value for key, value in row.items() if isinstance(value, (bytes, bytearray))}
+        if not is_whole(values, num_bytes):
+            raise wrong_form(options.NAMES, media_type, "that is not percent-encoded (with curl, --data-urlencode)")
+    fields = {key: _decoded(value) for key, value in row.items()}
+    body = fields.pop(name)
+    if name == "text" or (name != "json" and isinstance(body, str) and not begins_as_json(body)):
+        return {"text": body, **options.from_query({key: check_string(value) for key, value in fields.items()})}
+    if fields:  # the object has its own
+        raise wrong_form(options.NAMES, media_type, "with JSON and other parts")
+    return _object(body)
 
 
 def _decoded(body: object) -> object:

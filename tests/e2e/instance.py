@@ -252,6 +252,12 @@ class Up:
         url = f"{self.inference}/predictions/en"
         return requests.post(url, json={"text": text}, auth=self.inference_key, timeout=timeout_s)
 
+    def first_answer(self):
+        """What the command that it prints to be tried answers, in a shell of its own."""
+        command = re.search(r"(?m)^  Try +(curl .*)$", self.text)[1]
+        done = subprocess.run(["sh", "-c", f"{command} --silent"], capture_output=True, timeout=ANSWER_S, check=True)
+        return json.loads(done.stdout)
+
     def wait_until(self, answers):
         """Return once *answers* is true; no connection, no reply in time and no worker yet count as false."""
         deadline_s = time.monotonic() + PATIENCE_S

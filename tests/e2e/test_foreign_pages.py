@@ -80,9 +80,13 @@ async ({site, inference, management, metrics, archives}) => {
     for (const url of [`${inference}/predictions/en`, `${site}/api/predict`, `${site}/predict`])
       await read(`${mode} POST`, url, {method: "POST", mode, body: "Angela Merkel"})
   }
-  await send(`${inference}/predictions/en`, "text/plain", {text: "Angela Merkel"})
+  for (const type of [...types, ""])  // JSON in each of the types that need no leave
+    await read(`json ${type}`, `${site}/api/predict`, {
+      method: "POST", mode: "no-cors", body: new Blob(['{"text": "Angela Merkel"}'], {type}),
+    })
+  for (const type of types) await send(`${inference}/predictions/en`, type, {text: "Angela Merkel"})
   await send(`${site}/predict`, types[0], {text: "Angela Merkel", model: "en"})
-  await send(`${site}/api/predict`, "text/plain", {text: "Angela Merkel"})
+  for (const type of types) await send(`${site}/api/predict`, type, {text: "Angela Merkel"})
   for (const url of [`${site}/`, `${site}/docs`, `${management}/models`])
     await frame(`frame ${url}`, (frame) => { frame.src = url })
   await loaded(Object.assign(document.createElement("script"), {src: `${site}/openapi.json`}))

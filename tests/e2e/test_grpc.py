@@ -81,6 +81,21 @@ def test_the_part_json_takes_every_form_and_answers_as_over_http(served, predict
     assert predict(json=json.dumps(document).encode()) == by_http(served, document)
 
 
+def test_an_answer_is_utf8(stub, api):
+    request = api[0].PredictionsRequest(model_name="en", input={"data": "Kofi\u2028Annan flew to São Paulo.".encode()})
+
+    answer = stub.Predictions(request, timeout=60).prediction.decode()
+
+    assert '"São Paulo"' in answer
+    assert len(answer.splitlines()) == 1
+
+
+@pytest.mark.parametrize("name", ["data", "body"])
+def test_a_part_of_no_kind_is_json_or_a_text(served, predict, name):
+    assert predict(**{name: json.dumps({"text": TEXT}).encode()}) == by_http(served, {"text": TEXT})
+    assert predict(**{name: TEXT.encode()}) == by_http(served, {"text": TEXT})
+
+
 def test_the_part_text_is_one_text(served, predict):
     assert predict(text=f"😀 {TEXT}".encode()) == by_http(served, {"text": f"😀 {TEXT}"})
 

@@ -64,6 +64,7 @@ def test_up_says_where_everything_is_once_everything_answers(up):
     assert f"Management  {up.management}/models\n" in printed
     assert f"Metrics     {up.metrics}/metrics\n" in printed
     assert f"Key         nerserve key --state-dir {up.state_dir}\n" in printed
+    assert up.first_answer()["entities"][0]["text"] == "Barack Obama"
     assert "warning" not in printed
     assert up.predict().json()["entities"][0]["text"] == "Barack Obama"
     assert requests.get(f"{up.metrics}/metrics", timeout=ANSWER_S).text.startswith("# HELP")
@@ -86,6 +87,12 @@ def test_a_worker_does_not_see_the_checkout_or_secrets(new_up, monkeypatch):
     assert str(ROOT) not in environment["PYTHONPATH"].split(":")
     assert "SOME_API_KEY" not in environment
     assert environment["OMP_NUM_THREADS"] == "1"
+
+
+def test_the_command_to_try_works_without_the_site(new_up, tmp_path):
+    up = new_up(state_dir=tmp_path / "a state").start("--no-site").wait_until_ready()
+
+    assert up.first_answer()["entities"][0]["text"] == "Barack Obama"
 
 
 def test_no_text_of_a_request_is_in_any_log(up):
@@ -273,6 +280,7 @@ def test_nothing_is_registered_from_elsewhere_even_without_keys(new_up):
     assert up.predict().json()["entities"][0]["text"] == "Barack Obama"
     assert "warning: nobody is asked for a key" in up.text
     assert "nerserve key" not in up.text
+    assert up.first_answer()["entities"][0]["text"] == "Barack Obama"
 
 
 def test_stopping_answers_what_was_accepted_and_leaves_nothing(new_up, tmp_path):

@@ -60,7 +60,7 @@ def stream_response(service: Service, model: str, options: Options, caller: Call
     service.metrics.streams.inc()
     try:
         service.client.tag_texts(model, [], options, caller)
-        response = Response(stream, mimetype="application/x-ndjson")
+        response = Response(stream, content_type="application/x-ndjson; charset=utf-8")
     except BaseException:
         stream.close()
         raise

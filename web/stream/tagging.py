@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
@@ -17,6 +16,7 @@ from contract.errors import (
     ServingError,
 )
 from contract.options import Options, in_unit
+from contract.strict_json import Encoder
 from web.off_loop import LARGE, off_loop, write_json
 from web.service import Service
 from web.stream.lines import BadLine, Line
@@ -26,7 +26,7 @@ from web.upstream.errors import CircuitOpenError, RequestRejectedError
 from web.upstream.reply import RowError, TextsReply
 
 _STEP_S: Final = 0.2
-_ENCODER: Final = json.JSONEncoder()
+_ENCODER: Final = Encoder()
 _ENTITY_BYTES: Final = 80  # of one entity in the answer, about
 
 _FAILURES: Final = frozenset(
@@ -115,4 +115,4 @@ class GroupTagger:
 def to_line(answer: dict[str, Any]) -> bytes:
     """*answer* as one line of NDJSON."""
     is_long = len(answer.get("entities", ())) * _ENTITY_BYTES >= LARGE
-    return (write_json(_ENCODER, answer) if is_long else _ENCODER.encode(answer)).encode("ascii") + b"\n"
+    return (write_json(_ENCODER, answer) if is_long else _ENCODER.encode(answer)).encode() + b"\n"

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from contract.errors import ModelReplyError, ModelUnavailableError, RequestTooLargeError, UpstreamError
+from contract.strict_json import to_json
 from web.upstream.errors import (
     ModelKeyError,
     RequestRejectedError,
@@ -19,8 +20,6 @@ from web.upstream.errors import (
 from web.upstream.keys import KeyReader
 from web.upstream.reply import parse_rejection
 from web.upstream.transport import DeadlineTransport
-
-_ENCODER: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
 
 _MIN_MAX_REPLY_BYTES: Final = 16 * 1_048_576
 """Far above any reply (about 100 bytes an entity), low enough to hold one for each request in flight."""
@@ -48,10 +47,9 @@ class InferenceAPI:
     def encode(self, payload: dict[str, object]) -> bytes:
         """*payload* as a request's body; raises RequestTooLargeError if TorchServe would refuse it unread.
 
-        In UTF-8, so that a text within the limit of characters is within that of bytes. Lone surrogates are escaped
-        and arrive as they were sent.
+        In UTF-8, so that a text within the limit of characters is within that of bytes.
         """
-        body = _ENCODER.encode(payload).encode("utf-8", "backslashreplace")
+        body = to_json(payload).encode()
         if len(body) > self._max_request_bytes:
             raise RequestTooLargeError(
                 f"The request takes {len(body):,} bytes on the way to the model, "

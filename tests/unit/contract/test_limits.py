@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from contract.errors import SettingError
+from contract.errors import RequestTooLargeError, SettingError
 from contract.limits import RequestLimits
 from ops.process.properties import parse_properties
 
@@ -29,6 +29,16 @@ def test_the_environment_sets_the_longest_text(environment, max_chars):
 )
 def test_a_reply_may_be_as_long_as_torchserve_is_told(max_chars, num_bytes):
     assert RequestLimits(max_chars).reply_bytes == num_bytes
+
+
+@pytest.mark.parametrize("char", ["a", "é", "京", "😀"])
+def test_the_bytes_of_a_reply_are_those_of_utf8(char):
+    limits = RequestLimits()
+    longest = char * (limits.reply_bytes // len(char.encode()))
+
+    limits.check_reply(longest)
+    with pytest.raises(RequestTooLargeError, match=r"would have 6,553,5\d\d bytes, the limit is 6,553,500\."):
+        limits.check_reply(longest + char)
 
 
 def test_the_settings_of_a_stock_server_let_the_longest_reply_through():

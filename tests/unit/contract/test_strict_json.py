@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from contract.errors import MalformedRequestError
-from contract.strict_json import parse_json, quoted, to_json
+from contract.strict_json import Encoder, parse_json, quoted, to_json
 
 VALUES = st.recursive(
     st.none()
@@ -26,12 +26,30 @@ def test_what_the_standard_has_is_read_as_python_reads_it(value):
 
     assert parse_json(text, "Expected JSON") == json.loads(text)
     assert json.loads(to_json(value)) == value
-    assert to_json(value).isascii()
 
 
-@given(st.text(st.characters() | st.sampled_from('\ud800\udfff\u2028"\\')))
+#: What readers of lines break at, in Python, Java, JavaScript and C; and what UTF-8 has not.
+BREAKS = "\n\r\x0b\x0c\x1c\x1d\x1e\x85\u2028\u2029"
+AWKWARD = st.text(st.characters() | st.sampled_from(BREAKS + '\ud800\udfff\x00\x7f"\\é😀'))
+
+
+@given(AWKWARD)
 def test_a_string_is_quoted_as_any_value(text):
     assert quoted(text) == to_json(text)
+
+
+@given(AWKWARD)
+def test_what_is_written_is_one_line_of_utf8_and_reads_back(text):
+    line = to_json({text: [text]})
+
+    assert json.loads(line.encode("utf-8")) == {text: [text]}
+    assert line.splitlines() == [line]
+
+
+@given(st.text(st.characters(min_codepoint=0x20, exclude_categories=("Cs",), exclude_characters=BREAKS)))
+def test_all_else_is_written_as_it_is(text):
+    assert quoted(text) == json.dumps(text, ensure_ascii=False)
+    assert Encoder().encode([text]) == json.dumps([text], ensure_ascii=False)
 
 
 @pytest.mark.parametrize(

@@ -164,7 +164,7 @@ def test_other_parts_and_an_empty_request_are_told_what_is_expected(handler, mod
     replies = [json.loads(reply) for reply in handler.handle([{"txt": b"Obama"}, {}], context)]
 
     assert context.statuses == {0: 415, 1: 415}
-    assert all("Expected a text/plain body" in reply["error"]["message"] for reply in replies)
+    assert all("one part named text, json, data or body" in reply["error"]["message"] for reply in replies)
 
 
 def test_texts_carry_their_errors_in_place(ask):

@@ -1,7 +1,10 @@
 import json
+from urllib.parse import urlencode
 
 import pytest
+import requests
 
+from tests.unit.web.conftest import NAMES
 from web.app import create_app
 from web.config import WebConfig
 
@@ -182,16 +185,176 @@ def test_plain_text_that_is_not_utf8_is_refused(site):
 
 
 @pytest.mark.parametrize(
-    "content_type", [None, "", "application/x-www-form-urlencoded", "text/html", "application/xml"]
+    ("content_type", "named"),
+    [
+        ("text/html", "text/html"),
+        ("Application/XML; charset=utf-8", "application/xml"),
+        ("text/attack", "another"),
+    ],
 )
-def test_another_media_type_is_refused(site, content_type):
-    reply = post(site, '{"text": "x"}', content_type)
+def test_another_media_type_is_refused_with_the_header_to_send(site, content_type, named):
+    reply = post(site, "Oslo", content_type)
 
     assert reply.status_code == 415
     assert error_of(reply) == (
         "unsupported_media_type",
-        "Expected one of the Content-Types application/json, text/plain, application/x-ndjson.",
+        "Expected one of the Content-Types application/json, text/plain, application/x-ndjson, "
+        f"got {named}; with curl, add -H 'Content-Type: application/json'.",
     )
+
+
+@pytest.mark.parametrize(
+    "content_type",
+    [
+        *(None, "", "application/x-www-form-urlencoded", "application/octet-stream", "text/json", "text/html"),
+        *("application/vnd.api+json; charset=UTF-8", "multipart/form-data", "Attack / at dawn"),
+    ],
+)
+@pytest.mark.parametrize("body", [b'{"text": "Oslo"}', b'\r\n\t {"text": "Oslo", "model": "en"}\n'])
+def test_a_body_that_is_json_is_json_whatever_its_header_says(site, body, content_type):
+    assert post(site, body, content_type).json == {"model": MODEL, "entities": [OSLO]}
+
+
+def test_a_text_is_a_text_even_if_it_is_json(site, upstream):
+    post(site, '{"text": "Oslo"}', "text/plain")
+
+    assert json.loads(upstream.requests[0][2]) == {"text": '{"text": "Oslo"}'}
+
+
+def test_a_body_of_no_type_is_a_text(site):
+    assert post(site, "Oslo", None).json == {"model": MODEL, "entities": [OSLO]}
+    assert error_of(post(site, "", None))[0] == "unsupported_media_type"
+
+
+def test_json_of_another_type_is_read_as_strictly(site):
+    reply = post(site, '{"text": "Oslo", "text": "Attack"}', "application/x-www-form-urlencoded")
+
+    assert (reply.status_code, error_of(reply)) == (400, ("malformed_request", EXPECTED + "a key twice."))
+
+
+AWKWARD = "Müller & Söhne + 100 % = 東京\r\n😀 {;}\u2028"
+URLENCODED = "application/x-www-form-urlencoded"
+
+
+def form(fields, *, multipart):
+    """A real client's form with *fields*, a list of pairs: its body and its Content-Type."""
+    parts = [(name, (None, value)) for name, value in fields] if multipart else None
+    prepared = requests.Request("POST", "http://x", data=None if multipart else fields, files=parts).prepare()
+    return {"data": prepared.body, "content_type": prepared.headers["Content-Type"]}
+
+
+@pytest.mark.parametrize("multipart", [False, True])
+@pytest.mark.parametrize("name", ["text", "data", "body"])
+def test_a_form_has_a_text(site, upstream, name, multipart):
+    reply = site.post("/api/predict", **form([(name, AWKWARD)], multipart=multipart))
+
+    assert json.loads(upstream.requests[0][2]) == {"text": AWKWARD}
+    assert [entity["text"] for entity in reply.json["entities"]] == ["東京"]
+
+
+@pytest.mark.parametrize("multipart", [False, True])
+@pytest.mark.parametrize("name", ["json", "data", "body"])
+def test_a_form_has_json(site, upstream, name, multipart):
+    document = json.dumps({"texts": [AWKWARD, "Oslo"], "labels": ["LOC"]})
+
+    reply = site.post("/api/predict", **form([(name, document)], multipart=multipart))
+
+    assert json.loads(upstream.requests[0][2]) == {"texts": [AWKWARD, "Oslo"], "labels": ["LOC"]}
+    assert reply.json["results"][1] == {"entities": [OSLO]}
+
+
+def test_a_form_has_a_file(site):
+    prepared = requests.Request("POST", "http://x", files={"data": ("x.json", b'{"text": "Oslo"}')}).prepare()
+
+    reply = site.post("/api/predict", data=prepared.body, content_type=prepared.headers["Content-Type"])
+
+    assert reply.json == {"model": MODEL, "entities": [OSLO]}
+
+
+@pytest.mark.parametrize("multipart", [False, True])
+def test_a_form_has_model_and_options_beside_the_text(upstream, make_site, multipart):
+    fields = [
+        ("text", "東京😀 Oslo"),
+        ("model", "de"),
+        ("labels", "LOC,PER"),
+        ("threshold", "0.5"),
+        ("offsets", "utf8"),
+    ]
+
+    reply = make_site(upstream.url, models=("en", "de")).post("/api/predict", **form(fields, multipart=multipart))
+
+    assert upstream.requests[0][0] == "/predictions/de"
+    assert json.loads(upstream.requests[0][2]) == {"text": "東京😀 Oslo", "labels": ["LOC", "PER"], "threshold": 0.5}
+    assert [entity["start"] for entity in reply.json["entities"]] == [0, 11]
+
+
+@pytest.mark.parametrize(
+    ("fields", "status", "message"),
+    [
+        ([], 415, "with no part."),
+        ([("Attack", "")], 415, "with other parts."),
+        ([("text", "AT"), ("T", "")], 415, "with other parts."),
+        ([("text", "x"), ("json", "{}")], 415, "with other parts."),
+        ([("json", '{"text": "x"}'), ("labels", "LOC")], 415, "with JSON and other parts."),
+        ([("text", "x"), ("text", "Attack")], 400, "Expected each field of the form once, got one twice."),
+        ([("text", "x"), ("threshold", "Attack")], 422, 'for "threshold", got something else.'),
+        ([("text", "x"), ("labels", "")], 422, "got a list with something else in it."),
+        ([("text", "x"), ("model", "Attack")], 404, "There is no such model here. The models are: en."),
+        ([("json", "Attack")], 400, "got invalid JSON: Expecting value at character 0."),
+        ([("text", "x")] * 17, 400, "Expected a complete form with at most 16 fields, got something else."),
+    ],
+)
+def test_another_form_is_refused(upstream, site, fields, status, message):
+    reply = site.post("/api/predict", data=urlencode(fields), content_type=URLENCODED)
+
+    assert reply.status_code == status
+    assert error_of(reply)[1].endswith(message)
+    assert "Attack" not in reply.text
+    if status == 415:
+        assert "-H 'Content-Type: application/json'" in reply.json["error"]["message"]
+    assert upstream.requests == []
+
+
+@pytest.mark.parametrize(
+    ("body", "content_type"),
+    [
+        (b"text=%FF", URLENCODED),
+        (b"text=\xff", URLENCODED),
+        (
+            b'--x\r\nContent-Disposition: form-data; name="text"\r\n\r\n\xff\r\n--x--\r\n',
+            "multipart/form-data; boundary=x",
+        ),
+        (b'--x\r\nContent-Disposition: form-data; name="text"\r\n\r\nOslo', "multipart/form-data; boundary=x"),
+        (b"--x\r\n\r\nOslo\r\n--x--\r\n", "multipart/form-data; boundary=x"),
+        (b"text=Oslo", "multipart/form-data"),
+        (b"text=Oslo", "multipart/form-data; boundary=x"),
+    ],
+)
+def test_a_broken_form_is_refused(upstream, site, body, content_type):
+    reply = post(site, body, content_type)
+
+    assert (reply.status_code, error_of(reply)[0]) == (400, "malformed_request")
+    assert upstream.requests == []
+
+
+@pytest.mark.parametrize("path", ["text", "texts", "stream"])
+@pytest.mark.parametrize(
+    ("text", "written"),
+    [
+        ("Müller 東京😀", "Müller 東京😀".encode()),
+        ("\x85\u2028\u2029\ud800", rb"\u0085\u2028\u2029\ud800"),
+        ("a\n\r\x0b\x0c\x1c\x1d\x1e", rb"a\n\r\u000b\f\u001c\u001d\u001e"),
+    ],
+)
+def test_answers_are_utf8_in_lines_for_every_reader(site, monkeypatch, path, text, written):
+    monkeypatch.setitem(NAMES, text, "X")
+    body = {"texts": [text]} if path == "texts" else {"text": text}
+
+    reply = post(site, json.dumps(body), "application/x-ndjson" if path == "stream" else "application/json")
+
+    assert written in reply.data
+    assert len(reply.data.decode().splitlines()) == 1
+    assert json.dumps(text) in json.dumps(json.loads(reply.data))
 
 
 @pytest.mark.parametrize("content_type", ["text/plain; charset=latin-1", "application/json; charset=utf-16"])

@@ -24,6 +24,19 @@ def test_a_deadline_is_unix_seconds_or_none(value, deadline):
 
 
 @pytest.mark.parametrize(
+    ("headers", "num_bytes"),
+    [
+        ({"Content-Length": "17"}, 17),
+        ({"content-length": "+17"}, None),
+        ({"content-length": {"a": "b"}}, None),
+        ({}, None),
+    ],
+)
+def test_the_length_of_the_body_is_a_number_or_unknown(headers, num_bytes):
+    assert read_headers(headers, "").content_length == num_bytes
+
+
+@pytest.mark.parametrize(
     ("headers", "explain"),
     [
         ({"explain": "True"}, True),

@@ -49,6 +49,17 @@ def refused(answer):
         ({"text": "é".encode()}, RequestHeaders(), "text", ["é"]),
         ({"text": b"Paris"}, FORM, "text", ["Paris"]),
         ({"text": b'{"text": "as it is"}'}, MULTIPART, "text", ['{"text": "as it is"}']),
+        ({"body": b"Paris"}, FORM, "text", ["Paris"]),
+        ({"data": b"Paris"}, MULTIPART, "text", ["Paris"]),
+        ({"data": b'\r\n {"texts": ["Paris"]}'}, MULTIPART, "texts", ["Paris"]),
+        ({"body": b'{"instances": ["Paris"]}'}, MULTIPART, "instances", ["Paris"]),
+        ({"data": {"texts": ["Paris"]}}, MULTIPART, "texts", ["Paris"]),
+        (body({"text": "Paris"}), RequestHeaders(), "text", ["Paris"]),
+        (body({"texts": ["Paris"]}), RequestHeaders(content_type="application/octet-stream"), "texts", ["Paris"]),
+        (body({"instances": ["Paris"]}), RequestHeaders(content_type="text/json"), "instances", ["Paris"]),
+        (body({"inputs": [tensor("Paris")]}), RequestHeaders(content_type="Application/X+JSON"), "inputs", ["Paris"]),
+        ({"body": b'{"text": "Paris"}'}, RequestHeaders(content_type="Text/Plain"), "text", ['{"text": "Paris"}']),
+        ({"body": b"[1] Paris"}, RequestHeaders(), "text", ["[1] Paris"]),
         ({"json": b'{"text": "Paris"}'}, MULTIPART, "text", ["Paris"]),
         ({"json": b'{"instances": ["Paris"]}'}, RequestHeaders(), "instances", ["Paris"]),
         ({"json": {"texts": ["Paris"]}}, RequestHeaders(), "texts", ["Paris"]),
@@ -67,29 +78,87 @@ def test_every_form_is_understood(row, headers, form, texts):
         {},
         {"other": b"Paris"},
         {"json": b'{"text": "a"}', "text": b"a"},
-        {"text": b"a", "labels": b"PER"},
+        {"data": b"a", "text": b"a"},
+        {"text": b"a", "model": b"en"},
+        {"json": b'{"text": "a"}', "labels": b"PER"},
+        {"data": b'{"text": "a"}', "threshold": b"0.5"},
     ],
 )
-@pytest.mark.parametrize("headers", [RequestHeaders(), FORM, MULTIPART])
+@pytest.mark.parametrize("headers", [RequestHeaders(is_grpc=True), FORM, MULTIPART])
 def test_other_parts_are_refused(row, headers):
     assert refused(read(row, headers)) == (415, "unsupported_media_type")
 
 
-@pytest.mark.parametrize("name", ["body", "data"])
-@pytest.mark.parametrize("content", [b"Paris", b'{"text": "Paris"}'])
-def test_over_grpc_no_part_is_a_body_of_no_type(name, content):
-    assert refused(read({name: content}, RequestHeaders(is_grpc=True))) == (415, "unsupported_media_type")
+@pytest.mark.parametrize(
+    ("sent", "row"),
+    [
+        (b'{"text": "Paris"}', {'{"text": "Paris"}': b""}),
+        (b'{"text": "1 + 1 = 2 & more"}', {'{"text": "1   1 ': b" 2 ", ' more"}': b""}),
+        (b'{"a": "&text=Paris"}', {'{"a": "': b"", "text": b'Paris"}'}),
+        (b"text=AT&T", {"text": b"AT", "T": b""}),
+        (b"Paris", {"Paris": b""}),
+    ],
+)
+def test_what_is_left_of_json_sent_as_a_form_names_the_header_that_is_missing(sent, row):
+    """*row* is what TorchServe makes of *sent*."""
+    answer = read(row, FORM)
+
+    assert refused(answer) == (415, "unsupported_media_type")
+    assert "-H 'Content-Type: application/json'" in str(answer.error)
+    assert "got application/x-www-form-urlencoded with other parts" in str(answer.error)
+    assert "Paris" not in str(answer.error)
 
 
-@pytest.mark.parametrize("name", ["text", "json"])
-def test_over_grpc_the_part_says_what_it_is(name):
+def test_a_form_of_which_something_is_lost_is_refused():
+    """``text=AT&T in Paris``: TorchServe drops a last piece without =."""
+    answer = read({"text": b"AT"}, FORM._replace(content_length=len("text=AT&T in Paris")))
+
+    assert refused(answer) == (415, "unsupported_media_type")
+    assert "got application/x-www-form-urlencoded that is not percent-encoded" in str(answer.error)
+    assert read({"text": b"AT"}, FORM._replace(content_length=len("text=AT"))).texts == ["AT"]
+
+
+@pytest.mark.parametrize(
+    ("content_type", "named"),
+    [("application/xml", "got application/xml;"), ("text/annan", "got another;")],
+)
+def test_a_body_of_another_type_is_refused_with_the_header_to_send(content_type, named):
+    answer = read({"body": b"Paris"}, RequestHeaders(content_type=content_type))
+
+    assert refused(answer) == (415, "unsupported_media_type")
+    assert str(answer.error) == (
+        f"Expected one of the Content-Types application/json, text/plain, {named} "
+        "with curl, add -H 'Content-Type: application/json'."
+    )
+
+
+def test_json_of_no_type_is_read_strictly():
+    answer = read({"body": b'{"text": "Paris"'}, RequestHeaders())
+
+    assert refused(answer) == (400, "malformed_request")
+
+
+@pytest.mark.parametrize(("name", "is_json"), [("text", False), ("json", True), ("data", True), ("body", True)])
+def test_over_grpc_the_part_says_what_it_is(name, is_json):
     request = read({name: b'{"text": "Paris"}'}, RequestHeaders(is_grpc=True))
 
-    assert request.texts == [{"text": '{"text": "Paris"}', "json": "Paris"}[name]]
+    assert request.texts == ["Paris" if is_json else '{"text": "Paris"}']
 
 
-def test_a_form_with_a_field_named_body_is_no_body():
-    assert refused(read({"body": b"Paris"}, FORM)) == (415, "unsupported_media_type")
+@pytest.mark.parametrize("name", ["text", "data", "body"])
+@pytest.mark.parametrize("headers", [RequestHeaders(is_grpc=True), FORM, MULTIPART])
+def test_a_form_has_options_beside_the_text(name, headers):
+    request = read({name: b"Paris", "labels": b"PER,LOC", "threshold": b"0.5", "offsets": b"utf8"}, headers)
+
+    assert (request.texts, request.options) == (["Paris"], Options(("PER", "LOC"), 0.5, "utf8"))
+
+
+@pytest.mark.parametrize("fields", [{"labels": b"TOWN"}, {"labels": b""}, {"threshold": b"much"}, {"offsets": b"x"}])
+def test_a_wrong_option_of_a_form_is_named(fields):
+    answer = read({"text": b"Paris", **fields}, FORM)
+
+    assert refused(answer) == (422, "invalid_option")
+    assert f' for "{next(iter(fields))}"' in str(answer.error)
 
 
 @pytest.mark.parametrize("name", ["body", "data"])

@@ -32,7 +32,7 @@ def test_it_serves_logs_no_text_and_ends_on_sigterm(gunicorn):
     assert process.wait(60) == 0
     assert reply.status_code == 200
     assert "Oslo<span" in reply.text
-    assert refused.status_code == 415
+    assert refused.status_code == 413
     written = log.read_text()
     assert "Attack" not in written
     lines = [json.loads(line) for line in written.splitlines()]
