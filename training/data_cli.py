@@ -1,4 +1,4 @@
-"""``nerserve data``: what is in annotated files."""
+"""``nerserve data``: what is in annotated files, and how to make others of them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import logging
 import sys
 from typing import Any
 
-from contract.argument_types import FILE, count
+from contract.argument_types import FILE, count, label, listed
 from contract.exit_status import ExitStatus, exit_status_help
 
 _CHECK_EXAMPLE = """\
@@ -24,10 +24,23 @@ columns of the table:
 
 """
 
+_CONVERT_EXAMPLE = """\
+examples:
+  nerserve data convert doccano.jsonl --out train.conll
+  nerserve data convert NER-de-train.tsv --tag-column 3 --out train.conll      outer or inner names of GermEval
+  nerserve data convert hf.jsonl --tag-names O,B-PER,I-PER --out train.conll   ner_tags of Hugging Face
+
+FILE is read by what it holds: CoNLL columns, comma-separated ones with a header, JSON of nerserve, doccano, Prodigy,
+Label Studio, spaCy or Hugging Face, or a .spacy file.
+
+"""
+
 
 def add_parsers(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Register the commands of this module."""
-    data = subparsers.add_parser("data", help="check annotated files", description="Check annotated files.")
+    data = subparsers.add_parser(
+        "data", help="check and convert annotated files", description="Check and convert annotated files."
+    )
     commands = data.add_subparsers(title="commands", metavar="COMMAND", required=True)
     check = commands.add_parser(
         "check",
@@ -44,6 +57,29 @@ def add_parsers(subparsers: argparse._SubParsersAction[argparse.ArgumentParser])
     )
     check.add_argument("--json", action="store_true", help="print JSON")
     check.set_defaults(run=_check)
+    _add_convert(commands)
+
+
+def _add_convert(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    convert = commands.add_parser(
+        "convert",
+        help="write an annotated file as CoNLL columns or JSON lines",
+        description="Write an annotated file, whatever tool it comes from, as CoNLL columns (a word, a tab and its BIO"
+        " tag a line) or JSON lines (a text and its entities a line), and say what could not be kept.",
+        epilog=_CONVERT_EXAMPLE + exit_status_help(),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = convert.add_argument
+    add("file", **FILE, help="an annotated file, in any format of train's")
+    add("--out", **FILE, required=True, help="the file to write")
+    add("--format", choices=("conll", "jsonl"), help="what to write, if --out does not end in .conll or .jsonl")
+    add("--label-map", **FILE, help="JSON map of native labels, as train takes it")
+    add("--tag-column", type=count, metavar="N", help="of CoNLL columns, the one with the tags, counted from 1")
+    names = "names of tags that are numbers, in order, with commas: O,B-PER,I-PER"
+    add("--tag-names", type=listed(label), default=[], metavar="TAGS", help=names)
+    add("--overwrite", action="store_true", help="replace the file of --out")
+    add("--json", action="store_true", help="print JSON")
+    convert.set_defaults(run=_convert)
 
 
 def _check(arguments: argparse.Namespace) -> int:
@@ -70,3 +106,29 @@ def _check(arguments: argparse.Namespace) -> int:
             for message in messages:
                 print(f"{kind}: {message}", file=sys.stderr)
     return ExitStatus.UNUSABLE if checked.errors else ExitStatus.DONE
+
+
+def _convert(arguments: argparse.Namespace) -> int:
+    from training.corpora import read_label_map
+    from training.corpora.convert import convert, output_format
+
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
+    written_as = arguments.format or output_format(arguments.out)
+    converted = convert(
+        arguments.file,
+        arguments.out,
+        written_as,
+        read_label_map(arguments.label_map) if arguments.label_map else None,
+        tag_column=arguments.tag_column,
+        tag_names=arguments.tag_names,
+        overwrite=arguments.overwrite,
+    )
+    kind = {"conll": "sentences", "jsonl": "texts"}[written_as]
+    if arguments.json:
+        counts = {kind: converted.num_written, "entities": converted.num_entities}
+        print(json.dumps({"out": str(arguments.out), **counts, "not_kept": converted.not_kept}, indent=2))
+    else:
+        print(f"{arguments.out}: {converted.num_written} {kind} with {converted.num_entities} entities")
+        for lost in converted.not_kept:
+            print(f"not kept: {lost}", file=sys.stderr)
+    return ExitStatus.DONE

@@ -85,7 +85,7 @@ def test_the_help_of_the_start_lists_its_arguments(clone):
     ("arguments", "variables", "status", "message"),
     [
         (["--prot", "8001"], {}, 2, "--prot"),
-        (["--port", "x"], {}, 2, "argument --port: expected a port from 1 to 65535, got 'x'"),
+        (["--port", "x"], {}, 2, "nerserve: --port: expected a port from 1 to 65535, got 'x'"),
         (["--config", "nowhere.properties"], {}, 2, "nowhere.properties does not exist"),
         (["--models", "nobody"], {}, 5, "there is en, en-social"),
         ([], {"NERSERVE_PROT": "1"}, 2, "the nearest known one is NERSERVE_PORT"),
@@ -176,7 +176,7 @@ def test_a_name_on_the_path_that_does_not_run_is_passed_over(clone, tmp_path):
     done = clone.run("up", "--port", "x", PATH=f"{tmp_path}:/usr/bin:/bin")
 
     assert (done.returncode, done.stdout) == (2, "")
-    assert "argument --port" in done.stderr
+    assert "--port: expected a port" in done.stderr
 
 
 def test_a_full_disk_is_said_before_anything_is_installed(clone, tmp_path):
