@@ -38,9 +38,12 @@ def is_json(text: str, suffix: str) -> bool:
     (True, False, True)
     """
     begin = _skip_space(text, 0)
-    if text[begin : begin + 1] == "[" and text[_skip_space(text, begin + 1) :][:1] in {"{", "[", '"'}:
-        begin = _skip_space(text, begin + 1)
-    elif text[begin : begin + 1] != "{" and text[begin : begin + 2] != "[]":
+    inner = _skip_space(text, begin + 1)
+    if text[begin : begin + 1] == "[":
+        if text[inner : inner + 1] not in {"{", "[", '"', "]"}:
+            return False
+        begin = inner if text[inner] in "{[" else begin  # the list may be long, its first item will do
+    elif text[begin : begin + 1] != "{":
         return False
     if suffix in {".json", ".jsonl", ".ndjson"} or text.startswith(('{"', '[{"', '[["')):
         return True
@@ -51,20 +54,26 @@ def is_json(text: str, suffix: str) -> bool:
     return text[end : (text + "\n").index("\n", end)].strip(" \t,]") == ""
 
 
+def has_value_a_line(text: str) -> bool:
+    """True if the first line of *text* that is not blank is a JSON value."""
+    first = next((line for line in text.split("\n") if line.strip()), "")
+    try:
+        _DECODER.decode(first)
+    except (ValueError, RecursionError):
+        return False
+    return True
+
+
 def read_values(path: Path, text: str) -> Iterator[Value]:
     """The values of *text*, the content of *path*: of a list, its items.
 
     Raises:
         CorpusError: names the line of a value that is no JSON.
     """
-    lines = text.split("\n")
-    first = next((line for line in lines if line.strip()), "")
-    try:
-        _DECODER.decode(first)
-    except (ValueError, RecursionError):
+    if not has_value_a_line(text):
         yield from _over_lines(path, text)
         return
-    for number, line in enumerate(lines, 1):
+    for number, line in enumerate(text.split("\n"), 1):
         if line.strip():
             where = f"{path}:{number}"
             try:
