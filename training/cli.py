@@ -26,8 +26,8 @@ examples:
   nerserve train --show-settings                         what --config may hold
   nerserve archive models/news && nerserve up --models news                  serve it
 
-Files of words and tags have the tag last on each line (IOB1, BIO, IOBES, BILOU and BMES); files that end in .jsonl
-have a text and its entities' character spans on each.  --config takes a JSON file such as
+Files are read by what they hold: CoNLL columns, or what doccano, Prodigy, Label Studio, spaCy and Hugging Face write
+(nerserve data convert --help).  --config takes a JSON file such as
 {"model": {"hidden_dim": 256}, "training": {"max_epochs": 15}}; what it leaves out keeps its default.
 
 what is written:
@@ -137,7 +137,7 @@ def _add_evaluate(subparsers: argparse._SubParsersAction[argparse.ArgumentParser
     )
     add = parser.add_argument
     add("bundle", type=Path, metavar="BUNDLE", help="the folder of a bundle, such as models/en")
-    add("files", nargs="+", **FILE, help="CoNLL columns, or .jsonl with character spans")
+    add("files", nargs="+", **FILE, help="annotated files, in any format of train's")
     add("--label-map", **FILE, help="JSON map of labels to those that are compared, see below")
     add("--labels", type=listed(label), default=[], metavar="LABEL[,LABEL...]", help="compare only these labels")
     perturb = "score the text in lower case, in capitals, as a headline or with broken spacing"

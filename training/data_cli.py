@@ -30,6 +30,7 @@ examples:
   nerserve data convert NER-de-train.tsv --tag-column 3 --out train.conll      outer or inner names of GermEval
   nerserve data convert hf.jsonl --tag-names O,B-PER,I-PER --out train.conll   ner_tags of Hugging Face
 
+CoNLL columns are a word, a tab and its BIO tag on each line; JSON lines a text and its entities.
 FILE is read by what it holds: CoNLL columns, comma-separated ones with a header, JSON of nerserve, doccano, Prodigy,
 Label Studio, spaCy or Hugging Face, or a .spacy file.
 
@@ -64,8 +65,7 @@ def _add_convert(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     convert = commands.add_parser(
         "convert",
         help="write an annotated file as CoNLL columns or JSON lines",
-        description="Write an annotated file, whatever tool it comes from, as CoNLL columns (a word, a tab and its BIO"
-        " tag a line) or JSON lines (a text and its entities a line), and say what could not be kept.",
+        description="Write an annotated file as CoNLL columns or JSON lines, and say what could not be kept.",
         epilog=_CONVERT_EXAMPLE + exit_status_help(),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

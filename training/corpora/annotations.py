@@ -72,6 +72,12 @@ def _tagged_words(value: Mapping[str, Any], words: list[str], where: str) -> Tag
     """*words* with the tags in *value*; None if it has no tags but a text."""
     keys = [key for key in _TAGS if _is_list_of(str, value.get(key)) or _is_list_of(int, value.get(key))]
     if not keys and "text" in value:
+        spans = [item for key in _ENTITIES if isinstance(value.get(key), list) for item in value[key]]
+        if not all(isinstance(span, dict) and span.get("text") is not None for span in spans):
+            raise CorpusError(
+                f"{where}: expected offsets that count characters, or tokens, got both a text and tokens without a"
+                ' "text" in each entity that would tell; leave out the tokens if they are characters'
+            )
         return None
     if len(keys) != 1:
         raise CorpusError(f"{where}: expected words with one list of tags, such as ner_tags, got {_named(keys)}")

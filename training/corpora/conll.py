@@ -24,6 +24,7 @@ _SPLIT_SHARE = 0.05
 
 _DOCUMENT = re.compile(r"-DOCSTART-(?!\S)")
 _COMMENT = re.compile(r"#[ \t]+(?:[\w.:]+[ \t]*=|new(?:doc|par)\b)")  # of CoNLL-U
+_NUMBER = re.compile(r"\d+|\(?\d+[.):]")
 _RANGE = re.compile(r"\d+[-.]\d+")  # the number of a word of several tokens, or of one that is not in the text
 _UNWRITABLE = re.compile(
     r"[\t\n\r\0\ud800-\udfff]|\A[ \ufeff]| \Z|\A-DOCSTART-(?!\S)"
@@ -35,8 +36,12 @@ _HEADER = frozenset(
     label labels ner ner_tag ner_tags entity iob bio
     """.split()
 )
-#: Labels of CoNLL-2000's chunks, which are no entities.
-_CHUNKS = frozenset("ADJP ADVP CONJP INTJ LST NP PP PRT SBAR UCP VP".split())
+#: Labels of chunks, which are no entities: CoNLL-2000's, the German ones of CoNLL-2003, and Indian treebanks'.
+_CHUNKS = frozenset(
+    """
+    ADJP ADVP CONJP INTJ LST NP PP PRT SBAR UCP VP ADJC ADVC NC PC VC BLK CCP FRAGP JJP NEGP RBP VGF VGINF VGNF VGNN
+    """.split()
+)
 
 
 class _Table(NamedTuple):
@@ -72,6 +77,7 @@ def read(
     words = [word.strip(" ") for word in columns[word_at]]
     names = columns[tag_at]
     first_lines = dict(zip(reversed(words), reversed(lines), strict=True))
+    _check_first_column(path, table, word_at, tag_at)
     if blank := [line for word, line in first_lines.items() if not word.strip()]:
         raise CorpusError(
             f"{path}:{min(blank)}: expected a token and a tag, got white space for a token, which the server never"
@@ -210,6 +216,8 @@ def _is_numbered(path: Path, table: _Table) -> bool:
     if 2 * sum(count for value, count in Counter(values).items() if _is_number(value)) < num_values:
         return False
     width = len(table.columns)
+    if width < 2:
+        return False
     if width > 2 and _PLACEHOLDERS.issuperset(table.columns[1]):
         return False
     before, progress = 0, False
@@ -232,14 +240,29 @@ def _is_numbered(path: Path, table: _Table) -> bool:
         return True
     if 2 * len(misfits) < num_values or all(map(_is_number, values)):
         raise CorpusError(
-            f"{where}: expected tokens in the first column, or their numbers in the sentence, got {values[first]!r};"
-            " where numbers are the tokens, write _ in the second column"
+            f"{where}: expected tokens in the first column, or their numbers in the sentence, got"
+            f" {values[first][:40]!r}; where numbers are the tokens, write _ in the second column"
         )
     return False
 
 
+def _check_first_column(path: Path, table: _Table, word_at: int, tag_at: int) -> None:
+    """Raise CorpusError if what should be tokens are tags, or names of sentences or documents."""
+    columns, where = table.columns, f"{path}:{table.lines[0]}"
+    words, tags = (sum(map(is_tag, columns[i][:1000])) for i in (word_at, tag_at))
+    if words > tags and 2 * words > len(columns[word_at][:1000]):
+        raise CorpusError(f"{where}: expected a token and then its tag, got tags in column {word_at + 1}")
+    if len(columns) > 2 and not word_at:
+        bounds = list(pairwise([*table.starts, len(table.lines)]))
+        same = [all(len(set(column[first:last])) == 1 for first, last in bounds) for column in columns[:2]]
+        if same == [True, False] and any(last - first > 2 for first, last in bounds):
+            raise CorpusError(
+                f"{where}: expected tokens in the first column, got one value in each sentence; leave it out"
+            )
+
+
 def _is_number(value: str) -> bool:
-    return value.isdecimal() or _RANGE.fullmatch(value) is not None
+    return bool(_NUMBER.fullmatch(value) or _RANGE.fullmatch(value))
 
 
 def _without_ranges(path: Path, table: _Table, tag_at: int) -> _Table:

@@ -37,10 +37,11 @@ def read(path: Path, data: bytes) -> Iterator[tuple[int, Document]]:
         raise CorpusError(f"{path}: expected a file of spaCy's DocBin: {error}") from error
     for number, doc in enumerate(docs, 1):
         where = f"{path}: text {number}"
-        if not doc.has_annotation("ENT_IOB"):
+        if not doc.has_annotation("ENT_IOB", require_complete=True):
+            missing = "not all" if doc.has_annotation("ENT_IOB") else "no"
             groups = ", ".join(doc.spans) or "none"
             raise CorpusError(
-                f"{where}: expected entities in doc.ents, got no annotation there; spans in groups: {groups}"
+                f"{where}: expected entities in doc.ents, got {missing} tokens annotated there; span groups: {groups}"
             )
         entities = tuple(Entity(span.start_char, span.end_char, span.label_) for span in doc.ents)
         yield number, Document(doc.text, entities, where)

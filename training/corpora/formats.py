@@ -36,11 +36,14 @@ def read_items(
     """
     data = read_data(path)
     suffix = path.suffix.lower()
-    if docbin.is_docbin(data, suffix):
+    binary = docbin.is_docbin(data, suffix)
+    text = "" if binary else decode(data, path)
+    if tag_column is not None and (binary or is_json(text, suffix) or kaggle.is_csv(text)):
+        raise CorpusError(f"{path}: expected CoNLL columns, as a column of tags is given, got another format")
+    if binary:
         for number, document in docbin.read(path, data):
             yield number, document.mapped(labels)
         return
-    text = decode(data, path)
     if without and (has_value_a_line(text) if is_json(text, suffix) else not kaggle.is_csv(text)):
         text = "\n".join("" if number in without else line for number, line in enumerate(text.split("\n"), 1))
     if is_json(text, suffix):

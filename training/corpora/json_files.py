@@ -38,9 +38,12 @@ def is_json(text: str, suffix: str) -> bool:
     (True, False, True)
     """
     begin = _skip_space(text, 0)
-    if text[begin : begin + 1] == "[" and text[_skip_space(text, begin + 1) :][:1] in {"{", "[", '"'}:
-        begin = _skip_space(text, begin + 1)
-    elif text[begin : begin + 1] != "{" and text[begin : begin + 2] != "[]":
+    inner = _skip_space(text, begin + 1)
+    if text[begin : begin + 1] == "[":
+        if text[inner : inner + 1] not in {"{", "[", '"', "]"}:
+            return False
+        begin = inner if text[inner] in "{[" else begin  # the list may be long, its first item will do
+    elif text[begin : begin + 1] != "{":
         return False
     if suffix in {".json", ".jsonl", ".ndjson"} or text.startswith(('{"', '[{"', '[["')):
         return True

@@ -58,7 +58,7 @@ def read_tags(first_lines: Mapping[str, int], path: Path) -> dict[str, Tag]:
     unprefixed = not matches and len(others) < len(first_lines)  # a column without any O is of something else
     for tag in others:
         if tag not in matches and (not unprefixed or _NO_LABEL.fullmatch(tag)):
-            raise CorpusError(f"{path}:{first_lines[tag]}: expected O or a tag such as {example}, got {tag!r}")
+            raise CorpusError(f"{path}:{first_lines[tag]}: expected O or a tag such as {example}, got {tag[:40]!r}")
     if unprefixed:
         return {**OUTSIDE, **_unprefixed(others, first_lines, path)}
     tags = {tag: (match["prefix"].upper(), match["label"]) for tag, match in matches.items()}

@@ -54,7 +54,7 @@ def test_help_is_a_command_too(capsys, help_, command):
 def test_a_word_that_people_try_leads_to_a_command_that_there_is(capsys, word):
     status, printed = said(capsys, word)
 
-    assert (WORDS[word],) in COMMANDS
+    assert tuple(WORDS[word].split()) in COMMANDS
     assert (word,) not in COMMANDS
     assert status == 2
     assert printed.startswith(f"nerserve: no command '{word}'; did you mean {WORDS[word]}")

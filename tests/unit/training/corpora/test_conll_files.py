@@ -58,6 +58,8 @@ def read(folder, content):
         ("a\x85b\tO\nc\u2028d\tO\ne\x0b\x0cf\tB-PER\n", ["1: a\x85b c\u2028d e\x0b\x0cf {PER 2-3}"]),
         ("It O +\nFrench B-LOC -\n", ["1: It French {LOC 1-2}"]),  # the tag is not last
         ("EU NNP I-NP I-ORG\ncalls VBZ I-VP O\n", ["1: EU calls {ORG 0-1}"]),  # chunks before it
+        ("Wien NE I-NC I-LOC\nist VAFIN I-VC O\n", ["1: Wien ist {LOC 0-1}"]),  # German ones
+        ("O O\no B-PER\n", ["1: O o {PER 1-2}"]),
         ("EU NNP I-NP\ncalls VBZ I-VP\n", ["1: EU calls {NP 0-1, VP 1-2}"]),  # nothing but chunks
         ("Ann O B-PER\nleft O O\n", ["1: Ann left {PER 0-1}"]),
         ("1 _ O\nAnn _ B-PER\n", ["1: 1 Ann {PER 1-2}"]),
@@ -130,6 +132,9 @@ def test_tags_are_read_as_seqeval_reads_them(tmp_path_factory, suffix, data):
         ("1 Ann B-PER\n\n1 Bob B-PER\n", ":1: expected tokens in the first column, or their numbers"),
         ("1 O\n2 O\n3 O\n4 O\n5 O\n", ":1: expected a token and a tag, got token numbers without a column of tokens"),
         ("1-2 del B-LOC\n1 de O\n2 el O\n", ":1: expected the tag 'B-LOC' in the next line, too"),
+        ("1. Ann B-PER\n2. left O\n", ":1: expected tokens in the first column, or their numbers"),
+        ("s1 Ann B-PER\ns1 Lee I-PER\ns1 left O\n", ":1: expected tokens in the first column, got one value in each"),
+        ("B-PER\tAnn\nO\to\nO\tleft\n", ":1: expected a token and then its tag, got tags in column 1"),
         ("Ann\tB\nleft\tO\n", ":1: expected O or a tag such as B-PER, got 'B'"),
         ("Ann\tX-PER\nleft\tO\n", ":1: expected O or a tag such as B-PER, got 'X-PER'"),
         ("Ann\tB:PER\nleft\tO\n", ":1: expected O or a tag such as B-PER, got 'B:PER'"),
