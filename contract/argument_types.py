@@ -13,7 +13,9 @@ from contract.errors import SettingError
 from contract.names import MODEL_NAME_RULE, VERSION_RULE, is_model_name, is_version
 
 
-def setting(environ: Mapping[str, str], variable: str, default: str, parse: Callable[[str], Any]) -> dict[str, Any]:
+def setting(
+    environ: Mapping[str, str], variable: str, default: str | None, parse: Callable[[str], Any]
+) -> dict[str, Any]:
     """Type and default of an option for which *variable* may stand; a wrong value there is a SettingError."""
     value = environ.get(variable, default)
 

@@ -16,6 +16,8 @@ from importlib.util import find_spec
 from typing import Any
 
 import archive.cli
+import nerserve.completion_cli
+import nerserve.predict_cli
 import ops.cli
 import training.cli
 import training.data_cli
@@ -28,13 +30,15 @@ _EPILOG = """\
 examples:
   nerserve up                          serve model-store/en.mar, with the site, on this machine only
   nerserve up --models en,de           two models; the first is the site's default
-  nerserve up --no-site                TorchServe alone
+  nerserve up --detach                 in the background; nerserve status, logs -f and down are for that one
+  nerserve up --port-base 18000 --state-dir .nerserve-2    a second one; its commands get the same --state-dir
+  nerserve predict "Kofi Annan was born in Kumasi."      entities without a server
   nerserve key                         the key for the inference port, for curl and your programs
   nerserve models                      what is served, with how many workers
   nerserve scale en --workers 4        more or fewer workers, while requests come
   nerserve COMMAND --help              more on one command
 
-default ports, all on 127.0.0.1:
+default ports, all on 127.0.0.1; nerserve up --port-base moves all:
   8000 site    8080 inference    7070 gRPC    8081 management    8082 metrics
 
 """
@@ -43,7 +47,7 @@ default ports, all on 127.0.0.1:
 _PACKAGES = {
     **dict.fromkeys(("javaproperties", "numpy", "requests", "torch", "ts", "yaml"), "serve"),
     **dict.fromkeys(("flask", "gevent", "gunicorn"), "serve web"),
-    "model_archiver": "serve archive",
+    **dict.fromkeys(("model_archiver", "shtab"), "serve archive"),
     **dict.fromkeys(("gensim", "jinja2", "matplotlib", "scipy", "tqdm"), "serve web archive train"),
 }
 
@@ -105,11 +109,13 @@ def make_parser() -> argparse.ArgumentParser:
     )
     subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     ops.cli.add_parsers(subparsers)
+    nerserve.predict_cli.add_parsers(subparsers)
     archive.cli.add_parsers(subparsers)
     training.cli.add_parsers(subparsers)
     training.data_cli.add_parsers(subparsers)
     if find_spec("bench"):  # the images are without
         import_module("bench.cli").add_parsers(subparsers)
+    nerserve.completion_cli.add_parsers(subparsers)
     return parser
 
 

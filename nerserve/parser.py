@@ -86,7 +86,7 @@ class Parser(argparse.ArgumentParser):
             raise argparse.ArgumentError(action, f"expected one of {listed}, got {value!r}")
         if " " in str(value):
             self.error(f"no command {value!r}; for the entities of a text: nerserve predict TEXT")
-        words = {word: command for word, command in WORDS.items() if command in choices}
+        words = {word: command for word, command in WORDS.items() if command.partition(" ")[0] in choices}
         meant = dict.fromkeys(words.get(word, word) for word in closest(value, [*words, *choices]))
         self.error(f"no {str(action.metavar).lower()} {value!r}{_meant(list(meant))}")
 

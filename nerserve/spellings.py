@@ -14,6 +14,12 @@ WORDS: Final[Mapping[str, str]] = {
     "serve": "up",
     "run": "up",
     "launch": "up",
+    "tag": "predict",
+    "ner": "predict",
+    "extract": "predict",
+    "annotate": "predict",
+    "recognize": "predict",
+    "infer": "predict",
     "stop": "down",
     "kill": "down",
     "shutdown": "down",
@@ -47,6 +53,13 @@ WORDS: Final[Mapping[str, str]] = {
     "eval": "evaluate",
     "score": "evaluate",
     "benchmark": "bench",
+    "log": "logs",
+    "tail": "logs",
+    "check": "data check",
+    "lint": "data check",
+    "convert": "data convert",
+    "completions": "completion",
+    "settings": "config",
 }
 
 

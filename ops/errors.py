@@ -4,6 +4,7 @@
 OpsError                          1
   ConfigFileError                 2
   InputFileError                  2
+  WrongPortError                  2
   PortBusyError                   3
   StateDirBusyError               3
   JavaNotFoundError               4
@@ -46,6 +47,12 @@ class ConfigFileError(OpsError):
 
 class InputFileError(OpsError):
     """A file of keys, texts or certificates that the command line names cannot be used."""
+
+    exit_status = ExitStatus.UNUSABLE
+
+
+class WrongPortError(OpsError):
+    """A URL that the command line names is another port of ours than the one that is needed, or has another scheme."""
 
     exit_status = ExitStatus.UNUSABLE
 

@@ -32,12 +32,13 @@ def check_before_install(options: Namespace, limits: RequestLimits) -> None:
         _check_model(model, options.model_store)
     find_http_codec(os.environ)
     state_dir = StateDir(options.state_dir.absolute())
-    config = ServerConfig.load(options.config, limits, server_env(os.environ, state_dir, limits.max_chars))
+    environ = server_env(os.environ, state_dir, limits.max_chars)
+    config = ServerConfig.load(options.config, limits, environ, options.port_base)
     site = [Address(options.host, options.port, "--port")] if options.has_site else []
     with ExitStack() as locked:
         if (state_dir.path / "lock").exists():
             locked.enter_context(state_dir.locked())
-        check_ports([*config.addresses, *site])
+        check_ports([*config.addresses, *site], has_base=options.port_base is not None)
 
 
 def _check_model(model: str, store: Path) -> None:

@@ -47,6 +47,8 @@ class UpOptions:
 
     Attributes:
         models: Names of the models; the first is the site's default.
+        port: Of the site.
+        port_base: What TorchServe's ports follow from; None for those in *config*.
         drain_timeout_s: Until accepted requests must be answered, when stopping; None for what the longest text needs.
         can_restart: Whether to start again what ends or hangs; if not, the first such event ends everything.
         ca: Certificates to trust when TorchServe speaks https; by default its own, which must be self-signed then.
@@ -59,6 +61,7 @@ class UpOptions:
     models: tuple[str, ...]
     host: str
     port: int
+    port_base: int | None
     state_dir: Path
     has_site: bool
     start_timeout_s: float
@@ -89,7 +92,8 @@ def up(
     instance = _Instance.checked(options, check_archive, site_command)
     stop = StopRequests()
     with stop.installed(), instance.state_dir.locked():
-        check_ports([*instance.config.addresses, *([instance.site_address] if instance.site_command else [])])
+        site = [instance.site_address] if instance.site_command else []
+        check_ports([*instance.config.addresses, *site], has_base=options.port_base is not None)
         adopt_orphans()
         with Console(out, err, instance.state_dir.events).open() as console:
             try:
@@ -121,7 +125,7 @@ class _Instance:
         """An instance with *options*; an OpsError for what would not come up."""
         state_dir = StateDir(options.state_dir.absolute())
         environ = server_env(os.environ, state_dir, options.limits.max_chars)
-        config = ServerConfig.load(options.config, options.limits, environ)
+        config = ServerConfig.load(options.config, options.limits, environ, options.port_base)
         trust = _trust(options, config)
         _check_key_options(options, config)
         command = site_command() if options.has_site else None

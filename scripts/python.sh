@@ -1,5 +1,6 @@
 # shellcheck shell=bash
-# find_python, for the other scripts: sets $python to the one in .venv, else to one that .venv can be made with.
+# find_python COMMAND..., for the script that was called so: sets $python to the one in .venv, else to one that .venv can be
+# made with; without one it ends the script with a message.
 #   PYTHON   the Python to use (default: the first that fits of python3.11, python3.12, python3.13 and python3)
 
 # Prints what is wrong with a Python; the oldest can run it.
@@ -43,6 +44,6 @@ find_python() {
       break
     fi
   done
-  echo "  uv python install 3.12 && PYTHON=\$(uv python find 3.12) $0    # uv itself: pipx install uv" >&2
+  echo "  uv python install 3.12 && PYTHON=\$(uv python find 3.12) $*    # uv itself: pipx install uv" >&2
   exit 1
 }

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import logging
+import math
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -13,6 +16,9 @@ from training.corpora import LabelMap, numbered_sentences
 from training.errors import CorpusError
 from training.examples import all_labels
 from training.survey import Survey, Surveyor, with_vectors
+
+#: Problems of one file that are looked for; the file is read anew for each.
+_MOST_PROBLEMS = 10
 
 
 class Checked(NamedTuple):
@@ -32,7 +38,8 @@ def check_files(paths: Sequence[Path], labels: LabelMap | None, vectors: WordVec
         try:
             numbered = numbered_sentences(path, labels)
         except CorpusError as error:
-            errors.append(str(error))
+            problems = [str(error), *_further_problems(path, labels, str(error))]
+            errors += sorted(problems, key=lambda problem: _line_of(problem, path) or math.inf)
             continue
         sentences = [sentence for _, sentence in numbered]
         survey = surveyor.survey(path, numbered)
@@ -46,3 +53,32 @@ def check_files(paths: Sequence[Path], labels: LabelMap | None, vectors: WordVec
         except ConfigError as error:
             errors.append(f"{path}: {error}; in ASCII, a letter first; --label-map FILE gives labels other names")
     return Checked(surveys, surveyor.warnings, errors)
+
+
+def _further_problems(path: Path, labels: LabelMap | None, problem: str) -> list[str]:
+    """What else is wrong with *path* than the first *problem*: what is found without the lines that are known."""
+    problems: list[str] = []
+    lines: set[int] = set()
+    logging.disable(logging.WARNING)  # the first reading has warned
+    try:
+        while (line := _line_of(problem, path)) and line not in lines:
+            lines.add(line)
+            try:
+                numbered_sentences(path, labels, without=lines)
+            except CorpusError as error:
+                problem = str(error)
+            else:
+                break
+            if len(problems) + 1 == _MOST_PROBLEMS:
+                return [*problems, f"{path}: more may be wrong"]
+            if (found := _line_of(problem, path)) and found not in lines:
+                problems.append(problem)
+    finally:
+        logging.disable(logging.NOTSET)
+    return problems
+
+
+def _line_of(problem: str, path: Path) -> int | None:
+    """The line of *path* that *problem* names."""
+    found = re.match(re.escape(str(path)) + r":([0-9]+)", problem)
+    return int(found[1]) if found else None

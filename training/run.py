@@ -359,7 +359,7 @@ def _read(
 
 
 def _by_name(surveys: Mapping[str, Mapping[str, Survey]]) -> dict[str, Survey]:
-    return {f"{part} {name}": survey for part, named in surveys.items() for name, survey in named.items()}
+    return {f"--{part} {name}": survey for part, named in surveys.items() for name, survey in named.items()}
 
 
 def _sources(paths: Sequence[Path], names: Mapping[Path, str]) -> list[SourceFile]:

@@ -187,7 +187,7 @@ def _read_fasttext(path: Path) -> Vectors:
     from gensim.models.fasttext import load_facebook_vectors
 
     if path.suffix in {".gz", ".bz2"}:
-        raise VectorFileError(f"{path}: expected a fastText model unpacked, got a compressed one")
+        raise VectorFileError(f"{path}: expected a fastText model unpacked, got a compressed one; gunzip it")
     _check_fasttext(path)
     return _of_gensim(load_facebook_vectors(str(path)))
 
@@ -201,7 +201,7 @@ def _read_saved(path: Path) -> Vectors:
         saved: Any = SaveLoad.load(str(path))
     except FileNotFoundError as error:
         raise VectorFileError(
-            f"{path}: expected the arrays that gensim saved beside it: {error.filename} is missing"
+            f"{path}: expected the arrays that gensim saved beside it: {error.filename} is missing; keep them together"
         ) from error
     except (AttributeError, ImportError, IndexError, TypeError, pickle.UnpicklingError) as error:
         raise VectorFileError(f"{path}: expected what gensim has saved: {error}") from error
@@ -263,9 +263,15 @@ def _check_fasttext(path: Path) -> None:
             ) from error
         matrix_bytes = len(data) - at - struct.calcsize("<?2q")
     if is_quantised:
-        raise VectorFileError(f"{path}: expected a fastText model (.bin), got a quantised one (.ftz)")
+        raise VectorFileError(
+            f"{path}: expected a fastText model (.bin), got a quantised one (.ftz), which gensim"
+            " cannot read; take the .bin that it was made of, with --storage int8 if that is too large"
+        )
     if num_labels:
-        raise VectorFileError(f"{path}: expected a fastText model of words, got a classifier with {num_labels} labels")
+        raise VectorFileError(
+            f"{path}: expected a fastText model of words, got a classifier with {num_labels} labels;"
+            " `fasttext skipgram` and `cbow` make such models"
+        )
     if len(words) != num_words:
         raise VectorFileError(f"{path}: expected {num_words} distinct words, got {len(words)}")
     if (num_rows, width) != (num_words + num_buckets, dim):

@@ -65,10 +65,14 @@ def read_text(path: Path, file: BinaryIO, header: tuple[int, int] | None) -> tup
             raise VectorFileError(f"{path}: line {number}: expected a word first, got a space")
         if lines.setdefault(word, number) != number:
             raise VectorFileError(
-                f"{path}: line {number}: expected another word than in line {lines[word]}, got {shown(word)}"
+                f"{path}: line {number}: expected another word than in line {lines[word]}, got {shown(word)};"
+                " awk '!seen[$1]++' keeps the first of each"
             )
     if header and len(lines) != header[0]:
-        raise VectorFileError(f"{path}: line 1: expected the header to count {len(lines)} words, got {header[0]}")
+        raise VectorFileError(
+            f"{path}: line 1: expected the header to count {len(lines)} words, got {header[0]}; if none are missing,"
+            " drop the header, tail -n +2, or correct it"
+        )
     if not line.endswith(b"\n"):
         logger.warning("%s: line %d has no end; if the file is cut off, its last number is too", path, number)
     words = [word.decode("utf-8", _ERRORS) for word in lines]

@@ -35,9 +35,10 @@ _EXITS: Final = "\n" + exit_status_help(
 )
 
 _SERVER: Final = """
-NERSERVE_MANAGEMENT_URL, NERSERVE_INFERENCE_URL and NERSERVE_STATE_DIR stand for --management, --inference and
---state-dir.  Keys for addresses of this machine are found in the state directory of nerserve up; for others, name files
-with nothing but one key.  They are read again for every request, so a key may be renewed at any time.
+The nerserve up that runs with --state-dir is the server; with none, 127.0.0.1 with the default ports.  --management
+names another.  NERSERVE_MANAGEMENT_URL, NERSERVE_INFERENCE_URL and NERSERVE_STATE_DIR stand for --management,
+--inference and --state-dir.  Keys for addresses of this machine are found in the state directory; for others, name
+files with nothing but one key.  They are read again for every request, so a key may be renewed at any time.
 """
 
 _MODELS: Final = """\
@@ -66,7 +67,7 @@ site asks again.  Numbers given here win over the archive's yaml, until TorchSer
 _REGISTER: Final = """\
 examples:
   nerserve register en-1.1.mar                                  a file that the server's model store has
-  nerserve register build/de.mar --model-store model-store      a file of this machine, put there first
+  nerserve register build/de.mar                                a file of this machine, put there first
 
 The first version of a model is its default at once; a later one is not, and answers as /predictions/MODEL/VERSION.
 nerserve rollout replaces the default.  A version whose workers do not get ready is unregistered again.
@@ -74,13 +75,14 @@ nerserve rollout replaces the default.  A version whose workers do not get ready
 
 _ROLLOUT: Final = """\
 examples:
-  nerserve rollout en build/en.mar --model-store model-store
-  nerserve rollout en build/en.mar --model-store model-store --sample texts.txt --max-disagreement 0.1 --watch 60
+  nerserve rollout en build/en.mar
+  nerserve rollout en build/en.mar --sample texts.txt --max-disagreement 0.1 --watch 60
   nerserve rollout en en-1.1.mar --management http://10.0.0.5:8081 --inference http://10.0.0.5:8080
-  nerserve rollout en build/en.mar --model-store model-store --dry-run
+  nerserve rollout en ./en.mar --model-store /srv/models --dry-run
 
-With --model-store the archive is a file of this machine: it is verified (and its model asked a canary, where torch is
-installed), and copied there as MODEL-VERSION.mar.  Without it, it is the name of a file that the server's store has.
+A path, or any file with --model-store, is an archive of this machine: it is verified (and its model asked a canary,
+where torch is installed), and copied into the model store as MODEL-VERSION.mar.  A bare name is a file that the
+server's store has.
 
 The old version answers until the new one has loaded, answered canaries and a sample of texts; then the default is
 switched.  What is queued is still answered by the old version.  When the new version does not load, fails its canaries,
@@ -202,14 +204,14 @@ def _add_rollout(rollout: _Parser) -> None:
 
 def _add_server(parser: _Parser, *, predicts: bool) -> None:
     add, environ = parser.add_argument_group("the server").add_argument, os.environ
-    url = setting(environ, "NERSERVE_MANAGEMENT_URL", "http://127.0.0.1:8081", server_url)
-    add("--management", **url, metavar="URL", help="its management API (default: %(default)s)")
+    url = setting(environ, "NERSERVE_MANAGEMENT_URL", None, server_url)
+    add("--management", **url, metavar="URL", help="its management API (default: that of the nerserve up below)")
     add("--management-key-file", **FILE, help="a file with the management key")
     if predicts:
-        url = setting(environ, "NERSERVE_INFERENCE_URL", "http://127.0.0.1:8080", server_url)
-        add("--inference", **url, metavar="URL", help="its inference API, for canaries (default: %(default)s)")
+        url = setting(environ, "NERSERVE_INFERENCE_URL", None, server_url)
+        add("--inference", **url, metavar="URL", help="its inference API, for canaries (default: likewise)")
         add("--inference-key-file", **FILE, help="a file with the inference key")
-    add_state_dir(add, "of the nerserve up whose keys are used")
+    add_state_dir(add, "of the nerserve up that is asked, or whose keys are used")
     add("--ca", **FILE, help="certificates to trust behind https (PEM)")
 
 
@@ -221,7 +223,11 @@ def add_state_dir(add: Callable[..., object], help_text: str) -> None:
 
 
 def _add_store(parser: _Parser) -> None:
-    parser.add_argument("--model-store", **DIR, help="the server's model store, when it is on this machine")
+    parser.add_argument(
+        "--model-store",
+        **DIR,
+        help="the server's model store on this machine (default: that of the nerserve up)",
+    )
     parser.add_argument(
         "--no-canary", action="store_true", help="do not load the model here first; its bytes are checked all the same"
     )

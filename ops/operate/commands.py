@@ -16,8 +16,17 @@ from urllib.parse import urlsplit
 from archive.errors import ArchiveError
 from archive.verify import check_mar, verify_mar
 from contract.names import is_model_name
-from ops.errors import BadArchiveError, BrokenOffError, InputFileError, KeyRefusedError, NotNowError, OpsError
+from ops.errors import (
+    BadArchiveError,
+    BrokenOffError,
+    InputFileError,
+    KeyRefusedError,
+    ManagementError,
+    NotNowError,
+    OpsError,
+)
 from ops.operate import model_store
+from ops.operate.addresses import Addresses
 from ops.operate.keys import KeySource, is_on_this_machine
 from ops.operate.output import aligned, give_up, print_text
 from ops.operate.rollout import Rollout, RolloutOptions, Source, roll_back, rollback_versions
@@ -57,6 +66,7 @@ def run(options: argparse.Namespace, out: TextIO, err: TextIO) -> int:
     """Run the command that *options* name; raises an OpsError, which is in the JSON too if JSON was asked for."""
     journal = Journal(err if options.json else out)
     stop = StopRequests()
+    addresses = Addresses(options)
     if options.ca is not None and not options.ca.is_file():
         raise InputFileError(f"{options.ca} does not exist; --ca names a PEM file")
     for api in ("management", "inference"):
@@ -75,7 +85,7 @@ def run(options: argparse.Namespace, out: TextIO, err: TextIO) -> int:
     operator = Operator(management, journal.say, check, **waits)
     try:
         with stop.installed():
-            text, content = _run(operator, options, source)
+            text, content = _run(operator, options, source, addresses)
     except OpsError as error:
         if options.json:
             failure = {"code": type(error).__name__.removesuffix("Error"), "message": str(error)}
@@ -90,12 +100,19 @@ def run(options: argparse.Namespace, out: TextIO, err: TextIO) -> int:
     return 0
 
 
-def _run(operator: Operator, options: argparse.Namespace, source: KeySource) -> _Result:
-    """Text and content of the command; a refused key comes with what to do about it."""
+def _run(operator: Operator, options: argparse.Namespace, source: KeySource, addresses: Addresses) -> _Result:
+    """Text and content of the command; a refused key, a wrong port and a closed one come with what to do about it."""
+    options.known_store = addresses.model_store
     try:
+        if "inference" in options:
+            operator.management.describe(options.model)  # a wrong address of this port is said first
+            addresses.check_inference()
         return _COMMANDS[options.command](operator, options)
-    except KeyRefusedError as error:
-        raise KeyRefusedError(error.status, f"{error}: {source.advice}") from error
+    except ManagementError as error:
+        explained = addresses.explained(error)
+        if explained is error and isinstance(error, KeyRefusedError):
+            raise KeyRefusedError(error.status, f"{error}: {source.advice}") from error
+        raise explained from error
 
 
 def _predictions(options: argparse.Namespace) -> PredictionClient:
@@ -200,9 +217,8 @@ def _rollback(operator: Operator, options: argparse.Namespace) -> _Result:
         left, to = rollback_versions(operator, options.model, options.to)
         return _plan([f"make {to} the default version of {options.model}", f"leave {left} {options.retire}"])
     retire = Retire(options.retire)
-    left, to = roll_back(
-        operator, _predictions(options), options.model, to=options.to, retire=retire, store=options.model_store
-    )
+    store = options.model_store or options.known_store
+    left, to = roll_back(operator, _predictions(options), options.model, to=options.to, retire=retire, store=store)
     return "", {"model": options.model, "old": left, "new": to, "outcome": "done"}
 
 
@@ -246,13 +262,15 @@ def _plan(lines: Sequence[str]) -> _Result:
 def _source(operator: Operator, options: argparse.Namespace, model: str | None) -> Source:
     """Where the archive of the options comes from, checked as far as it can be from here."""
     given, store = options.archive, options.model_store
+    if store is None and PurePath(given).name != given:
+        store = options.known_store
     if store is None:
         if PurePath(given).name != given or not given.endswith(".mar") or "://" in given:
             raise BadArchiveError(
                 f"expected the name of a file in the server's model store, such as en-1.1.mar, got {given!r}; "
                 "a file of this machine needs --model-store"
             )
-        return Source(given)
+        return Source(given, store=options.known_store)
     if not store.is_dir():
         raise InputFileError(f"{store} is no directory; --model-store names the server's model store")
     path = Path(given)

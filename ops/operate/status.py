@@ -137,6 +137,8 @@ def _look(handle: Handle, state_dir: StateDir) -> _Seen:
         except requests.RequestException as error:
             is_site_ready = False
             problems.append(f"the site does not answer: {type(error).__name__}")
+    if handle.phase != "ready":  # what does not answer is as it should be
+        problems = []
     return _Seen(is_site_ready, is_managed, models, frozenset(answering), tuple(problems))
 
 

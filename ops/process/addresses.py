@@ -3,7 +3,24 @@
 from __future__ import annotations
 
 import ipaddress
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Final
+
+PORT_OFFSETS: Final[Mapping[str, int]] = {
+    "site": 0,
+    "grpc_inference": 70,
+    "grpc_management": 71,
+    "inference": 80,
+    "management": 81,
+    "metrics": 82,
+}
+"""What ``--port-base`` adds to each port: from 8000 on they are the default ones but for gRPC's, 7070."""
+
+LAST_PORT: Final = 65_534
+"""TorchServe refuses 65535 where it speaks HTTP."""
+
+LAST_PORT_BASE: Final = LAST_PORT - max(PORT_OFFSETS.values())
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,11 @@ except ModuleNotFoundError:  # scripts/up asks before anything is installed
     psutil = None  # type: ignore[assignment]
 
 
-def check_ports(addresses: Iterable[Address]) -> None:
-    """Raise PortBusyError for the first of *addresses* that cannot be bound, naming its port and its setting."""
+def check_ports(addresses: Iterable[Address], *, has_base: bool = False) -> None:
+    """Raise PortBusyError for the first of *addresses* that cannot be bound, naming its port and its setting.
+
+    *has_base* says that the ports follow from ``--port-base``.
+    """
     seen: dict[int, Address] = {}
     for address in addresses:
         host, port, setting = address.host, address.port, address.setting
@@ -31,11 +34,16 @@ def check_ports(addresses: Iterable[Address]) -> None:
                 probe.bind((host, port))
         except OSError as error:
             if error.errno == errno.EADDRINUSE:
-                problem = f"port {port} on {host} is taken by {_owner(port)}; stop that, or choose another port"
-            else:
-                reason = error.strerror or error
-                problem = f"cannot listen on {host}:{port} ({reason}); choose another address"
-            raise PortBusyError(f"{problem} with {setting}") from error
+                choice = (
+                    "another --port-base" if has_base else f"another port with {setting}, or others with --port-base"
+                )
+                raise PortBusyError(
+                    f"port {port} on {host} is taken by {_owner(port)}; stop that, or choose {choice}"
+                ) from error
+            reason = error.strerror or error
+            raise PortBusyError(
+                f"cannot listen on {host}:{port} ({reason}); choose another address with {setting}"
+            ) from error
 
 
 def _owner(port: int) -> str:

@@ -14,7 +14,7 @@ from typing import Final
 from contract.limits import DEFAULT_REQUEST_BYTES, MAX_CHARS_VARIABLE, RequestLimits
 from contract.settings import PREFIX, WORKER_NAMES, unknown_setting
 from ops.errors import ConfigFileError
-from ops.process.addresses import Address
+from ops.process.addresses import LAST_PORT, PORT_OFFSETS, Address
 from ops.process.limits import with_heap
 from ops.process.properties import BOOLEANS, LAUNCHER, NUMBERS, TEXTS, parse_properties, resolve_variables
 from ops.process.state_dir import StateDir
@@ -43,8 +43,6 @@ _METRICS_MODES: Final = ("log", "prometheus", "legacy")
 
 #: TorchServe's pattern, but for ``unix:`` and for addresses without a port.
 _ADDRESS: Final = re.compile(r"(https?)://([^:^/]+):([0-9]{1,9})", re.IGNORECASE | re.ASCII)
-_LAST_PORT: Final = 65_534
-"""TorchServe refuses 65535 where it speaks HTTP."""
 
 _NOT_FOR_WORKERS: Final = frozenset({
     "PYTHONPATH",  # the checkout would shadow what is in the archive
@@ -83,9 +81,15 @@ class ServerConfig:
 
     @classmethod
     def load(
-        cls, path: Path, limits: RequestLimits | None = None, environ: Mapping[str, str] | None = None
+        cls,
+        path: Path,
+        limits: RequestLimits | None = None,
+        environ: Mapping[str, str] | None = None,
+        port_base: int | None = None,
     ) -> ServerConfig:
         """Read *path* for a TorchServe with the environment *environ*, by default this process's.
+
+        Where *port_base* is given, every port follows from it, whatever the file says.
 
         Raises:
             ConfigFileError: a value cannot be served; the message names its setting.
@@ -93,11 +97,12 @@ class ServerConfig:
         limits = limits or RequestLimits()
         raw = _read(path)
         settings = _Settings(path, raw, os.environ if environ is None else environ)
+        ports = {} if port_base is None else settings.move(port_base)
         addresses = [settings.address(f"{name}_address") for name in ("inference", "management", "metrics")]
         grpc = tuple(settings.grpc(name) for name in ("inference", "management"))
         return cls(
             path=path.absolute(),
-            settings=raw | settings.ours(limits),
+            settings=raw | ports | settings.ours(limits),
             limits=limits,
             inference=addresses[0],
             management=addresses[1],
@@ -200,7 +205,7 @@ class _Settings:
     def address(self, key: str) -> Address:
         """The address of an HTTP API."""
         found = _ADDRESS.fullmatch(self[key])
-        if found is None or not 0 < int(found[3]) <= _LAST_PORT:
+        if found is None or not 0 < int(found[3]) <= LAST_PORT:
             raise self._wrong(key, "http://HOST:PORT or https://HOST:PORT")
         return Address(found[2], int(found[3]), key, found[1].lower())
 
@@ -210,6 +215,17 @@ class _Settings:
         port = self._number(key, 0, 65_535, "a port from 0 to 65535")
         scheme = "https" if self.is_true("enable_grpc_ssl") else "http"
         return Address(self[f"grpc_{name}_address"], port, key, scheme)
+
+    def move(self, port_base: int) -> dict[str, str]:
+        """Have every port follow from *port_base*; returns the settings that say so."""
+        moved = {}
+        for name in ("inference", "management", "metrics"):
+            here = self.address(f"{name}_address")
+            moved[f"{name}_address"] = f"{here.scheme}://{here.host}:{port_base + PORT_OFFSETS[name]}"
+        for name in ("grpc_inference", "grpc_management"):
+            moved[f"{name}_port"] = str(port_base + PORT_OFFSETS[name])
+        self._values |= moved
+        return moved
 
     def key_life_s(self) -> int:
         """Whole seconds, as TorchServe counts them; it takes parts of a minute."""

@@ -142,7 +142,7 @@ def _opened(path: Path) -> Iterator[int]:
         if owner != os.geteuid():
             raise OpsError(
                 f"expected a state directory of this user (uid {os.geteuid()}), {path} belongs to uid {owner}; "
-                "choose another with --state-dir"
+                "be that user, or choose another with --state-dir"
             )
         yield folder
     finally:

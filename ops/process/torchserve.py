@@ -32,6 +32,13 @@ _BOUNDED_BUFFERS: Final = ("--add-opens=java.base/java.nio=ALL-UNNAMED", "-Dio.n
 """So that netty counts its buffers outside the heap, and closes the connection that wants one too many; the JVM would
 collect garbage for minutes.  From Java 21 on netty 4.1.53 does not find what it needs for that."""
 
+JVM_OPTIONS: Final = (
+    f"-Dlog4j.configurationFile={LOG_CONFIG.as_uri()}",
+    *_BOUNDED_BUFFERS,
+    "-XX:-UsePerfData",  # else there is a file in /tmp, which stays after kill -9
+)
+"""For every TorchServe, whoever starts it."""
+
 _LOAD_FAILURES: Final = (
     "Backend worker process died.",  # the worker's own last words, after a traceback
     "Backend worker error",  # it ended before it listened
@@ -193,9 +200,7 @@ def java_command(
         str(java),
         f"-Dmodel_server_home={home}",
         f"-Djava.io.tmpdir={socket_dir}",
-        f"-Dlog4j.configurationFile={LOG_CONFIG.as_uri()}",
-        *_BOUNDED_BUFFERS,
-        "-XX:-UsePerfData",  # else there is a file in /tmp, which stays after kill -9
+        *JVM_OPTIONS,
         *jvm_options,
         *("-cp", ":".join(map(str, jars)), "org.pytorch.serve.ModelServer"),
         *("--python", sys.executable, "-f", str(settings), "-s", str(model_store), "-ncs"),

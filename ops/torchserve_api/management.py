@@ -17,6 +17,7 @@ from ops.errors import (
     UnknownModelError,
 )
 from ops.torchserve_api.endpoint import Endpoint, is_key_refusal
+from ops.torchserve_api.ports import is_refused
 
 REGISTER_TIMEOUT_S: Final = 120.0
 """For a registration: TorchServe unpacks the archive before it replies."""
@@ -165,7 +166,8 @@ class ManagementClient:
                 method, "models", *path, parameters=parameters, timeout_s=timeout_s or self._timeout_s
             )
         except requests.RequestException as error:
-            raise ManagementUnreachableError(f"no reply from {url}: {type(error).__name__}") from error
+            problem = f"nothing listens at {server}" if is_refused(error) else f"no reply from {url}"
+            raise ManagementUnreachableError(f"{problem}: {type(error).__name__}") from error
         reason, status = _message(response), response.status_code
         if is_key_refusal(response):
             raise KeyRefusedError(status, f"TorchServe at {server} asks for a management key, and did not get it")

@@ -13,6 +13,8 @@ def pytest_addoption(parser):
     group.addoption("--drill-megabytes", type=float, help="size of the stream: 100")
     group.addoption("--drill-faults", help="faults of chaos whose names contain this word: all")
     group.addoption("--drill-growth", type=float, help="%%/min of memory that soak accepts: 0.5")
+    group.addoption("--drill-pythons", help="programs for pythons, with commas between: python3.12,python3.13")
+    group.addoption("--drill-folder", help="where pythons keeps its environments for the next time: nowhere")
     group.addoption("--drill-plot", help="a PNG file for soak's memory: none")
 
 

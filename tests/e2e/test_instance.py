@@ -1,8 +1,12 @@
 """One nerserve up in the background, and the commands that need nothing but its state directory."""
 
 import contextlib
+import io
 import json
 import os
+import random
+import re
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -11,13 +15,40 @@ import psutil
 import pytest
 import requests
 
-from tests.e2e.instance import ANSWER_S, ROOT, Up, is_there
+from nerserve.cli import main
+from tests.e2e.instance import ANSWER_S, QUICKLY_GIVEN_UP, ROOT, Up, free_ports, is_there, write_archive
 
 pytestmark = pytest.mark.timeout(900)
 
 
+def free_base():
+    """A base of ports of 127.0.0.1 that nobody uses now, each."""
+    first, last = map(int, Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split())
+    bases = [base for base in range(10_300, 65_400, 100) if base + 99 < first or base > last]
+    for base in random.SystemRandom().sample(bases, len(bases)):
+        with contextlib.suppress(OSError), contextlib.ExitStack() as stack:
+            for offset in (0, 70, 71, 80, 81, 82):
+                stack.enter_context(socket.socket()).bind(("127.0.0.1", base + offset))
+            return base
+    raise AssertionError("no base is free")
+
+
 class Background(Up):
-    """One ``nerserve up --detach`` in *directory*, and commands for it."""
+    """One ``nerserve up --detach`` in *directory*, whose ports follow from a base, and commands for it."""
+
+    def __init__(self, directory, settings=""):
+        super().__init__(directory, settings=settings)
+        self.base = free_base()
+        self.site, self.inference, self.management, self.metrics = (
+            f"http://127.0.0.1:{self.base + offset}" for offset in (0, 80, 81, 82)
+        )
+        self.grpc = f"127.0.0.1:{self.base + 70}"
+
+    def options(self):
+        options = super().options()
+        options[options.index("--port")] = "--port-base"
+        options[options.index("--port-base") + 1] = str(self.base)
+        return options
 
     def run(self, *arguments, check=True):
         environment = {name: value for name, value in os.environ.items() if not name.startswith("NERSERVE_")}
@@ -34,7 +65,11 @@ class Background(Up):
         return done
 
     def command(self, *arguments, check=True):
-        return self.run(*arguments, "--state-dir", str(self.state_dir), check=check)
+        """What a command says for this state directory; in this process, which is quicker."""
+        with contextlib.redirect_stdout(io.StringIO()) as out, contextlib.redirect_stderr(io.StringIO()) as err:
+            status = main([*arguments, "--state-dir", str(self.state_dir)])
+        assert not check or status == 0, out.getvalue() + err.getvalue()
+        return subprocess.CompletedProcess(arguments, status, out.getvalue(), err.getvalue())
 
     def up(self, *arguments, check=True):
         return self.run("up", "--detach", *self.options(), *arguments, check=check)
@@ -138,21 +173,141 @@ def test_a_second_start_says_that_there_is_one_with_the_status_of_the_foreground
 
 
 def test_what_does_not_come_up_ends_with_the_lines_that_say_why(tmp_path):
-    broken = Background(tmp_path)
-    broken.broken.touch()
+    broken = Background(tmp_path, settings="vmargs=-XX:NoSuchOption\n")
     try:
         done = broken.up(check=False)
 
         assert done.returncode == 1
         said = done.stderr.splitlines()
-        assert "  | RuntimeError: the tiny model does not load" in said
-        assert said[-1] == "nerserve: a model does not load"
-        assert "Waiting for model en to load" in done.stdout
+        assert said[0].startswith("  | ")
+        assert "NoSuchOption" in done.stderr
+        assert said[-1] == "nerserve: TorchServe ended at once (exit status 1)"
+        assert "Waiting for TorchServe to write its keys" in done.stdout
         assert not (broken.state_dir / "instance.json").exists()
         assert broken.command("status", check=False).returncode == 7
+        logged = (broken.state_dir / "logs" / "up.log").read_text().splitlines()[-1]
+        assert json.loads(logged)["message"] == "TorchServe ended at once (exit status 1)"
         broken.wait_until_nothing_is_left()
     finally:
         broken.end()
+
+
+def test_management_over_grpc_is_in_the_same_range(background):
+    (java,) = [
+        one for one in psutil.Process(background.handle["pid"]).children() if "ModelServer" in str(one.cmdline())
+    ]
+
+    ports = {one.laddr.port for one in java.net_connections("tcp") if one.status == psutil.CONN_LISTEN}
+
+    assert ports == {background.base + offset for offset in (70, 71, 80, 81, 82)}
+
+
+def test_the_state_directory_is_all_that_an_operator_s_command_needs(background):
+    scaled = background.command("scale", "en", "--workers", "2")
+    listed = background.command("models")
+    key = background.command("key", "management").stdout.strip()
+    back = background.command("scale", "en", "--workers", "1", "--json")
+
+    assert "en 1.0: 2 of 2 workers ready" in scaled.stdout
+    assert listed.stdout.splitlines()[1].split()[:5] == ["en", "1.0", "*", "2", "2"]
+    assert key == background.management_key.text
+    assert json.loads(back.stdout)["num_ready"] == 1
+
+
+def test_options_and_variables_win_over_the_state_directory(background, monkeypatch):
+    (free,) = free_ports(1)
+    elsewhere = f"http://127.0.0.1:{free}"
+
+    option = background.command("models", "--management", elsewhere, check=False)
+    monkeypatch.setenv("NERSERVE_MANAGEMENT_URL", elsewhere)
+    variable = background.command("models", check=False)
+
+    said = f"nerserve: nothing listens at {elsewhere}: is `nerserve up` running?\n"
+    assert (option.returncode, option.stderr) == (10, said)
+    assert (variable.returncode, variable.stderr) == (10, said)
+
+
+@pytest.mark.parametrize(
+    ("port", "name"),
+    [
+        ("site", "the site"),
+        ("inference", "TorchServe's inference port"),
+        ("metrics", "TorchServe's metrics port"),
+        ("grpc", "TorchServe's gRPC port"),
+    ],
+)
+@pytest.mark.parametrize("command", ["models", "scale en --workers 1", "describe en"])
+def test_a_wrong_port_for_management_is_named(background, port, name, command):
+    url = getattr(background, port) if port != "grpc" else f"http://{background.grpc}"
+
+    done = background.command(*command.split(), "--management", url, check=False)
+
+    assert done.returncode == 2
+    assert done.stderr == (
+        f"nerserve: {url} is {name}; expected TorchServe's management port: {background.management} for the nerserve "
+        f"up with the state directory {background.state_dir}\n"
+    )
+
+
+@pytest.mark.parametrize(("port", "name"), [("site", "the site"), ("management", "TorchServe's management port")])
+def test_a_wrong_port_for_inference_is_named_before_anything_is_changed(background, port, name):
+    url = getattr(background, port)
+
+    done = background.command("rollout", "en", "en.mar", "--inference", url, check=False)
+
+    assert done.returncode == 2
+    assert done.stderr == (
+        f"nerserve: {url} is {name}; expected TorchServe's inference port: {background.inference} for the nerserve "
+        f"up with the state directory {background.state_dir}\n"
+    )
+    (model,) = json.loads(background.command("models", "--json").stdout)["models"]
+    assert [one["version"] for one in model["versions"]] == ["1.0"]
+
+
+def test_https_for_http_is_said(background):
+    url = background.management.replace("http:", "https:")
+
+    done = background.command("models", "--management", url, check=False)
+
+    assert done.returncode == 2
+    assert done.stderr == f"nerserve: {url} speaks no TLS; expected {background.management}\n"
+
+
+def test_the_logs_are_printed_by_name(background):
+    logs = background.command("logs", "up").stdout.splitlines()
+
+    assert json.loads(logs[-1])["message"].startswith("Stop it with: ")
+    wrong = background.command("logs", "nothing", check=False)
+    assert wrong.returncode == 2
+    assert re.search(r"no log nothing in \S+; there are up, site, torchserve, access, model\n", wrong.stderr)
+
+
+def test_what_does_not_answer_is_said(background):
+    requests.put(
+        f"{background.management}/models/en?min_worker=0&max_worker=0", auth=background.management_key, timeout=ANSWER_S
+    )
+    try:
+        background.wait_until(lambda: background.command("status", check=False).returncode == 7)
+        content = json.loads(background.command("status", "--json", check=False).stdout)
+
+        assert content["state"] == "impaired"
+        assert content["models"][0]["answers"] is False
+        assert [problem.split(":")[0] for problem in content["problems"]] == ["model en", "the site is not ready"]
+    finally:
+        background.command("scale", "en", "--workers", "1")
+        background.wait_until(background.site_answers)
+
+
+# From here on another version is the default.
+def test_a_file_of_this_machine_goes_into_the_model_store_that_the_state_directory_names(background, tmp_path):
+    write_archive(tmp_path / "en.mar", name="en", version="1.1", model_config=QUICKLY_GIVEN_UP)
+
+    registered = background.command("register", str(tmp_path / "en.mar"), "--no-canary")
+
+    assert "en 1.1 has 1 workers ready" in registered.stdout
+    assert (background.model_store / "en-1.1.mar").read_bytes() == (tmp_path / "en.mar").read_bytes()
+    rolled = background.command("rollback", "en", "--to", "1.1", "--grace", "0")
+    assert f"restarts serve 1.1 too: {background.model_store / 'en.mar'}" in rolled.stdout
 
 
 # It stops the shared one, so it is the last.

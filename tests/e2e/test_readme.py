@@ -1,5 +1,6 @@
 """The README's own commands, run as they stand (but for the ports), print what the README says they print."""
 
+import doctest
 import os
 import re
 import subprocess
@@ -17,10 +18,10 @@ BUNDLES = sorted(path.name for path in Path("models").iterdir() if path.is_dir()
 
 
 def console_commands():
-    """(command, output) of every console block that talks to a running server."""
+    """(command, output) of every console block that asks for entities."""
     for block in re.findall(r"```console\n(.*?)```", README, re.DOTALL):
         for command, output in re.findall(r"^\$ (.*)\n((?:(?!\$ ).*\n)*)", block, re.MULTILINE):
-            if command.startswith("curl"):
+            if command.startswith(("curl", "nerserve predict")):
                 yield command, output
 
 
@@ -38,6 +39,15 @@ def test_a_command_of_the_readme_prints_what_it_says(served, command, output):
     assert DIGEST.sub("sha256:…", done.stdout).strip() == output.strip()
 
 
+def test_the_lines_of_python_print_what_the_readme_says():
+    (lines,) = re.findall(r"```pycon\n(.*?)```", README, re.DOTALL)
+    session = doctest.DocTestParser().get_doctest(lines, {}, "README.md", None, None)
+
+    results = doctest.DocTestRunner().run(session)
+
+    assert results == doctest.TestResults(failed=0, attempted=3)
+
+
 def test_the_readme_shows_every_request_form():
     commands = [command for command, _ in console_commands()]
 
@@ -53,7 +63,8 @@ def test_nerserve_up_prints_what_the_readme_says(served):
     assert len(shown) >= 9
     for line in shown:
         pattern = re.escape(line).replace(r"3\.5", r"[\d.]+")
-        assert re.search(re.sub(r":(80|70)\d\d", r":\\d+", pattern), printed), line
+        pattern = re.sub(r":(80|70)[0-9]{2}", r":[0-9]+", pattern) + r"( --state-dir \S+)?"
+        assert re.search(f"^{pattern}$", printed, re.MULTILINE), line
 
 
 def test_the_first_start_packs_every_bundle_that_we_ship():

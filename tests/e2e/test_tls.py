@@ -12,6 +12,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from trustme import KeyType
 
+from nerserve.cli import main
 from ops.process.java import bundled_java
 from tests.e2e.instance import ANSWER_S, PATIENCE_S, TEXT, Up, grpc_ping
 
@@ -111,7 +112,7 @@ def test_inference_over_tls_with_a_certificate_of_an_authority(new_up, authority
     assert up.process.wait(timeout=PATIENCE_S) == 0
 
 
-def test_every_port_over_tls_with_a_certificate_that_signed_itself(new_up, authority):
+def test_every_port_over_tls_with_a_certificate_that_signed_itself(new_up, authority, capsys):
     certificate = in_pkcs8(self_signed(authority[0].issue_cert("127.0.0.1", key_type=KeyType.RSA)))
     up = new_up(certificate, https=("inference", "management", "metrics"), settings="enable_grpc_ssl=true\n")
     java = bundled_java()  # the one that scripts/up brings where there is none
@@ -124,6 +125,11 @@ def test_every_port_over_tls_with_a_certificate_that_signed_itself(new_up, autho
     first = up.management_key.text
     up.wait_until(lambda: up.management_key.text != first)  # so it was renewed over TLS
     assert requests.get(f"{up.metrics}/metrics", verify=up.ca, timeout=ANSWER_S).ok
+    assert main(["models", "--state-dir", str(up.state_dir)]) == 0  # which names the certificate, too
+    assert main(["status", "--state-dir", str(up.state_dir)]) == 0
+    plain = up.management.replace("https:", "http:")
+    assert main(["models", "--management", plain]) == 2
+    assert capsys.readouterr().err == f"nerserve: {plain} speaks TLS; expected {up.management}\n"
     with grpc.secure_channel(up.grpc, grpc.ssl_channel_credentials(Path(up.ca).read_bytes())) as channel:
         up.wait_until(lambda: grpc_ping(channel, up.inference_key.text) is grpc.StatusCode.OK)
         assert grpc_ping(channel) is grpc.StatusCode.PERMISSION_DENIED

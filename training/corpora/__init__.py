@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 
 from training.corpora import conll
@@ -51,9 +51,14 @@ def read_conll(path: Path, labels: LabelMap | None = None) -> list[Sentence]:
     return [sentence for _, sentence in _not_empty(conll.read(path, decode(read_data(path), path), labels), path)]
 
 
-def numbered_sentences(path: Path, labels: LabelMap | None = None) -> list[tuple[int, Sentence]]:
-    """The sentences of :func:`read_corpus`, each with the number of its first line, counted from 1."""
-    return _not_empty(sentences_of(path, read_items(path, labels)), path)
+def numbered_sentences(
+    path: Path, labels: LabelMap | None = None, *, without: Collection[int] = ()
+) -> list[tuple[int, Sentence]]:
+    """The sentences of :func:`read_corpus`, each with the number of its first line, counted from 1.
+
+    Lines whose numbers are in *without* are as if they were blank, where each line stands for itself.
+    """
+    return _not_empty(sentences_of(path, read_items(path, labels, without=without)), path)
 
 
 def _not_empty(numbered: Iterable[tuple[int, Sentence]], path: Path) -> list[tuple[int, Sentence]]:

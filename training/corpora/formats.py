@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from training.corpora import conll, docbin, kaggle
 from training.corpora.annotations import TaggedWords, read_annotation
 from training.corpora.documents import Document
-from training.corpora.json_files import Value, is_json, read_values
+from training.corpora.json_files import Value, has_value_a_line, is_json, read_values
 from training.corpora.sentences import LabelMap, Sentence
 from training.corpora.sources import decode, read_data
 from training.corpora.tags import read_tags
@@ -19,11 +19,17 @@ logger = logging.getLogger(__name__)
 
 
 def read_items(
-    path: Path, labels: LabelMap | None = None, *, tag_column: int | None = None, tag_names: Sequence[str] = ()
+    path: Path,
+    labels: LabelMap | None = None,
+    *,
+    tag_column: int | None = None,
+    tag_names: Sequence[str] = (),
+    without: Collection[int] = (),
 ) -> Iterator[tuple[int, Document | Sentence]]:
     """The sentences of *path*, or its documents where it holds texts, with mapped labels, each with its first line.
 
     *tag_column* is the column of tags in CoNLL columns, counted from 1; *tag_names* are the names of the tags 0, 1, ...
+    Of CoNLL columns and JSON lines, the lines whose numbers are in *without* are as if they were blank.
 
     Raises:
         CorpusError: names the file and the line that cannot be read, what was expected and the way out.
@@ -37,7 +43,10 @@ def read_items(
     if binary:
         for number, document in docbin.read(path, data):
             yield number, document.mapped(labels)
-    elif is_json(text, suffix):
+        return
+    if without and (has_value_a_line(text) if is_json(text, suffix) else not kaggle.is_csv(text)):
+        text = "\n".join("" if number in without else line for number, line in enumerate(text.split("\n"), 1))
+    if is_json(text, suffix):
         yield from _annotations(path, text, labels, tag_names)
     elif kaggle.is_csv(text):
         yield from kaggle.read(path, text, labels)

@@ -54,20 +54,26 @@ def is_json(text: str, suffix: str) -> bool:
     return text[end : (text + "\n").index("\n", end)].strip(" \t,]") == ""
 
 
+def has_value_a_line(text: str) -> bool:
+    """True if the first line of *text* that is not blank is a JSON value."""
+    first = next((line for line in text.split("\n") if line.strip()), "")
+    try:
+        _DECODER.decode(first)
+    except (ValueError, RecursionError):
+        return False
+    return True
+
+
 def read_values(path: Path, text: str) -> Iterator[Value]:
     """The values of *text*, the content of *path*: of a list, its items.
 
     Raises:
         CorpusError: names the line of a value that is no JSON.
     """
-    lines = text.split("\n")
-    first = next((line for line in lines if line.strip()), "")
-    try:
-        _DECODER.decode(first)
-    except (ValueError, RecursionError):
+    if not has_value_a_line(text):
         yield from _over_lines(path, text)
         return
-    for number, line in enumerate(lines, 1):
+    for number, line in enumerate(text.split("\n"), 1):
         if line.strip():
             where = f"{path}:{number}"
             try:

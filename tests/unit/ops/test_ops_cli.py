@@ -7,6 +7,7 @@ import pytest
 
 from contract.names import MODEL_NAME_RULE
 from nerserve.cli import main, make_parser
+from ops.cli import site_port
 
 ROOT = Path(__file__).parents[3]
 
@@ -90,6 +91,8 @@ def test_an_operator_s_command_loads_nothing_of_the_supervisor(command):
         ),
         (["up", "--start-timeout", "soon"], "expected a number of seconds, got 'soon'"),
         (["up", "--drain-timeout", "-1"], "expected a number of seconds, got '-1'"),
+        (["up", "--port-base", "65453"], "expected a port from 1 to 65452, got '65453'"),
+        (["up", "--port-base", "0"], "expected a port from 1 to 65452, got '0'"),
         (["up", "--drain-timeout", "nan"], "expected a number of seconds, got 'nan'"),
     ],
 )
@@ -108,8 +111,17 @@ def test_the_site_s_variables_stand_for_the_options_of_up(monkeypatch):
 
     set_so = make_parser().parse_args(["up"])
     given = make_parser().parse_args(["up", "--host", "127.0.0.3", "--port", "9001", "--models", "fr"])
-    assert (set_so.host, set_so.port, set_so.models) == ("127.0.0.2", 9000, ("en", "de"))
-    assert (given.host, given.port, given.models) == ("127.0.0.3", 9001, ("fr",))
+    assert (set_so.host, site_port(set_so), set_so.models) == ("127.0.0.2", 9000, ("en", "de"))
+    assert (given.host, site_port(given), given.models) == ("127.0.0.3", 9001, ("fr",))
+
+
+def test_a_base_moves_the_site_too_unless_it_has_a_port_of_its_own(monkeypatch):
+    monkeypatch.setenv("NERSERVE_PORT", "9000")
+
+    moved = make_parser().parse_args(["up", "--port-base", "18000"])
+    own = make_parser().parse_args(["up", "--port-base", "18000", "--port", "9001"])
+
+    assert (site_port(moved), site_port(own)) == (18000, 9001)
 
 
 @pytest.mark.parametrize(
@@ -224,7 +236,7 @@ def test_a_port_that_kubernetes_sets_is_none_of_ours(project, capsys, monkeypatc
     monkeypatch.setenv("NERSERVE_PORT", "tcp://10.0.0.1:8000")
     monkeypatch.setenv("NERSERVE_SERVICE_HOST", "10.0.0.1")
 
-    assert make_parser().parse_args(["up"]).port == 8000
+    assert site_port(make_parser().parse_args(["up"])) == 8000
     assert main(["up"]) == 5  # the settings are fine, and there is no archive
 
 

@@ -1,6 +1,7 @@
 """Annotated files are counted and checked before a training."""
 
 import json
+import re
 
 import gensim
 import numpy as np
@@ -85,6 +86,40 @@ def test_the_same_words_with_other_entities_are_warned_of(folder, capsys):
     assert main(["data", "check", "twice.conll"]) == 0
 
     assert "twice.conll:12: the words of line 1 with other entities; 1 such sentence" in capsys.readouterr().err
+
+
+BAD_COLUMNS = TRAIN.replace("in\tO", "in\tNP").replace("met\tO", "met") + "Eve\tB-DAY\nBob\tB-\n"
+BAD_LINES = "\n".join(
+    [
+        '{"text": "Ann", "entities": [[0, 9, "PER"]]}',
+        "{",
+        json.dumps(DEV[0]),
+        '{"text": "Ann", "entities": [[0, 3, "DAY"]]}',
+    ]
+)
+#: An array of objects over several lines cannot be read without a part of it: the first problem has to do.
+BAD_ARRAY = '[{"text": "Ann",\n"entities": [[0, 9, "PER"]]},\n{"text": 7, "entities": []}]'
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "lines"),
+    [
+        ("bad.conll", BAD_COLUMNS, [3, 8, 12, 13]),
+        ("bad.jsonl", BAD_LINES, [1, 2, 4]),
+        ("bad.json", BAD_ARRAY, [1]),
+        ("many.conll", "Ann\tB-PER\n" + "in\tNP\n" * 30, [*range(2, 12)]),
+    ],
+)
+def test_all_that_is_wrong_with_a_file_is_said_by_line(folder, capsys, name, content, lines):
+    (folder / name).write_text(content)
+    (folder / "map.json").write_text('{"PER": "PER", "LOC": "LOC"}')
+
+    assert main(["data", "check", name, "--label-map", "map.json", "--json"]) == 2
+
+    document = json.loads(capsys.readouterr().out)
+    found = [re.match(rf"{name}:([0-9]+)", error) for error in document["errors"]]
+    assert sorted(int(match[1]) for match in found if match) == lines
+    assert (f"{name}: more may be wrong" in document["errors"]) == (name == "many.conll")
 
 
 @pytest.mark.parametrize(

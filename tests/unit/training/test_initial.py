@@ -117,7 +117,7 @@ def test_a_fine_tuning_on_a_few_sentences_beats_them_alone(tmp_path):
     stems = [onset + end for onset in ONSETS for end in ENDS]
     many, few = list(corpus(200, 1, stems[::2])), list(corpus(4, 2, stems[1::4]))
     unseen = list(corpus(60, 3, stems[3::4]))
-    trainer(tmp_path / "large", many, unseen[:20], max_epochs=20).fit()
+    trainer(tmp_path / "large", many, unseen[:8], max_epochs=10).fit()
     source = Bundle.load(tmp_path / "large" / BEST)
 
     scores = {}

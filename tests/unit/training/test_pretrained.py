@@ -1,6 +1,10 @@
 """Word vectors joined and packed, against gensim and by hand."""
 
+import re
+import subprocess
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import gensim
 import numpy as np
@@ -231,3 +235,20 @@ def test_a_folder_that_is_no_bundle_has_no_vectors(tmp_path, save_with, damage):
 
     with pytest.raises(VectorFileError, match=f"{folder}: expected a file of word vectors or a bundle: "):
         pack([folder], max_words=10)
+
+
+def test_the_guides_lines_make_vectors_of_ones_own(tmp_path, monkeypatch):
+    guide = Path("docs/vectors.md").read_text("utf-8")
+    (lines,) = re.findall(r"```python\n(.*?)```", guide, re.DOTALL)
+    assert len(lines.splitlines()) == 3
+    monkeypatch.chdir(tmp_path)
+    Path("text.txt").write_text("Ann wohnt in Köln .\nBob auch , in Bonn .\n" * 20, "utf-8")
+
+    done = subprocess.run([sys.executable, "-c", lines], capture_output=True, text=True, check=False)
+
+    assert done.returncode == 0, done.stderr
+    packed = pack([Path("model.kv")], max_words=100)
+    theirs = gensim.models.KeyedVectors.load("model.kv")
+    assert set(packed.words()) == set("Ann wohnt in Köln . Bob auch , Bonn".split())
+    np.testing.assert_allclose(vectors_of(packed, ["Köln"])[0], theirs["Köln"], rtol=0, atol=1e-6)
+    np.testing.assert_allclose(packed.infer("Kölner"), theirs["Kölner"], rtol=0, atol=1e-6)

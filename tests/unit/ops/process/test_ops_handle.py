@@ -19,15 +19,16 @@ from tests.unit.ops.conftest import write_handle
 STOPPER = """
 import pathlib, signal, sys, time
 folder, endures = pathlib.Path(sys.argv[1]), int(sys.argv[2])
+handle = folder / "state" / "instance.json"
 signals = []
 for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
     signal.signal(number, lambda number, frame: signals.append(number))
 (folder / "began").touch()
 while len(signals) < endures:
     time.sleep(0.01)
-    if signals and (folder / "state" / "instance.json").exists():
-        text = (folder / "state" / "instance.json").read_text()
-        (folder / "state" / "instance.json").write_text(text.replace('"ready"', '"stopping"'))
+    if signals and handle.exists():
+        (folder / "new").write_text(handle.read_text().replace('"ready"', '"stopping"'))
+        (folder / "new").replace(handle)
 (folder / "signals").write_text(" ".join(map(str, map(int, signals))))
 """
 

@@ -34,8 +34,15 @@ def test_a_port_that_is_taken_is_named_with_its_owner_and_its_setting(listener, 
 
     assert f"port {port} on {host} is taken by" in str(caught.value)
     assert f"(pid {os.getpid()})" in str(caught.value)
-    assert "another port with metrics_address" in str(caught.value)
+    assert str(caught.value).endswith("choose another port with metrics_address, or others with --port-base")
     assert caught.value.exit_status == 3
+
+
+def test_a_port_that_follows_from_a_base_is_changed_with_it(listener):
+    port = listener.getsockname()[1]
+
+    with pytest.raises(PortBusyError, match=r"choose another --port-base$"):
+        check_ports([Address("127.0.0.1", port, "metrics_address")], has_base=True)
 
 
 def test_a_port_whose_last_connection_still_lingers_is_free(listener):

@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from contract.limits import RequestLimits
 from ops.errors import ConfigFileError
 from ops.process.addresses import Address
-from ops.process.properties import parse_properties
+from ops.process.properties import format_properties, parse_properties
 from ops.process.server_config import ServerConfig
 
 ROOT = Path(__file__).parents[4]
@@ -37,6 +37,28 @@ def test_an_empty_file_means_torchserves_own_defaults(load):
     assert config.key_life_s == 3600
     assert config.certificate is None
     assert config.jvm_options == ()
+
+
+def test_every_port_follows_from_a_base(load, tmp_path):
+    (tmp_path / "keystore").touch()
+    text = "inference_address=https://localhost:8443\nmanagement_address=http://127.0.0.2:1\ngrpc_management_port=0\n"
+
+    config = load(f"{text}keystore={tmp_path / 'keystore'}\n", port_base=18000)
+
+    assert [one.port for one in config.addresses] == [18080, 18081, 18082, 18070, 18071]
+    assert config.inference.url == "https://localhost:18080"
+    assert config.management.url == "http://127.0.0.2:18081"
+    assert parse_properties(format_properties(config.settings)) | {
+        "inference_address": "https://localhost:18080",
+        "management_address": "http://127.0.0.2:18081",
+        "metrics_address": "http://127.0.0.1:18082",
+        "grpc_inference_port": "18070",
+        "grpc_management_port": "18071",
+    } == dict(config.settings)
+
+
+def test_the_default_ports_are_those_of_base_8000_but_for_grpc(load):
+    assert [one.port for one in load("", port_base=8000).addresses][:3] == [one.port for one in load("").addresses][:3]
 
 
 def test_addresses_and_jvm_options_are_found(load):

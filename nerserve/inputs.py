@@ -1,0 +1,116 @@
+"""The texts that ``nerserve predict`` is asked about: arguments, files, standard input."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import BinaryIO, NamedTuple
+
+from contract.bodies import decode
+from contract.errors import MalformedRequestError, RequestError
+from contract.exit_status import ExitStatus, NerserveError
+
+_BOM = b"\xef\xbb\xbf"
+
+#: What a file's name ends in, where no such file is there.
+_SUFFIXES = frozenset(
+    ".txt .text .md .rst .log .csv .tsv .json .jsonl .ndjson .conll .html .xml .pdf .doc .docx .odt .gz .zip".split()
+)
+
+
+class InputError(NerserveError):
+    """An argument is neither a text nor a file that can be read."""
+
+    exit_status = ExitStatus.UNUSABLE
+
+
+class Input(NamedTuple):
+    """A text, or why there is none; ``name`` says where it comes from, and is empty for an argument."""
+
+    name: str
+    text: str
+    error: RequestError | None = None
+
+
+def check_arguments(arguments: Sequence[str], *, is_terminal: bool) -> None:
+    """Raise InputError for what is no text and no file, before a model is loaded; *is_terminal* is of stdin."""
+    if not arguments and is_terminal:
+        raise InputError("expected a text or a file: nerserve predict TEXT, nerserve predict FILE, or a pipe")
+    for argument in arguments:
+        if any("\ud800" <= char <= "\udfff" for char in argument):
+            raise InputError("expected UTF-8 in the arguments, got something else")
+        if os.path.isdir(argument):  # noqa: PTH112  (a Path raises for a text that is longer than names may be)
+            raise InputError(f"{argument} is a folder; expected a text or a file")
+        if not _is_there(argument) and looks_like_a_file(argument):
+            raise InputError(f"{argument} does not exist; a text that looks like a file's name is taken from a pipe")
+
+
+def looks_like_a_file(argument: str) -> bool:
+    """Whether *argument* is a file's name rather than a text.
+
+    >>> [looks_like_a_file(name) for name in ("notes.txt", "./notes", "/tmp/x", "U.S.", "AT&T/BT", "Read notes.txt")]
+    [True, True, True, False, False, False]
+    """
+    if any(char.isspace() for char in argument):
+        return False
+    suffix = os.path.splitext(argument)[1]  # noqa: PTH122
+    return argument.startswith(("./", "../", "/", "~/")) or suffix.lower() in _SUFFIXES
+
+
+def _is_there(argument: str) -> bool:
+    return os.path.exists(argument)  # noqa: PTH110  (as above)
+
+
+def read_inputs(arguments: Sequence[str], stdin: BinaryIO, *, has_lines: bool) -> Iterator[Input]:
+    """The texts that *arguments* name: ``-`` and no argument are *stdin*, a file is read, all else is a text.
+
+    A file holds one text, or with *has_lines* one on each line.
+    """
+    for argument in arguments or ["-"]:
+        if argument == "-":
+            yield from _texts("<stdin>", stdin, has_lines=has_lines)
+        elif _is_there(argument):
+            try:
+                with Path(argument).open("rb") as file:
+                    yield from _texts(argument, file, has_lines=has_lines)
+            except OSError as error:
+                message = f"Expected a file that can be read: {error.strerror or error}."
+                yield Input(argument, "", MalformedRequestError(message))
+        else:
+            yield Input("", argument)
+
+
+def _texts(name: str, file: BinaryIO, *, has_lines: bool) -> Iterator[Input]:
+    if not has_lines:
+        yield _decoded(name, file.read().removeprefix(_BOM))
+        return
+    for number, line in enumerate(file, 1):
+        content = line.removesuffix(b"\n").removesuffix(b"\r")
+        yield _decoded(f"{name}:{number}", content.removeprefix(_BOM) if number == 1 else content)
+
+
+def _decoded(name: str, content: bytes) -> Input:
+    try:
+        return Input(name, decode(content))
+    except RequestError as error:
+        return Input(name, "", error)
+
+
+def in_chunks(inputs: Iterable[Input], *, max_texts: int, max_chars: int) -> Iterator[list[Input]]:
+    """*inputs* in lists of at most *max_texts* texts and *max_chars* characters; a longer text is alone.
+
+    >>> texts = [Input("", text) for text in ("a", "bb", "ccc", "d")]
+    >>> [[one.text for one in chunk] for chunk in in_chunks(texts, max_texts=2, max_chars=4)]
+    [['a', 'bb'], ['ccc', 'd']]
+    """
+    chunk: list[Input] = []
+    num_chars = 0
+    for one in inputs:
+        if chunk and (len(chunk) == max_texts or num_chars + len(one.text) > max_chars):
+            yield chunk
+            chunk, num_chars = [], 0
+        chunk.append(one)
+        num_chars += len(one.text)
+    if chunk:
+        yield chunk
