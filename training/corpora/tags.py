@@ -57,7 +57,8 @@ def read_tags(first_lines: Mapping[str, int], path: Path) -> dict[str, Tag]:
     example = next(iter(matches), "B-PER")
     unprefixed = not matches and len(others) < len(first_lines)  # a column without any O is of something else
     for tag in others:
-        if tag not in matches and (not unprefixed or _NO_LABEL.fullmatch(tag)):
+        unknown = tag not in matches and (not unprefixed or _NO_LABEL.fullmatch(tag))
+        if unknown or not tag.isprintable():  # an invisible character makes two labels of one
             raise CorpusError(f"{path}:{first_lines[tag]}: expected O or a tag such as {example}, got {tag[:40]!r}")
     if unprefixed:
         return {**OUTSIDE, **_unprefixed(others, first_lines, path)}

@@ -136,6 +136,8 @@ def test_tags_are_read_as_seqeval_reads_them(tmp_path_factory, suffix, data):
         ("s1 Ann B-PER\ns1 Lee I-PER\ns1 left O\n", ":1: expected tokens in the first column, got one value in each"),
         ("B-PER\tAnn\nO\to\nO\tleft\n", ":1: expected a token and then its tag, got tags in column 1"),
         ("Ann\tB\nleft\tO\n", ":1: expected O or a tag such as B-PER, got 'B'"),
+        ("Ann\tB-PER\nBob\tB-PER\ufeff\n", ":2: expected O or a tag such as B-PER, got 'B-PER\\ufeff'"),
+        ("Ann\tPER\nBob\tO\nleft\tO\u200b\n", ":3: expected O or a tag such as B-PER, got 'O\\u200b'"),
         ("Ann\tX-PER\nleft\tO\n", ":1: expected O or a tag such as B-PER, got 'X-PER'"),
         ("Ann\tB:PER\nleft\tO\n", ":1: expected O or a tag such as B-PER, got 'B:PER'"),
         ("Ann\tBPER\nLee\tIPER\nleft\tO\n", ":1: expected O or a tag such as B-PER, got 'BPER'"),
