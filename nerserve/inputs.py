@@ -36,9 +36,9 @@ class Input(NamedTuple):
     error: RequestError | None = None
 
 
-def check_arguments(arguments: Sequence[str], *, is_terminal: bool) -> None:
-    """Raise InputError for what is no text and no file, before a model is loaded; *is_terminal* is of stdin."""
-    if not arguments and is_terminal:
+def check_arguments(arguments: Sequence[str], *, has_stdin: bool) -> None:
+    """Raise InputError for what is no text and no file, before a model is loaded."""
+    if not arguments and not has_stdin:
         raise InputError("expected a text or a file: nerserve predict TEXT, nerserve predict FILE, or a pipe")
     for argument in arguments:
         if any("\ud800" <= char <= "\udfff" for char in argument):

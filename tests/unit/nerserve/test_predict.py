@@ -221,3 +221,12 @@ def test_without_a_text_at_a_terminal_it_says_what_it_wants(tiny_bundle):
 
     assert done.returncode == 2
     assert done.stderr.startswith("nerserve: expected a text or a file: nerserve predict TEXT")
+
+
+@pytest.mark.parametrize(("text", "status"), [("Obama", 0), ("", 2)])
+def test_a_closed_standard_input_is_none(tiny_bundle, text, status):
+    command = f"exec '{sys.executable}' -m nerserve.cli predict --model '{tiny_bundle}' {text} <&-"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False, timeout=120)
+
+    assert done.returncode == status
+    assert "Traceback" not in done.stderr
