@@ -117,7 +117,7 @@ class NotFoundError(RequestError):
     status = 404
     code = "not_found"
     tiers = SITE
-    example = "Not Found."
+    example = "There is nothing here; texts go to /api/predict, by POST."
 
 
 class MethodNotAllowedError(RequestError):
@@ -126,7 +126,7 @@ class MethodNotAllowedError(RequestError):
     status = 405
     code = "method_not_allowed"
     tiers = SITE
-    example = "Method Not Allowed."
+    example = "Expected another method; texts go to /api/predict, by POST."
 
 
 class RequestTimeoutError(RequestError):

@@ -13,6 +13,9 @@ from contract.exit_status import ExitStatus, NerserveError
 
 _BOM = b"\xef\xbb\xbf"
 
+#: Bytes that are read at once.
+_BLOCK = 1 << 16
+
 #: What a file's name ends in, where no such file is there.
 _SUFFIXES = frozenset(
     ".txt .text .md .rst .log .csv .tsv .json .jsonl .ndjson .conll .html .xml .pdf .doc .docx .odt .gz .zip".split()
@@ -33,9 +36,9 @@ class Input(NamedTuple):
     error: RequestError | None = None
 
 
-def check_arguments(arguments: Sequence[str], *, is_terminal: bool) -> None:
-    """Raise InputError for what is no text and no file, before a model is loaded; *is_terminal* is of stdin."""
-    if not arguments and is_terminal:
+def check_arguments(arguments: Sequence[str], *, has_stdin: bool) -> None:
+    """Raise InputError for what is no text and no file, before a model is loaded."""
+    if not arguments and not has_stdin:
         raise InputError("expected a text or a file: nerserve predict TEXT, nerserve predict FILE, or a pipe")
     for argument in arguments:
         if any("\ud800" <= char <= "\udfff" for char in argument):
@@ -62,10 +65,10 @@ def _is_there(argument: str) -> bool:
     return os.path.exists(argument)  # noqa: PTH110  (as above)
 
 
-def read_inputs(arguments: Sequence[str], stdin: BinaryIO, *, has_lines: bool) -> Iterator[Input]:
+def read_inputs(arguments: Sequence[str], stdin: BinaryIO, *, has_lines: bool) -> Iterator[Input | None]:
     """The texts that *arguments* name: ``-`` and no argument are *stdin*, a file is read, all else is a text.
 
-    A file holds one text, or with *has_lines* one on each line.
+    A file holds one text, or with *has_lines* one on each line.  None comes where no more can be read at once.
     """
     for argument in arguments or ["-"]:
         if argument == "-":
@@ -81,13 +84,37 @@ def read_inputs(arguments: Sequence[str], stdin: BinaryIO, *, has_lines: bool) -
             yield Input("", argument)
 
 
-def _texts(name: str, file: BinaryIO, *, has_lines: bool) -> Iterator[Input]:
+def _texts(name: str, file: BinaryIO, *, has_lines: bool) -> Iterator[Input | None]:
     if not has_lines:
         yield _decoded(name, file.read().removeprefix(_BOM))
         return
-    for number, line in enumerate(file, 1):
-        content = line.removesuffix(b"\n").removesuffix(b"\r")
-        yield _decoded(f"{name}:{number}", content.removeprefix(_BOM) if number == 1 else content)
+    number = 0
+    for line in _lines(file):
+        if line is None:
+            yield None
+            continue
+        number += 1
+        yield _decoded(f"{name}:{number}", (line.removeprefix(_BOM) if number == 1 else line).removesuffix(b"\r"))
+
+
+def _lines(file: BinaryIO) -> Iterator[bytes | None]:
+    r"""The lines of *file* as they come, without their ends; None once all that was there is read.
+
+    >>> import io
+    >>> list(_lines(io.BytesIO(b"a\nb")))
+    [b'a', None, b'b']
+    """
+    started: list[bytes] = []
+    while block := file.read1(_BLOCK):  # type: ignore[attr-defined]  # waits for the first byte alone
+        *lines, rest = block.split(b"\n")
+        for line in lines:
+            yield b"".join([*started, line])
+            started = []
+        started.append(rest)
+        if len(block) < _BLOCK:
+            yield None
+    if any(started):
+        yield b"".join(started)
 
 
 def _decoded(name: str, content: bytes) -> Input:
@@ -97,20 +124,23 @@ def _decoded(name: str, content: bytes) -> Input:
         return Input(name, "", error)
 
 
-def in_chunks(inputs: Iterable[Input], *, max_texts: int, max_chars: int) -> Iterator[list[Input]]:
+def in_chunks(inputs: Iterable[Input | None], *, max_texts: int, max_chars: int) -> Iterator[list[Input]]:
     """*inputs* in lists of at most *max_texts* texts and *max_chars* characters; a longer text is alone.
 
-    >>> texts = [Input("", text) for text in ("a", "bb", "ccc", "d")]
+    None ends a list, so that nobody waits for an answer to what was sent.
+
+    >>> texts = [Input("", "a"), Input("", "bb"), Input("", "ccc"), None, Input("", "d")]
     >>> [[one.text for one in chunk] for chunk in in_chunks(texts, max_texts=2, max_chars=4)]
-    [['a', 'bb'], ['ccc', 'd']]
+    [['a', 'bb'], ['ccc'], ['d']]
     """
     chunk: list[Input] = []
     num_chars = 0
     for one in inputs:
-        if chunk and (len(chunk) == max_texts or num_chars + len(one.text) > max_chars):
+        if chunk and (one is None or len(chunk) == max_texts or num_chars + len(one.text) > max_chars):
             yield chunk
             chunk, num_chars = [], 0
-        chunk.append(one)
-        num_chars += len(one.text)
+        if one is not None:
+            chunk.append(one)
+            num_chars += len(one.text)
     if chunk:
         yield chunk

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import gc
+import io
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -87,11 +88,12 @@ def _predict(options: argparse.Namespace) -> int:
     from nerserve.formats import FORMATS
     from nerserve.inputs import check_arguments, in_chunks, read_inputs
 
-    check_arguments(options.texts, is_terminal=sys.stdin.isatty())
+    stdin = None if sys.stdin is None or (sys.stdin.isatty() and not options.texts) else sys.stdin.buffer
+    check_arguments(options.texts, has_stdin=stdin is not None)
     answerer = _remote(options) if options.inference else _local(options)
     sys.stdout.reconfigure(encoding="utf-8")  # type: ignore[union-attr]
     writer = FORMATS[options.format](sys.stdout, has_several=options.lines or len(options.texts) > 1)
-    inputs = read_inputs(options.texts, sys.stdin.buffer, has_lines=options.lines)
+    inputs = read_inputs(options.texts, stdin or io.BytesIO(), has_lines=options.lines)
     num_done = num_failed = 0
     with _counter() as show:
         for chunk in in_chunks(inputs, max_texts=MAX_TEXTS, max_chars=MAX_CHARS):
@@ -118,14 +120,17 @@ def _answers(answerer: Answerer, chunk: Sequence[Input]) -> Iterator[Answer]:
 
 
 def _local(options: argparse.Namespace) -> Answerer:
-    gc.disable()  # collections take a tenth of the time in which torch is imported,
     from nerserve.answers import Local
     from nerserve.inputs import InputError
-    from nerserve.model import Model
 
-    model = Model.load(options.model or "models/en")
-    gc.freeze()  # and another one at the end of the process, if they do not skip it
-    gc.enable()
+    gc.disable()  # collections take a tenth of the time in which torch is imported,
+    try:
+        from nerserve.model import Model
+
+        model = Model.load(options.model or "models/en")
+    finally:
+        gc.enable()
+    gc.freeze()  # and another tenth at the end of the process, if they do not skip it
     if unknown := [name for name in options.labels or () if name not in model.labels]:
         raise InputError(f"--labels: expected some of {', '.join(model.labels)}, got {unknown[0]!r}")
     limits = RequestLimits.from_environment(os.environ)

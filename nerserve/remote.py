@@ -16,6 +16,7 @@ from contract.exit_status import ExitStatus, NerserveError
 from nerserve.answers import Answer, Failure
 from ops.operate.keys import KeySource
 from ops.torchserve_api.endpoint import Endpoint, is_key_refusal
+from ops.torchserve_api.ports import Port, is_refused, port_at, scheme_problem
 
 TIMEOUT_S: Final = 60.0
 """For one request."""
@@ -50,6 +51,7 @@ class Remote:
         base, found, path = url.partition("/predictions/")
         self._name = path.partition("/")[0] if found and name is None else name
         self._url = base.removesuffix("/api/predict")
+        self._ca = ca
         self._site = Endpoint(self._url, None, ca)
         self._port = Endpoint(self._url, source.key, ca)
         self._advice = source.advice
@@ -73,7 +75,7 @@ class Remote:
     def _ask(self, document: Mapping[str, Any]) -> Any:
         """The document in the reply to *document*; asks again while the server has no time."""
         if self._is_site is None:
-            self._is_site = self._send(self._site, "GET", "livez").status_code == requests.codes.ok
+            self._is_site = self._find() is Port.SITE
         if self._is_site:
             model = {} if self._name is None else {"model": self._name}
             ask = partial(self._send, self._site, "POST", "api", "predict", document={**document, **model})
@@ -88,18 +90,38 @@ class Remote:
             reply = ask()
         return self._content(reply)
 
+    def _find(self) -> Port:
+        """Which of the ports that answer it is; ServerError where it is none."""
+        try:
+            found = port_at(self._url, self._ca)
+        except ConnectionRefusedError as error:
+            raise self._no_reply(error) from error
+        if found in {Port.SITE, Port.INFERENCE}:
+            return found
+        wanted = f"expected {Port.SITE.value} or {Port.INFERENCE.value}"
+        if found is not None:
+            raise ServerError(f"{self._url} is {found.value}; {wanted}", ExitStatus.UNUSABLE)
+        if problem := scheme_problem(self._url):
+            raise ServerError(problem, ExitStatus.UNUSABLE)
+        hint = " (--ca names the certificates to trust)" if self._url.startswith("https:") and self._ca is None else ""
+        message = f"{self._url} does not say what it is{hint}; {wanted}, or an address with its path"
+        raise ServerError(message, ExitStatus.NO_REPLY)
+
+    def _no_reply(self, error: Exception) -> ServerError:
+        """That *error* came in place of a reply."""
+        if is_refused(error):
+            message = f"nothing listens at {self._url}: is `nerserve up` running?"
+        elif isinstance(error, requests.Timeout):
+            message = f"{self._url}: no reply within {TIMEOUT_S:g} s"
+        else:
+            message = f"{self._url}: no reply: {type(error).__name__}"
+        return ServerError(message, ExitStatus.NO_REPLY)
+
     def _send(self, endpoint: Endpoint, method: str, *path: str, **content: Any) -> requests.Response:
         try:
             return endpoint.send(method, *path, timeout_s=TIMEOUT_S, **content)
-        except requests.Timeout as error:
-            raise ServerError(f"{self._url}: no reply within {TIMEOUT_S:g} s", ExitStatus.NO_REPLY) from error
-        except requests.exceptions.SSLError as error:
-            raise ServerError(f"{self._url}: its certificate is not trusted; --ca", ExitStatus.NO_REPLY) from error
-        except requests.ConnectionError as error:
-            message = f"nothing listens at {self._url}: is nerserve up running?"
-            raise ServerError(message, ExitStatus.NO_REPLY) from error
         except requests.RequestException as error:
-            raise ServerError(f"{self._url}: no reply: {type(error).__name__}", ExitStatus.NO_REPLY) from error
+            raise self._no_reply(error) from error
 
     def _content(self, reply: requests.Response) -> Any:
         """The document in *reply*; ServerError or _RequestRefusedError where it is an error."""

@@ -81,6 +81,7 @@ def add_parsers(subparsers: argparse._SubParsersAction[argparse.ArgumentParser])
     )
     corpora.add_argument("data", type=Path, metavar="DATA", help="a folder with gmb_kaggle/, docred/, uner_ewt/, ...")
     corpora.add_argument("--out", type=Path, required=True, metavar="DIR", help="where to write the files")
+    corpora.add_argument("--json", action="store_true", help="print JSON")
     corpora.set_defaults(run=_open_corpora)
 
 
@@ -235,6 +236,12 @@ def _evaluate(arguments: argparse.Namespace) -> int:
 def _open_corpora(arguments: argparse.Namespace) -> int:
     from training.open_english import prepare
 
-    for part, num_sentences in prepare(arguments.data, arguments.out).items():
-        print(f"{arguments.out / part}.conll: {num_sentences} sentences")
+    written = {
+        f"{arguments.out / part}.conll": num_sentences
+        for part, num_sentences in prepare(arguments.data, arguments.out).items()
+    }
+    if arguments.json:
+        print(json.dumps({path: {"sentences": num_sentences} for path, num_sentences in written.items()}, indent=2))
+    else:
+        print("\n".join(f"{path}: {num_sentences} sentences" for path, num_sentences in written.items()))
     return 0

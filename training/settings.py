@@ -112,7 +112,7 @@ def _row(columns: Sequence[int], cells: Sequence[str], meaning: str) -> str:
 def _document(path: Path | None) -> dict[str, dict[str, Any]]:
     """The JSON object in *path*, whose keys are sections, and theirs settings that a file may have."""
     try:
-        document = json.loads(path.read_bytes()) if path else {}
+        document = json.loads(path.read_bytes(), object_pairs_hook=_distinct) if path else {}
     except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{path}: expected JSON: {error}") from error
     names = {section: [field.name for field in fields(cls)] for section, cls in _SECTIONS.items()}
@@ -130,6 +130,14 @@ def _document(path: Path | None) -> dict[str, dict[str, Any]]:
             if key in names[other] and key not in names[section]:
                 raise InputError(f"{path}: {section}.{key}: unknown key; it is a setting of {other}")
     return document
+
+
+def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """*pairs* as an object; raises ValueError if a key stands twice, of which JSON takes the last."""
+    keys = [key for key, _ in pairs]
+    if repeated := [key for key in keys if keys.count(key) > 1]:
+        raise ValueError(f"{repeated[0]} stands twice in an object")
+    return dict(pairs)
 
 
 def _meanings(cls: type) -> dict[str, str]:

@@ -44,6 +44,12 @@ _CODES: Final = {
 }
 """Codes of what Flask and Werkzeug refuse by themselves."""
 
+_MESSAGES: Final = {error.status: error.example for error in (NotFoundError, MethodNotAllowedError)}
+"""What is said where the address is wrong, rather than the status's own name."""
+
+_API: Final = ("/api/", "/livez", "/readyz", "/metrics", "/openapi")
+"""What the addresses begin with that only programs ask."""
+
 _TITLES: Final = {
     400: ("Bad request", "Your browser sent something we do not understand."),
     404: ("Page not found", "There is no page at this address."),
@@ -104,8 +110,10 @@ def _answer_http_error(error: HTTPException) -> ResponseReturnValue:
     code = _CODES.get(status, "http_error")
     if status >= 400:
         record_of(request.environ).code = code
-    if request.path.startswith(("/api/", "/livez", "/readyz", "/metrics", "/openapi")) or request.path == "/api":
-        return jsonify({"error": {"code": code, "message": f"{error.name}."}}), status, headers
+    is_sent = request.method in {"POST", "PUT"} and request.path != url_for("pages.predict")  # by no form of ours
+    if is_sent or request.path.startswith(_API) or request.path == "/api":
+        message = _MESSAGES.get(status, f"{error.name}.")
+        return jsonify({"error": {"code": code, "message": message}}), status, headers
     title, explanation = _TITLES.get(status, (error.name, "The request could not be answered."))
     return render_template("error.html", title=title, explanation=explanation), status, headers
 

@@ -112,6 +112,8 @@ def _read_form(service: Service) -> tuple[str, str | None]:
     """
     check_encoding(request.environ)
     body = whole_body(service, service.config.max_form_bytes)
+    if body.lstrip().startswith(b"{"):
+        raise MalformedRequestError("Expected a form, got JSON; programs send it to /api/predict.")
     if body.count(b"&") > _MAX_FIELDS and media_type(request.environ) != "multipart/form-data":
         raise MalformedRequestError(f"Expected a form with at most {_MAX_FIELDS} fields, got more.")
     request.environ |= {"wsgi.input": io.BytesIO(body), "CONTENT_LENGTH": str(len(body))}

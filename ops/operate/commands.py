@@ -102,11 +102,8 @@ def run(options: argparse.Namespace, out: TextIO, err: TextIO) -> int:
 
 def _run(operator: Operator, options: argparse.Namespace, source: KeySource, addresses: Addresses) -> _Result:
     """Text and content of the command; a refused key, a wrong port and a closed one come with what to do about it."""
-    options.known_store = addresses.model_store
+    options.addresses = addresses
     try:
-        if "inference" in options:
-            operator.management.describe(options.model)  # a wrong address of this port is said first
-            addresses.check_inference()
         return _COMMANDS[options.command](operator, options)
     except ManagementError as error:
         explained = addresses.explained(error)
@@ -115,7 +112,10 @@ def _run(operator: Operator, options: argparse.Namespace, source: KeySource, add
         raise explained from error
 
 
-def _predictions(options: argparse.Namespace) -> PredictionClient:
+def _predictions(operator: Operator, options: argparse.Namespace) -> PredictionClient:
+    """A client of the inference API, once both addresses are known to be right; files were checked before."""
+    operator.management.describe(options.model)
+    options.addresses.check_inference()
     return PredictionClient(options.inference, KeySource.of(options, "inference").key, options.ca)
 
 
@@ -201,7 +201,7 @@ def _rollout(operator: Operator, options: argparse.Namespace) -> _Result:
         watch_s=options.watch,
         retire=Retire(options.retire),
     )
-    rollout = Rollout(operator, _predictions(options), options.model, source, careful)
+    rollout = Rollout(operator, _predictions(operator, options), options.model, source, careful)
     if options.dry_run:
         return _plan(rollout.plan())
     report = rollout.run()
@@ -217,8 +217,10 @@ def _rollback(operator: Operator, options: argparse.Namespace) -> _Result:
         left, to = rollback_versions(operator, options.model, options.to)
         return _plan([f"make {to} the default version of {options.model}", f"leave {left} {options.retire}"])
     retire = Retire(options.retire)
-    store = options.model_store or options.known_store
-    left, to = roll_back(operator, _predictions(options), options.model, to=options.to, retire=retire, store=store)
+    store = options.model_store or options.addresses.model_store
+    left, to = roll_back(
+        operator, _predictions(operator, options), options.model, to=options.to, retire=retire, store=store
+    )
     return "", {"model": options.model, "old": left, "new": to, "outcome": "done"}
 
 
@@ -263,14 +265,14 @@ def _source(operator: Operator, options: argparse.Namespace, model: str | None) 
     """Where the archive of the options comes from, checked as far as it can be from here."""
     given, store = options.archive, options.model_store
     if store is None and PurePath(given).name != given:
-        store = options.known_store
+        store = options.addresses.model_store
     if store is None:
         if PurePath(given).name != given or not given.endswith(".mar") or "://" in given:
             raise BadArchiveError(
                 f"expected the name of a file in the server's model store, such as en-1.1.mar, got {given!r}; "
                 "a file of this machine needs --model-store"
             )
-        return Source(given, store=options.known_store)
+        return Source(given, store=options.addresses.model_store)
     if not store.is_dir():
         raise InputFileError(f"{store} is no directory; --model-store names the server's model store")
     path = Path(given)

@@ -105,7 +105,7 @@ def test_a_busy_port_is_said_before_anything_is_installed(clone, busy_port):
 
     assert (done.returncode, done.stdout) == (3, "")
     assert f"port {busy_port} on 127.0.0.1 is taken by another process" in done.stderr
-    assert "choose another port with --port" in done.stderr
+    assert "choose another port with --port, or others with --port-base" in done.stderr
 
 
 def own_ports(folder):

@@ -76,7 +76,7 @@ def test_python_has_the_numbers_of_the_server_bit_for_bit(served):
         (("--url", "{inference}", "--state-dir", "none"), 7, "the key is missing, wrong or expired"),
         (("--url", "{site}", "--labels", "FOO"), 2, 'Expected some of LOC, MISC, ORG, PER for "labels"'),
         (("--url", "{inference}", "--labels", "FOO"), 2, 'Expected some of LOC, MISC, ORG, PER for "labels"'),
-        (("--url", "{metrics}"), 6, "no model en there"),
+        (("--url", "{metrics}"), 2, "is TorchServe's metrics port; expected the site or"),
         (("--url", "http://127.0.0.1:9"), 10, "nothing listens at http://127.0.0.1:9"),
         (("--url", "{site}", "--model", "models/en"), 2, "--model: expected the name of a model"),
     ],

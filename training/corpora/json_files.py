@@ -45,7 +45,9 @@ def is_json(text: str, suffix: str) -> bool:
         begin = inner if text[inner] in "{[" else begin  # the list may be long, its first item will do
     elif text[begin : begin + 1] != "{":
         return False
-    if suffix in {".json", ".jsonl", ".ndjson"} or text.startswith(('{"', '[{"', '[["')):
+    if suffix in {".json", ".jsonl", ".ndjson"}:
+        return True
+    if text.startswith(('{"', '[{"', '[["')) and "\t" not in text.partition("\n")[0]:  # a tab is before a tag
         return True
     try:
         _, end = _DECODER.raw_decode(text, begin)

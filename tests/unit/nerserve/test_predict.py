@@ -126,6 +126,29 @@ def test_many_texts_are_answered_as_each_alone(predict):
     assert len(documents(printed)) == 100
 
 
+def test_a_line_is_answered_while_the_next_is_not_sent_yet(tiny_bundle):
+    command = [sys.executable, "-m", "nerserve.cli", "predict", "--lines", "--json", "--model", tiny_bundle]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        for line in (b"Obama\n", b"Apple\n"):
+            process.stdin.write(line)
+            process.stdin.flush()
+            assert json.loads(process.stdout.readline())["model"]["name"] == "tiny"
+        process.stdin.close()
+
+    assert process.returncode == 0
+
+
+@pytest.mark.parametrize("length", [1 << 16, (1 << 16) - 1, (1 << 16) + 1, 1 << 17])
+def test_a_line_may_end_anywhere_in_what_is_read_at_once(predict, monkeypatch, length):
+    monkeypatch.setenv("NERSERVE_MAX_CHARS", "1000000")
+    lines = ["a " * (length // 2) + "b" * (length % 2), "Obama", "", "x" * 70_000, "Apple"]
+
+    printed = predict("--lines", "--json", stdin="\n".join(lines).encode())[1]
+
+    assert documents(printed)[1::3] == documents(predict("Obama", "Apple", "--json")[1])
+    assert len(documents(printed)) == 5
+
+
 def test_labels_and_threshold_choose(predict, entities):
     assert {one.label for one in entities} == {"LOC", "PER"}
 
@@ -198,3 +221,12 @@ def test_without_a_text_at_a_terminal_it_says_what_it_wants(tiny_bundle):
 
     assert done.returncode == 2
     assert done.stderr.startswith("nerserve: expected a text or a file: nerserve predict TEXT")
+
+
+@pytest.mark.parametrize(("text", "status"), [("Obama", 0), ("", 2)])
+def test_a_closed_standard_input_is_none(tiny_bundle, text, status):
+    command = f"exec '{sys.executable}' -m nerserve.cli predict --model '{tiny_bundle}' {text} <&-"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False, timeout=120)
+
+    assert done.returncode == status
+    assert "Traceback" not in done.stderr

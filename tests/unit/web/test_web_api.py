@@ -486,13 +486,17 @@ def test_a_model_that_is_too_slow_is_a_timeout(raw_upstream, make_site, silent):
         ("POST", "/livez", 405, "method_not_allowed"),
         ("POST", "/readyz", 405, "method_not_allowed"),
         ("POST", "/openapi.json", 405, "method_not_allowed"),
+        ("POST", "/", 405, "method_not_allowed"),
+        ("POST", "/predictions/en", 404, "not_found"),
+        ("POST", "/v1/models/en:predict", 404, "not_found"),
     ],
 )
-def test_other_failures_are_json_too(site, method, path, status, code):
+def test_a_wrong_address_says_where_texts_go(site, method, path, status, code):
     reply = site.open(path, method=method)
 
     assert reply.status_code == status
     assert error_of(reply)[0] == code
+    assert error_of(reply)[1].endswith("; texts go to /api/predict, by POST.")
     assert ("Allow" in reply.headers) == (status == 405)
 
 

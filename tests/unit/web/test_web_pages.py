@@ -284,7 +284,6 @@ def test_the_address_of_a_result_leads_to_the_form(site):
         ("GET", "/static/nowhere.css", 404, "Page not found"),
         ("GET", f"/{XSS}", 404, "Page not found"),
         ("DELETE", "/predict", 405, "Not possible here"),
-        ("POST", "/", 405, "Not possible here"),
     ],
 )
 def test_other_failures_have_a_page(site, read_page, *, method, path, status, heading):
@@ -349,6 +348,14 @@ def test_a_compressed_form_is_refused(site, read_page):
 
     assert reply.status_code == 415
     assert read_page(reply.text).alert == "Expected no Content-Encoding but identity."
+
+
+def test_json_is_no_form(site, upstream, read_page):
+    reply = site.post("/predict", data='{"text": "Oslo"}', content_type="application/x-www-form-urlencoded")
+
+    assert reply.status_code == 400
+    assert read_page(reply.text).alert == "Expected a form, got JSON; programs send it to /api/predict."
+    assert upstream.requests == []
 
 
 def test_a_form_of_very_many_fields_is_not_taken_apart(site, upstream):

@@ -217,6 +217,13 @@ def test_any_words_that_are_written_are_read_again(tmp_path_factory, rows, data)
     assert read_corpus(path) == sentences
 
 
+@pytest.mark.parametrize("word", ['{"', '[{"text":', '[["'])
+def test_a_word_that_begins_as_json_does_is_a_word(tmp_path, word):
+    write_conll(tmp_path / "corpus.txt", [Sentence((word, "Ann"), (Span(1, 2, "PER"),))])
+
+    assert read_corpus(tmp_path / "corpus.txt") == [Sentence((word, "Ann"), (Span(1, 2, "PER"),))]
+
+
 @pytest.mark.parametrize("word", ["", " ", "a\tb", "a\nb", "a\r", "a ", " a", "\ufeffa", "-DOCSTART-", "\ud83d", "\0"])
 def test_a_word_that_would_not_be_read_again_is_not_written(tmp_path, word):
     with pytest.raises(CorpusError, match=r"sentence 2: .* cannot be written"):

@@ -126,7 +126,7 @@ def test_the_samples_name_the_address_that_was_asked(make_site, dead_url, read_d
     site = make_site(dead_url, allowed_hosts=("ner.example",))
     samples = read_docs(site.get("/docs", base_url="https://ner.example:8443").text).samples
 
-    asked = [sample for sample in samples if "/api/predict" in sample]
+    asked = [sample for sample in samples if re.search(r"\w/api/predict", sample)]
     assert len(asked) == 4
     assert all("https://ner.example:8443/api/predict" in sample for sample in asked)
 

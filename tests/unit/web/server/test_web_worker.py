@@ -299,7 +299,7 @@ def test_clients_that_do_not_hang_up_are_hung_up_on(start_site, upstream):
 def test_an_answer_is_not_lost_to_a_client_that_still_sends(start_site, upstream):
     site = start_site(upstream.url)
     with socket.create_connection(("127.0.0.1", site.port), timeout=60) as client:
-        client.sendall(b"POST /api/predict HTTP/1.0\r\nContent-Type: image/png\r\nContent-Length: 20000\r\n\r\n")
+        client.sendall(b"POST /api/predict HTTP/1.0\r\nContent-Encoding: gzip\r\nContent-Length: 20000\r\n\r\n")
         for _ in range(4):  # a reset would come back for the first that finds the connection closed
             time.sleep(0.2)
             client.sendall(b"x" * 5_000)
