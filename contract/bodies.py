@@ -10,6 +10,10 @@ from contract.strict_json import kind
 _CHARSETS = frozenset({"utf-8", "utf8", "us-ascii", "ascii"})
 #: What curl needs to send JSON as JSON.
 _HEADER = "-H 'Content-Type: application/json'"
+#: What it needs to send a text as a text.
+_TEXT_HEADER = "-H 'Content-Type: text/plain'"
+
+_UTF16_BOMS = (b"\xff\xfe", b"\xfe\xff")
 
 JSON = "application/json"
 TEXT = "text/plain"
@@ -72,7 +76,8 @@ def wrong_form(others: Sequence[str], media_type: str, came: str) -> Unsupported
     if not media_type:
         return UnsupportedMediaTypeError(f"Expected {form}, got a request {came}.")
     return UnsupportedMediaTypeError(
-        f"Expected JSON with its own header (with curl, add {_HEADER}), or a form with {form}; "
+        f"Expected JSON or a text with its own header (with curl, add {_HEADER} or {_TEXT_HEADER}), "
+        f"or a form with {form}; "
         f"got {_shown(media_type)} {came}."
     )
 
@@ -99,7 +104,8 @@ def decode(body: bytes | bytearray) -> str:
     try:
         return body.decode("utf-8")
     except UnicodeDecodeError as error:
-        raise MalformedRequestError(f"Expected UTF-8, got something else at byte {error.start}.") from error
+        came = "UTF-16" if body.startswith(_UTF16_BOMS) else f"something else at byte {error.start}"
+        raise MalformedRequestError(f"Expected UTF-8, got {came}.") from error
 
 
 def check_string(value: object, key: str = "") -> str:

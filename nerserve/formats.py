@@ -35,6 +35,8 @@ class Table:
 
     def write(self, given: Input, answer: Answer) -> None:
         """A row for each entity."""
+        if answer.failure is not None and not self._has_several:
+            return  # standard error has said it
         rows = [("TEXT", "LABEL", "SCORE", "START", "END")]
         for one in answer.entities:
             rows.append((_shown(one.text), one.label, f"{one.score:.3f}", str(one.start), str(one.end)))
@@ -115,6 +117,10 @@ FORMATS: Final[Mapping[str, Callable[..., Writer]]] = {
 }
 
 
+#: Without a width of their own; Persian and Indic names and emoji have them.
+_JOINERS: Final = "\u200c\u200d"
+
+
 def _shown(text: str) -> str:
     r"""*text* on one line, with escapes for what would change the terminal.
 
@@ -122,7 +128,7 @@ def _shown(text: str) -> str:
     'Kofi Annan\\u001b[31m'
     """
     words = " ".join(text.split())
-    return "".join(char if char.isprintable() else json.dumps(char)[1:-1] for char in words)
+    return "".join(char if char.isprintable() or char in _JOINERS else json.dumps(char)[1:-1] for char in words)
 
 
 def _span(starts: Sequence[int], ends: Sequence[int], entity: Entity) -> Span | None:

@@ -45,11 +45,14 @@ class Model:
         path = Path(path)
         if path.is_file():
             return cls._from_archive(path)
+        if not (path / "config.json").is_file():
+            came = "has no config.json" if path.is_dir() else "does not exist"
+            hint = f"; did you mean {Path('models', path)}?" if Path("models", path, "config.json").is_file() else ""
+            raise BundleError(f"{path} {came}; expected the folder of a bundle or an archive (.mar){hint}")
         try:
             tagger = Tagger.load(path)
         except BundleError as error:
-            kind = "" if path.is_dir() else "expected the folder of a bundle or an archive (.mar): "
-            raise BundleError(f"{path}: {kind}{error}") from error
+            raise BundleError(f"{path}: {error}") from error
         return cls(tagger, tagger.config.name, tagger.config.version)
 
     @classmethod
@@ -97,6 +100,8 @@ class Model:
             TextTooLongError: a text has more than 1,000,000 code points.
             TypeError: a text is no string.
         """
+        if isinstance(texts, bytes | bytearray) or not isinstance(texts, Iterable):
+            raise TypeError(f"expected a string, or several, got {type(texts).__name__}")
         given = [texts] if isinstance(texts, str) else list(texts)
         for i, text in enumerate(given):
             if not isinstance(text, str):

@@ -78,7 +78,9 @@ def test_an_archive_is_the_same_model(model, tiny_mar):
         (lambda model: model.predict("x", threshold=2), nerserve.InvalidOptionError, "from 0 to 1"),
         (lambda model: model.predict("x" * 1_000_001), nerserve.TextTooLongError, "the limit is 1,000,000"),
         (lambda model: model.predict(["x", 3]), TypeError, "expected a string for text 1, got int"),
-        (lambda model: model.predict(None), TypeError, "None"),
+        (lambda model: model.predict(b"x"), TypeError, "expected a string, or several, got bytes"),
+        (lambda model: model.predict(None), TypeError, "expected a string, or several, got NoneType"),
+        (lambda model: model.predict(3), TypeError, "expected a string, or several, got int"),
     ],
 )
 def test_what_cannot_be_predicted_is_an_error_that_says_why(model, call, error, message):
@@ -92,11 +94,23 @@ def test_what_cannot_be_loaded_is_an_error_that_names_it(tiny_bundle, tiny_mar, 
     (broken / "weights.npz").write_bytes(b"")
     (tmp_path / "x.mar").write_bytes(tiny_mar.read_bytes()[:-1])
 
-    with pytest.raises(nerserve.BundleError, match=r"nowhere: expected the folder of a bundle or an archive"):
+    with pytest.raises(nerserve.BundleError, match=r"nowhere does not exist; expected the folder of a bundle or an "):
         nerserve.load(tmp_path / "nowhere")
     with pytest.raises(nerserve.BundleError, match=r"broken: weights\.npz: expected sha256"):
         nerserve.load(str(broken))
     with pytest.raises(nerserve.ArchiveError, match=r"x\.mar: damaged"):
         nerserve.load(tmp_path / "x.mar")
+    with pytest.raises(
+        nerserve.BundleError, match=r"has no config\.json; expected the folder of a bundle or an archive"
+    ):
+        nerserve.load(tmp_path)
     assert issubclass(nerserve.BundleError, nerserve.NerserveError)
     assert issubclass(nerserve.ArchiveError, nerserve.NerserveError)
+
+
+def test_a_model_s_bare_name_is_answered_with_its_folder(tiny_bundle, tmp_path, monkeypatch):
+    shutil.copytree(tiny_bundle, tmp_path / "models" / "mine")
+    monkeypatch.chdir(tmp_path)
+
+    with pytest.raises(nerserve.BundleError, match=r"^mine does not exist; .*; did you mean models/mine\?$"):
+        nerserve.load("mine")

@@ -171,6 +171,13 @@ def test_a_bad_text_has_an_error_and_the_others_are_answered(predict, monkeypatc
     )
 
 
+def test_one_bad_text_has_its_error_once(predict):
+    status, printed, errors = predict(stdin="Obama".encode("utf-16"))
+
+    assert (status, printed) == (2, "")
+    assert errors == "nerserve: <stdin>: Expected UTF-8, got UTF-16.\n"
+
+
 @pytest.mark.parametrize(
     ("arguments", "problem"),
     [
@@ -202,7 +209,7 @@ def test_a_model_that_is_not_there_is_named(predict):
     status, _, errors = predict("x", model=None)
 
     assert status == 5
-    assert errors == "nerserve: models/en: expected the folder of a bundle or an archive (.mar): config.json: missing\n"
+    assert errors == "nerserve: models/en does not exist; expected the folder of a bundle or an archive (.mar)\n"
 
 
 def test_nothing_in_a_text_reaches_the_terminal_as_a_command(predict):
@@ -210,6 +217,12 @@ def test_nothing_in_a_text_reaches_the_terminal_as_a_command(predict):
 
     assert printed
     assert not {"\x1b", "\x07"} & set(printed)
+
+
+def test_joiners_within_a_word_are_printed_as_they_are(predict):
+    text = "\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645"
+
+    assert f"{text}\n" in predict(text, "x")[1]
 
 
 def test_without_a_text_at_a_terminal_it_says_what_it_wants(tiny_bundle):

@@ -164,7 +164,7 @@ def test_the_model_is_chosen_by_name(upstream, make_site):
         (b'{"text": "\xff"}', "Expected UTF-8, got something else at byte 10."),
         (b'{"text": "\xed\xa0\x80"}', "Expected UTF-8, got something else at byte 10."),
         (b'\xef\xbb\xbf{"text": "x"}', EXPECTED + "invalid JSON: Unexpected UTF-8 BOM"),
-        ('{"text": "x"}'.encode("utf-16"), "Expected UTF-8, got something else at byte 0."),
+        ('{"text": "x"}'.encode("utf-16"), "Expected UTF-8, got UTF-16."),
     ],
 )
 def test_a_malformed_request_is_refused_with_the_reason(upstream, site, body, message):
@@ -219,6 +219,14 @@ def test_a_text_is_a_text_even_if_it_is_json(site, upstream):
     post(site, '{"text": "Oslo"}', "text/plain")
 
     assert json.loads(upstream.requests[0][2]) == {"text": '{"text": "Oslo"}'}
+
+
+def test_a_text_that_curl_sends_as_a_form_is_told_both_headers(site):
+    reply = post(site, "Kofi Annan in Kumasi.", "application/x-www-form-urlencoded")
+
+    code, message = error_of(reply)
+    assert (reply.status_code, code) == (415, "unsupported_media_type")
+    assert "-H 'Content-Type: application/json' or -H 'Content-Type: text/plain'" in message
 
 
 def test_a_body_of_no_type_is_a_text(site):
