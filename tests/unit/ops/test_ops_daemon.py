@@ -14,9 +14,11 @@ ROOT = Path(__file__).parents[3]
 PATIENCE_S = 60
 
 COMMAND = """
-import os, sys, time
+import os, signal, sys, time
 from pathlib import Path
 from ops.daemon import run_detached
+
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # under nohup it is ignored
 
 def run(say_ready):
     print("starting", flush=True)
