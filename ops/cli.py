@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import sys
 from collections.abc import Callable, Mapping
@@ -100,6 +101,7 @@ def add_parsers(subparsers: argparse._SubParsersAction[argparse.ArgumentParser])
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     config.add_argument("--out", **FILE, required=True, help="the file; one that others wrote is left alone")
+    config.add_argument("--json", action="store_true", help="print JSON")
     _add_torchserve_arguments(config.add_argument, own_settings(os.environ))
     config.set_defaults(run=_run_config)
 
@@ -186,8 +188,12 @@ def _run_config(options: argparse.Namespace) -> int:
     config = ServerConfig.load(options.config, limits, os.environ, options.port_base)
     settings = stock_settings(config, options.model_store, options.models)
     write_stock(options.out, format_stock(settings, config.path), mode=config.path.stat().st_mode & 0o777)
-    print(f"{options.out} has the settings; start a stock TorchServe in a directory of its own:")
-    print(f"  {stock_command(options.out, limits)}")
+    command = stock_command(options.out, limits)
+    if options.json:
+        print(json.dumps({"out": str(options.out), "command": command}, indent=2))
+    else:
+        print(f"{options.out} has the settings; start a stock TorchServe in a directory of its own:")
+        print(f"  {command}")
     return 0
 
 

@@ -75,6 +75,7 @@ def add_parsers(subparsers: argparse._SubParsersAction[argparse.ArgumentParser])
     says = "Stop nerserve up, wherever it was started, and wait until it has ended."
     down = add("down", "stop nerserve up, and wait until it has ended", says, _DOWN + exits, _run_down)
     down.add_argument("--hurry", action="store_true", help="wait for no request that was accepted")
+    down.add_argument("--json", action="store_true", help="print JSON; what is done goes to stderr")
     wait = "seconds until it must have ended (default: its --drain-timeout and 30)"
     down.add_argument("--timeout", dest="timeout_s", **SECONDS, help=wait)
 
@@ -97,4 +98,4 @@ def _run_down(options: argparse.Namespace) -> int:
     """``nerserve down``; likewise."""
     from ops.operate.status import stop
 
-    return stop(options, sys.stdout)
+    return stop(options, sys.stdout, sys.stderr)

@@ -48,17 +48,21 @@ def show_status(options: argparse.Namespace, out: TextIO) -> int:
     return 0 if _state(handle, seen) == "ready" else NotNowError.exit_status
 
 
-def stop(options: argparse.Namespace, out: TextIO) -> int:
+def stop(options: argparse.Namespace, out: TextIO, err: TextIO) -> int:
     """``nerserve down``; NotNowError when nothing runs, WaitError when it has not ended in time."""
     state_dir = StateDir(options.state_dir.absolute())
     handle = running(state_dir)
     if handle is None:
         raise NotNowError(no_nerserve_runs(state_dir))
-    progress = _Progress(out)
+    progress = _Progress(err if options.json else out)
     progress.say("Stopping at once" if options.hurry else "Stopping: finishing what was accepted (--hurry to hurry)")
     timeout_s = handle.drain_s + AFTER_DRAIN_S if options.timeout_s is None else options.timeout_s
     handle.stop(state_dir, hurries=options.hurry, timeout_s=timeout_s, tell=progress.wait)
-    progress.say(f"Stopped after {progress.elapsed_s:.1f} s.")
+    elapsed_s = progress.elapsed_s
+    progress.say(f"Stopped after {elapsed_s:.1f} s.")
+    if options.json:
+        content = {"state": "stopped", "state_dir": str(state_dir.path), "pid": handle.pid, "seconds": elapsed_s}
+        print_text(out, json.dumps(content, indent=2))
     return 0
 
 

@@ -157,6 +157,8 @@ def test_newer_releases_change_nothing(checkout):
 
     assert done.returncode == 0, done.stdout + done.stderr
     assert checkout.installed() == versions
+    shown = [line for line in (ROOT / "README.md").read_text("utf-8").splitlines() if line.startswith("installing ")]
+    assert done.stdout.splitlines()[: len(shown)] == shown != []
 
 
 def test_a_set_that_was_installed_earlier_is_brought_up_to_date(checkout):

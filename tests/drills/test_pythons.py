@@ -124,7 +124,7 @@ def made_by(python, folder):
     nerserve = [python, "-m", "nerserve.cli"]
     data = ["--train", train, "--dev", dev, "--vectors", vectors, "--config", settings, "--run", folder / "run"]
 
-    run(ROOT, *nerserve, "archive", "models/en", "--out", folder / "store")
+    run(ROOT, *nerserve, "archive", "models/en", "--model-store", folder / "store")
     run(ROOT, *nerserve, "train", *data, "--seed", "7", "--threads", "1", "--out", folder / "tiny")
 
     files = [*folder.glob("store/*.mar"), *(path for path in folder.rglob("tiny/**/*") if path.is_file())]

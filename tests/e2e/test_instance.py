@@ -314,9 +314,10 @@ def test_a_file_of_this_machine_goes_into_the_model_store_that_the_state_directo
 def test_down_waits_until_nothing_of_it_is_left(background):
     process = psutil.Process(background.handle["pid"])
 
-    done = background.command("down")
+    done = background.command("down", "--json")
 
-    assert done.stdout.splitlines()[-1].startswith("Stopped after ")
+    assert done.stderr.splitlines()[-1].startswith("Stopped after ")
+    assert json.loads(done.stdout).items() >= {"state": "stopped", "pid": process.pid}.items()
     assert not is_there(process)
     assert background.left_behind() == []
     assert not (background.state_dir / "instance.json").exists()

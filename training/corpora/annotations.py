@@ -2,7 +2,7 @@
 
 ======================  =============================================================================================
 doccano                 ``label`` or ``labels`` of ``[start, end, label]``; ``entities`` of ``start_offset`` and so on
-Prodigy                 ``spans``; ``answer`` other than ``accept`` is skipped
+Prodigy                 ``spans``; what has ``reject`` or ``ignore`` as its ``answer`` is left out
 Label Studio            JSON: ``data`` and ``annotations``; JSON_MIN: ``label``
 spaCy                   ``[text, {"entities": [...]}]``, ``Doc.to_json`` with ``ents``
 Hugging Face            ``tokens`` with ``ner_tags``; a pipeline's ``entity_group``
@@ -45,7 +45,7 @@ def read_annotation(value: Any, where: str) -> Document | TaggedWords | None:
     if not isinstance(value, dict):
         raise CorpusError(f'{where}: expected a JSON object with "text", a string')
     if value.get("answer", "accept") != "accept":
-        if value["answer"] not in {"reject", "ignore"}:
+        if value["answer"] not in ("reject", "ignore"):
             raise CorpusError(f'{where}: expected "answer" to be accept, reject or ignore')
         return None
     if "paragraphs" in value:

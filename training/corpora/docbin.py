@@ -33,9 +33,10 @@ def read(path: Path, data: bytes) -> Iterator[tuple[int, Document]]:
         ) from error
     try:
         docs = list(DocBin().from_bytes(data).get_docs(Vocab()))
+        entities = [tuple(Entity(span.start_char, span.end_char, span.label_) for span in doc.ents) for doc in docs]
     except (KeyError, TypeError, ValueError, zlib.error) as error:
         raise CorpusError(f"{path}: expected a file of spaCy's DocBin: {error}") from error
-    for number, doc in enumerate(docs, 1):
+    for number, (doc, found) in enumerate(zip(docs, entities, strict=True), 1):
         where = f"{path}: text {number}"
         if not doc.has_annotation("ENT_IOB", require_complete=True):
             missing = "not all" if doc.has_annotation("ENT_IOB") else "no"
@@ -43,5 +44,4 @@ def read(path: Path, data: bytes) -> Iterator[tuple[int, Document]]:
             raise CorpusError(
                 f"{where}: expected entities in doc.ents, got {missing} tokens annotated there; span groups: {groups}"
             )
-        entities = tuple(Entity(span.start_char, span.end_char, span.label_) for span in doc.ents)
-        yield number, Document(doc.text, entities, where)
+        yield number, Document(doc.text, found, where)

@@ -1,5 +1,6 @@
 """The settings that ``nerserve config`` writes: read back as TorchServe and its launcher read them."""
 
+import json
 import shlex
 import stat
 from pathlib import Path
@@ -63,6 +64,15 @@ def test_the_command_has_what_the_workers_need(write, tmp_path, capsys):
     assert words[3:] == [
         *("torchserve", "--start", "--foreground", "--ncs", "--ts-config", str(tmp_path / "stock.properties"))
     ]
+
+
+def test_json_has_the_file_and_the_command(write, capsys):
+    write()
+    printed = capsys.readouterr().out.splitlines()[-1].strip()
+
+    write("--json")
+
+    assert json.loads(capsys.readouterr().out) == {"out": "stock.properties", "command": printed}
 
 
 @pytest.mark.parametrize("value", ["plain", "a\\b", " led by a blank", "é€𝄞", "tab\there", "a=b:c#d!e", "", "\x7f"])

@@ -181,6 +181,7 @@ def test_columns_may_be_named_jsonl(tmp_path):
         ('{"data": ["Ann"], "label": []}', 'expected a JSON object with "text", a string'),
         # Prodigy
         (f'{{{ANN}, "spans": [], "answer": "yes"}}', 'expected "answer" to be accept, reject or ignore'),
+        (f'{{{ANN}, "spans": [], "answer": ["accept"]}}', 'expected "answer" to be accept, reject or ignore'),
         (f'{{{ANN}, "label": "NEWS", "answer": "accept"}}', "expected spans with a start, an end and a label, got non"),
         (f'{{{ANN}, "options": [], "accept": ["NEWS"], "answer": "accept"}}', "expected spans with a start"),
         (f'{{{ANN}, "spans": [{{"token_start": 0, "token_end": 1, "label": "PER"}}]}}', "to have start and end"),
@@ -260,7 +261,8 @@ def test_labels_are_mapped_in_every_kind_of_json(tmp_path):
 
 
 def test_a_spacy_file_is_read_as_spacy_has_it(tmp_path):
-    spacy = pytest.importorskip("spacy")
+    import spacy
+
     docs = []
     for text, spans in (("Ann Lee lives in Oslo.", BOTH), ("Ann Lee lives in Oslo.", [])):
         doc = spacy.blank("en")(text)
