@@ -18,7 +18,8 @@ import json
 import math
 import shutil
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -125,6 +126,15 @@ class _NoInitialWeights(TorchFunctionMode):
         """What *func* returns; the tensor, if it would fill that with random numbers."""
         kwargs = kwargs or {}
         return kwargs["tensor"] if func is torch.nn.init.normal_ else func(*args, **kwargs)
+
+
+@contextmanager
+def errors_name(path: Path) -> Iterator[None]:
+    """BundleErrors from within, which name a file of the bundle alone, get *path* in front."""
+    try:
+        yield
+    except BundleError as error:
+        raise BundleError(f"{path}: {error}") from error
 
 
 def check_replaceable(folder: Path) -> None:

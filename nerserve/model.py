@@ -15,6 +15,7 @@ from archive import mar
 from contract.entities import Entity, ModelInfo
 from contract.limits import LARGEST_MAX_CHARS, RequestLimits
 from contract.options import Options
+from handler.bundle import errors_name
 from handler.errors import BundleError
 from handler.tagger import Tagger
 
@@ -49,10 +50,8 @@ class Model:
             came = "has no config.json" if path.is_dir() else "does not exist"
             hint = f"; did you mean {Path('models', path)}?" if Path("models", path, "config.json").is_file() else ""
             raise BundleError(f"{path} {came}; expected the folder of a bundle or an archive (.mar){hint}")
-        try:
+        with errors_name(path):
             tagger = Tagger.load(path)
-        except BundleError as error:
-            raise BundleError(f"{path}: {error}") from error
         return cls(tagger, tagger.config.name, tagger.config.version)
 
     @classmethod
@@ -62,10 +61,8 @@ class Model:
         bundle = {name.removeprefix(prefix): content for name, content in files.items() if name.startswith(prefix)}
         with tempfile.TemporaryDirectory(prefix="nerserve-") as folder:  # mapped files outlive it
             mar.write_files(bundle, Path(folder))
-            try:
+            with errors_name(path):
                 tagger = Tagger.load(Path(folder))
-            except BundleError as error:
-                raise BundleError(f"{path}: {error}") from error
         return cls(tagger, info.name, info.version)
 
     def __repr__(self) -> str:

@@ -37,7 +37,11 @@ class Parser(argparse.ArgumentParser):
             self.print_help(sys.stderr)
             self.exit(ExitStatus.UNUSABLE)
         self._check_options(given)
-        return super().parse_known_args(given, namespace)
+        options, more = super().parse_known_args(given, namespace)
+        if more:
+            models = "--models" in self._option_string_actions
+            self.error(f"unexpected argument {more[0]!r}{_meant([f'--models {more[0]}'] if models else [])}")
+        return options, more
 
     def error(self, message: str) -> NoReturn:
         """End with status 2 and *message* in the form that all our errors have."""

@@ -214,6 +214,7 @@ def _train(arguments: argparse.Namespace) -> int:
 
 
 def _evaluate(arguments: argparse.Namespace) -> int:
+    from handler.bundle import errors_name
     from handler.tagger import Tagger
     from training.corpora import read_label_map
     from training.evaluation import table, tag_corpora
@@ -222,7 +223,8 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     if arguments.errors:
         check_folder(arguments.errors)  # before tagging
     label_map = read_label_map(arguments.label_map) if arguments.label_map else None
-    tagger = Tagger.load(arguments.bundle)
+    with errors_name(arguments.bundle):
+        tagger = Tagger.load(arguments.bundle)
     corpora = tag_corpora(tagger, arguments.files, label_map, arguments.labels, arguments.perturb)
     if arguments.json:
         print(json.dumps({corpus.name: corpus.evaluation.to_dict() for corpus in corpora}, indent=2))

@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from handler.bundle import Bundle
+from handler.bundle import Bundle, errors_name
 from handler.config import BundleConfig
 from handler.digests import CONFIG_FILE, file_digest
 from handler.errors import ConfigError
@@ -174,7 +174,10 @@ def _prepare(inputs: TrainingInputs) -> _Run:
     """Read and check all inputs; the vectors last, as large ones take minutes."""
     card = _text(inputs.card) if inputs.card else f"# {inputs.out.name}\n"
     label_map = read_label_map(inputs.label_map) if inputs.label_map else None
-    init = Bundle.load(inputs.init) if inputs.init else None
+    init = None
+    if inputs.init:
+        with errors_name(inputs.init):
+            init = Bundle.load(inputs.init)
     vector_paths = inputs.vectors or [path for path in [inputs.init] if path]
     parts = {"train": inputs.train, "dev": inputs.dev, "test": inputs.test}
     names = corpus_names([*inputs.train, *inputs.dev, *inputs.test, *vector_paths])
@@ -414,7 +417,9 @@ def _sentences(corpora: Mapping[str, Sequence[Sentence]]) -> list[Sentence]:
 def _text(path: Path) -> str:
     try:
         return path.read_text("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
         raise InputError(f"{path}: expected a UTF-8 text file: {error}") from error
 
 

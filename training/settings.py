@@ -113,7 +113,9 @@ def _document(path: Path | None) -> dict[str, dict[str, Any]]:
     """The JSON object in *path*, whose keys are sections, and theirs settings that a file may have."""
     try:
         document = json.loads(path.read_bytes(), object_pairs_hook=_distinct) if path else {}
-    except (OSError, ValueError, RecursionError) as error:
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}") from error
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{path}: expected JSON: {error}") from error
     names = {section: [field.name for field in fields(cls)] for section, cls in _SECTIONS.items()}
     if not isinstance(document, dict):

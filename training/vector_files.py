@@ -86,6 +86,8 @@ def read_vectors(path: Path) -> Vectors:
     try:
         logger.info("vectors: reading %s, %.0f MB", path, path.stat().st_size / 1e6)
         vectors = _read(path)
+    except FileNotFoundError as error:
+        raise VectorFileError(f"{path}: cannot be read: {error.strerror}") from error
     except (OSError, ValueError, EOFError, KeyError, zlib.error, zipfile.BadZipFile) as error:
         raise VectorFileError(f"{path}: cannot be read as word vectors: {error}") from error
     except MemoryError as error:

@@ -17,7 +17,7 @@ import torch
 from bench.errors import BenchInputError
 from bench.report import Cell, Report, Table
 from bench.settings import Settings
-from handler.bundle import Bundle
+from handler.bundle import Bundle, errors_name
 from handler.tables import STORAGES, Storage
 from handler.tagger import Tagger
 from handler.vectors import WordVectors
@@ -33,7 +33,8 @@ def run(
     """Score *bundle* on the files *dev* with *vectors*, its own vector files in order, stored by each of *choices*."""
     torch.set_num_threads(1)
     stored = [_choice(text) for text in choices]
-    whole = Bundle.load(bundle)
+    with errors_name(bundle):
+        whole = Bundle.load(bundle)
     parts = [read_vectors(path) for path in vectors]
     corpora = {path.stem: read_corpus(path) for path in dev}
     width, expected = sum(part.table.shape[1] for part in parts), whole.config.model.word_dim

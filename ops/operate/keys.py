@@ -56,8 +56,10 @@ def key_from(path: Path) -> Callable[[], str]:
     def key() -> str:
         try:
             text = path.read_text(encoding="ascii").strip()
-        except (OSError, UnicodeDecodeError) as error:
-            raise InputFileError(f"{path} cannot be read as a key: {type(error).__name__}") from error
+        except OSError as error:
+            raise InputFileError(f"{path} cannot be read as a key: {error.strerror}") from error
+        except UnicodeDecodeError as error:
+            raise InputFileError(f"{path} holds no key: expected ASCII") from error
         if not text or not text.isprintable() or " " in text:
             raise InputFileError(f"{path} holds no key: expected one line with nothing but the key")
         return text

@@ -8,7 +8,7 @@ from enum import StrEnum
 from typing import Final
 
 from contract.entities import CANARY_TEXT
-from ops.errors import NotNowError
+from ops.errors import NotNowError, UnknownModelError
 from ops.torchserve_api.management import ModelStatus
 from ops.torchserve_api.predictions import Prediction
 
@@ -201,12 +201,15 @@ def scale_steps(num_workers: int, target: int) -> list[int]:
 def other_version(versions: Mapping[str, ModelStatus], default: str, named: str | None) -> str:
     """The version to serve instead of *default*: the one *named*, else the only other one on standby.
 
-    A version without a worker is only chosen by name: it may have been stopped because it is bad.  Raises NotNowError
-    when there is no choice, or more than one.
+    A version without a worker is only chosen by name: it may have been stopped because it is bad.
+
+    Raises:
+        NotNowError: there is no choice, or more than one.
+        UnknownModelError: the one *named* is not registered.
     """
     if named is not None:
         if named not in versions:
-            raise NotNowError(f"version {named} is not registered; there is {_listed(versions)}")
+            raise UnknownModelError(404, f"version {named} is not registered; there is {_listed(versions)}")
         if named == default:
             raise NotNowError(f"version {named} is the default already")
         return named

@@ -54,7 +54,9 @@ def read_label_map(path: Path) -> LabelMap:
     """The label map in *path*, ``{"person": "PER", "time": "O", ...}``; raises CorpusError if it is none."""
     try:
         labels = json.loads(path.read_bytes())
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+    except OSError as error:
+        raise CorpusError(f"{path}: cannot be read: {error.strerror}") from error
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
         raise CorpusError(f"{path}: expected a JSON object of native labels to labels: {error}") from error
     if not isinstance(labels, dict) or not all(label and isinstance(label, str) for label in labels.values()):
         raise CorpusError(f"{path}: expected a JSON object of native labels to labels, all strings and none empty")

@@ -23,7 +23,7 @@ def read_data(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        raise CorpusError(f"{path}: expected a UTF-8 text file: {error}") from error
+        raise CorpusError(f"{path}: cannot be read: {error.strerror}") from error
 
 
 def decode(data: bytes, path: Path) -> str:

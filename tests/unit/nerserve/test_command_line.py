@@ -79,6 +79,8 @@ def test_a_command_with_two_letters_swapped_is_recognised(capsys, name):
         (["train", "--trian", "x"], "no option --trian; did you mean --train?"),
         (["scale", "en", "--worker-count", "2"], "no option --worker-count; did you mean --workers?"),
         (["evaluate", "--xyzzy"], "no option --xyzzy"),
+        (["up", "en-social"], "unexpected argument 'en-social'; did you mean --models en-social?\nMore: "),
+        (["status", "en"], "unexpected argument 'en'\nMore: nerserve status --help"),
         (["--prot", "8001", "up"], "no option --prot"),
         (["bench", "served", "--conections", "3"], "no option --conections; did you mean --connections?"),
         (["Kofi Annan was born in Kumasi."], "no command 'Kofi Annan was born in Kumasi.'; for the "),
@@ -106,7 +108,7 @@ def test_a_beginning_of_an_option_is_taken_with_a_warning(capsys):
     assert printed.splitlines()[0] == (
         "nerserve: warning: --management-key is read as --management-key-file; the next release wants it in full"
     )
-    assert "nokey cannot be read as a key" in printed
+    assert "nokey cannot be read as a key: No such file" in printed
 
 
 @pytest.mark.parametrize(

@@ -138,5 +138,5 @@ def test_a_file_that_cannot_be_used_is_an_error_and_the_others_are_counted(folde
 
     captured = capsys.readouterr()
     assert f"error: {problem}" in captured.err
-    assert "error: none.conll: expected a UTF-8 text file" in captured.err
+    assert "error: none.conll: cannot be read: No such file" in captured.err
     assert "train.conll" in captured.out

@@ -106,7 +106,7 @@ def test_a_line_that_cannot_be_read_is_named(tmp_path, text, problem):
 
 def test_a_file_that_is_no_text_is_named(tmp_path):
     path = tmp_path / "corpus.conll"
-    with pytest.raises(CorpusError, match=r"corpus\.conll: expected a UTF-8 text file"):
+    with pytest.raises(CorpusError, match=r"corpus\.conll: cannot be read"):
         read_conll(path)
     path.write_bytes(b"Ann O\ncaf\xe9 O\n")
     with pytest.raises(CorpusError, match=r"corpus\.conll:2: expected UTF-8, got byte 0xE9; .*iconv -f WINDOWS-1252"):
@@ -119,7 +119,7 @@ def test_a_label_map_that_is_none_is_refused(tmp_path, content):
     if content is not None:
         path.write_text(content)
 
-    with pytest.raises(CorpusError, match=r"map\.json: expected a JSON object"):
+    with pytest.raises(CorpusError, match=r"map\.json: (expected a JSON object|cannot be read: No such file)"):
         read_label_map(path)
 
 

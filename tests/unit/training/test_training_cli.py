@@ -200,12 +200,12 @@ def test_evaluate_writes_a_page_of_errors(folder, trained):
 @pytest.mark.parametrize(
     ("arguments", "problem"),
     [
-        (("none.conll",), "none.conll: expected a UTF-8 text file: [Errno 2]"),
-        (("none.jsonl",), "none.jsonl: expected a UTF-8 text file: [Errno 2]"),
+        (("none.conll",), "none.conll: cannot be read: No such file"),
+        (("none.jsonl",), "none.jsonl: cannot be read: No such file"),
         (("news.conll",), "news.conll: expected labels of LOC, PER, got day, person, place; --label-map FILE maps"),
         (("news.conll", "--label-map", "part.json"), "news.conll:4: label 'place' is not in the label map"),
         (("news.conll", "--label-map", "wrong.json"), "news.conll: expected labels of LOC, PER, got PLC; --label"),
-        (("news.conll", "--label-map", "none.json"), "none.json: expected a JSON object of native labels"),
+        (("news.conll", "--label-map", "none.json"), "none.json: cannot be read: No such file"),
         (
             ("news.conll", "--label-map", "map.json", "--labels", "GPE"),
             "--labels: expected labels of LOC, PER, got 'GPE'",
@@ -234,7 +234,8 @@ def test_the_map_in_the_help_of_evaluate_is_one(folder):
 @pytest.mark.parametrize(
     ("arguments", "problem"),
     [
-        (("evaluate", "models/none", "news.conll"), "config.json: missing"),
+        (("evaluate", "models/none", "news.conll"), "nerserve: models/none: config.json: missing"),
+        ((*CHEAP, "models/x", "--init", "models/none"), "nerserve: models/none: config.json: missing"),
         (("open-corpora", "nowhere", "--out", "out"), "nowhere/gmb_kaggle/train.conll"),
         (
             ("train", "--train", "train.conll", "--dev", "news.conll", "--vectors", "vectors.txt", "--out", "models"),
@@ -242,11 +243,11 @@ def test_the_map_in_the_help_of_evaluate_is_one(folder):
         ),
         (
             ("train", "--train", "train.conll", "--dev", "news.conll", "--vectors", "none.txt", "--out", "models/x"),
-            "none.txt: cannot be read as word vectors",
+            "none.txt: cannot be read: No such file",
         ),
         ((*TRAIN, "--out", "models/x", "--run", "news.conll/run"), "news.conll/run: cannot be written: Not a dir"),
         ((*TRAIN, "--out", "models/x", "--dev", "news.conll", "news.conll"), "news.conll: given twice"),
-        ((*TRAIN, "--out", "models/x", "--card", "none.md"), "none.md: expected a UTF-8 text file"),
+        ((*TRAIN, "--out", "models/x", "--card", "none.md"), "none.md: cannot be read: No such file"),
         ((*CHEAP, "models/news"), "runs/news: holds a run already; --resume goes on with it"),
         ((*CHEAP, "models/x", "--config", "typo.json"), "training.epochs: unknown key"),
         ((*CHEAP, "models/x", "--config", "labelled.json"), "labelled.json: model.labels: expected to be left out"),

@@ -163,7 +163,7 @@ def test_a_long_read_says_what_it_reads(tmp_path, fasttext, caplog):
 
 @pytest.mark.parametrize("name", ["missing.txt", "missing.bin", "missing.npz", "missing.kv"])
 def test_a_file_that_cannot_be_read_is_named(tmp_path, name):
-    with pytest.raises(VectorFileError, match=f"{name}: cannot be read as word vectors"):
+    with pytest.raises(VectorFileError, match=f"{name}: cannot be read: No such file"):
         read_vectors(tmp_path / name)
 
 

@@ -5,7 +5,7 @@ import pytest
 from contract.names import MODEL_NAME_RULE, VERSION_RULE
 from handler.digests import file_digest
 from nerserve.cli import make_parser
-from ops.errors import InputFileError, NotNowError, OpsError
+from ops.errors import InputFileError, NotNowError, OpsError, UnknownModelError
 from ops.operate import model_store
 from ops.operate.commands import read_sample
 from ops.operate.keys import key_from
@@ -154,12 +154,18 @@ def test_rolling_back_goes_to_the_one_on_standby_or_the_one_named(versions, name
         ([ready("2"), status("1")], None, "no other version has a worker that is ready; choose one of 1 with --to"),
         ([ready("2"), ready("1"), ready("0")], None, "more than one other version has workers; choose one of 0, 1"),
         ([ready("2"), ready("1")], "2", "version 2 is the default already"),
-        ([ready("2"), ready("1")], "7", "version 7 is not registered; there is 1, 2"),
     ],
 )
 def test_rolling_back_never_guesses(versions, named, message):
     with pytest.raises(NotNowError, match=message):
         other_version({one.version: one for one in versions}, "2", named)
+
+
+def test_rolling_back_to_a_version_that_is_not_there_has_the_status_of_one_that_is_not_there():
+    with pytest.raises(UnknownModelError, match="version 7 is not registered; there is 1, 2") as raised:
+        other_version({"1": ready("1"), "2": ready("2")}, "2", "7")
+
+    assert raised.value.exit_status == 6
 
 
 @pytest.mark.parametrize(

@@ -95,7 +95,7 @@ def test_labels_are_mapped_and_counts_are_there_as_json(folder, capsys):
         ("doccano.jsonl --out new.pdf", "new.pdf: expected a name that ends in .conll or .jsonl, or --format"),
         ("doccano.jsonl --out no/new.jsonl", "no/new.jsonl: cannot be written: No such file or directory"),
         ("tasks.json --out doccano.jsonl", "doccano.jsonl: is there already; --overwrite replaces it"),
-        ("none.conll --out doccano.jsonl --overwrite", "none.conll: expected a UTF-8 text file"),
+        ("none.conll --out doccano.jsonl --overwrite", "none.conll: cannot be read: No such file"),
         ("unseen.conll --out new.jsonl", "unseen.conll:2: expected an entity to hold a word, (2, 3) of its text"),
         ("empty.conll --out new.jsonl", "empty.conll: expected sentences, got none"),
     ],
