@@ -45,7 +45,7 @@ default ports, all on 127.0.0.1; nerserve up --port-base moves all:
 
 #: Packages that a command may miss, and the sets of requirements that bring them.
 _PACKAGES = {
-    **dict.fromkeys(("javaproperties", "numpy", "requests", "torch", "ts", "yaml"), "serve"),
+    **dict.fromkeys(("numpy", "requests", "torch", "ts", "yaml"), "serve"),
     **dict.fromkeys(("flask", "gevent", "gunicorn"), "serve web"),
     **dict.fromkeys(("model_archiver", "shtab"), "serve archive"),
     **dict.fromkeys(("gensim", "jinja2", "matplotlib", "scipy", "tqdm"), "serve web archive train"),

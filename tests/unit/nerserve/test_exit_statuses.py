@@ -95,7 +95,7 @@ CASES = [
         "up --config missing.properties",
         "up --config wrong.properties --no-site",
         "up --max-chars 0",
-        "bench process --texts missing.txt",
+        "bench process --texts missing.txt --without spacy",
         "nonsense",
         "up --nonsense",
         "",

@@ -39,7 +39,7 @@ def test_it_serves_logs_no_text_and_ends_on_sigterm(gunicorn):
     answers = [line for line in lines if line["logger"] == "web.access" and line["path"] != "/livez"]
     assert [(line["method"], line["path"], line["status"]) for line in answers] == [
         ("POST", "/predict", 200),
-        ("POST", "/api/predict", 415),
+        ("POST", "/api/predict", 413),
     ]
 
 
