@@ -77,8 +77,7 @@ def wrong_form(others: Sequence[str], media_type: str, came: str) -> Unsupported
         return UnsupportedMediaTypeError(f"Expected {form}, got a request {came}.")
     return UnsupportedMediaTypeError(
         f"Expected JSON or a text with its own header (with curl, add {_HEADER} or {_TEXT_HEADER}), "
-        f"or a form with {form}; "
-        f"got {_shown(media_type)} {came}."
+        f"or a form with {form}; got {_shown(media_type)} {came}."
     )
 
 

@@ -9,12 +9,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from handler.config import ModelConfig
-from handler.errors import ConfigError
 from handler.vectors import WordVectors
 from training.corpora import LabelMap, numbered_sentences
 from training.errors import CorpusError
 from training.examples import all_labels
+from training.settings import read_settings
 from training.survey import Survey, Surveyor, with_vectors
 
 #: Problems of one file that are looked for; the file is read anew for each.
@@ -49,9 +48,9 @@ def check_files(paths: Sequence[Path], labels: LabelMap | None, vectors: WordVec
             errors.append(f"{path}: expected entities, got none")
             continue
         try:
-            ModelConfig(labels=tuple(found))
-        except ConfigError as error:
-            errors.append(f"{path}: {error}; in ASCII, a letter first; --label-map FILE gives labels other names")
+            read_settings(None, found)
+        except CorpusError as error:
+            errors.append(f"{path}: {error}")
     return Checked(surveys, surveyor.warnings, errors)
 
 

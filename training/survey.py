@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from contract.tables import aligned
 from handler.labels import Span
 from handler.network.features import FeatureEncoder
 from handler.vectors import WordVectors
@@ -148,21 +149,4 @@ def table(surveys: Mapping[str, Survey]) -> str:
                 *([f"{num_entities - sum(entities):,}"] if rest else []),
             ]
         )
-    return aligned(rows)
-
-
-def aligned(rows: Sequence[Sequence[str]], left: int = 1) -> str:
-    """*rows* of as many cells each as lines of columns, the first *left* of them aligned to the left.
-
-    >>> print(aligned([["a", "10"], ["bcd", "9"]]))
-    a    10
-    bcd   9
-    """
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return "\n".join(
-        "  ".join(
-            cell.ljust(width) if i < left else cell.rjust(width)
-            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in rows
-    )
+    return aligned(rows, num_left=1)

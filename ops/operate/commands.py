@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 from archive.errors import ArchiveError
 from archive.verify import check_mar, verify_mar
 from contract.names import is_model_name
+from contract.tables import aligned
 from ops.errors import (
     BadArchiveError,
     BrokenOffError,
@@ -28,7 +29,7 @@ from ops.errors import (
 from ops.operate import model_store
 from ops.operate.addresses import Addresses
 from ops.operate.keys import KeySource, is_on_this_machine
-from ops.operate.output import aligned, give_up, print_text
+from ops.operate.output import give_up, print_text
 from ops.operate.rollout import Rollout, RolloutOptions, Source, roll_back, rollback_versions
 from ops.operate.scale import Operator
 from ops.operate.verdicts import SAMPLE, Retire, scale_steps

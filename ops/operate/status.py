@@ -15,9 +15,10 @@ import requests
 
 from contract.entities import CANARY_TEXT
 from contract.names import is_model_name
+from contract.tables import aligned
 from ops.errors import NotNowError, OpsError
 from ops.operate.keys import key_from, no_nerserve_runs
-from ops.operate.output import aligned, print_text
+from ops.operate.output import print_text
 from ops.operate.scale import ModelVersions, Operator
 from ops.process.handle import Handle, running
 from ops.process.state_dir import StateDir

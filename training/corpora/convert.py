@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
-import re
 from collections.abc import Sequence
 from itertools import accumulate
 from pathlib import Path
 from typing import Literal, NamedTuple, get_args
 
+from contract.strict_json import Encoder
 from handler.tokens import tokenize
 from training.corpora.conll import conll_text
 from training.corpora.documents import Document, Entity, sentences_of
@@ -23,8 +22,7 @@ _SUFFIXES: dict[str, Format] = {
     **dict.fromkeys((".conll", ".txt", ".tsv", ".iob", ".iob2", ".bio"), "conll"),
     **dict.fromkeys((".jsonl", ".ndjson"), "jsonl"),
 }
-#: What UTF-8 cannot hold, and what some readers of lines take for the end of one.
-_ESCAPED = re.compile("[\ud800-\udfff\x85\u2028\u2029]")
+_ENCODER = Encoder()
 
 
 class Converted(NamedTuple):
@@ -110,5 +108,4 @@ def _as_document(item: Document | Sentence, where: str) -> Document:
 
 def _json_line(document: Document) -> str:
     entities = [entity._asdict() for entity in document.entities]
-    line = json.dumps({"text": document.text, "entities": entities}, ensure_ascii=False)
-    return _ESCAPED.sub(lambda char: f"\\u{ord(char[0]):04x}", line) + "\n"
+    return _ENCODER.encode({"text": document.text, "entities": entities}) + "\n"
