@@ -22,7 +22,8 @@ from handler.network.features import ERASED
 from handler.network.inference import MAX_ROWS, MAX_TOKENS, Network
 from handler.network.packing import Packing
 from handler.pieces import CancelledError, Check, check_by, in_pieces, never
-from handler.tokens import Tokens, split_sentences
+from handler.text.sentences import split_sentences
+from handler.text.tokens import Tokens
 
 #: Decimals of a token's weight, in log-odds.
 WEIGHT_DIGITS = 4

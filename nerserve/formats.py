@@ -11,7 +11,7 @@ from contract.entities import Entity
 from contract.strict_json import to_json
 from contract.tables import aligned
 from handler.labels import Span, spans_to_tags
-from handler.tokens import split_sentences
+from handler.text.sentences import split_sentences
 from nerserve.answers import Answer
 from nerserve.inputs import Input
 

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from handler.bundle import Bundle, tags_of
 from handler.labels import tag_rules, tags_to_spans
 from handler.network.features import case_of, normalize
-from handler.tokens import split_sentences
+from handler.text.sentences import split_sentences
 from handler.vectors import back_off
 
 _FORBIDDEN = -1e4

@@ -25,7 +25,8 @@ from handler.bundle import Bundle
 from handler.network.inference import MAX_ROWS, MAX_TOKENS, Network
 from handler.network.packing import Packing
 from handler.tagger import Tagger
-from handler.tokens import split_sentences, tokenize
+from handler.text.sentences import split_sentences
+from handler.text.tokens import tokenize
 
 BATCH_SIZES: Final = (1, 8, 32, 128)
 

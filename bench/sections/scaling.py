@@ -21,7 +21,7 @@ from bench.serving import BUNDLE, running
 from bench.settings import Settings
 from bench.wrk import Measured
 from handler.tagger import Tagger
-from handler.tokens import tokenize
+from handler.text.tokens import tokenize
 
 LENGTHS: Final = (10, 20, 50, 100, 200, 500, 1_000, 5_000)
 BATCH_SIZES: Final = (1, 2, 4, 8, 16, 32, 64, 128)

@@ -36,7 +36,7 @@ from bench.serving import BUNDLE, entities_of
 from bench.settings import Settings
 from bench.wrk import Measured
 from handler.tagger import Tagger
-from handler.tokens import tokenize
+from handler.text.tokens import tokenize
 
 #: Texts in a request, and the most clients for it: a plain server needs seconds for 32 texts from each.
 FORMS: Final = {1: MAX_CLIENTS, 32: 32}

@@ -6,7 +6,7 @@ from itertools import pairwise
 
 from bench.report import Report, Table
 from bench.settings import Settings
-from handler.tokens import tokenize
+from handler.text.tokens import tokenize
 
 
 def run(report: Report, settings: Settings) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from handler.labels import Scheme, Span, spans_to_tags
-from handler.tokens import split_sentences
+from handler.text.sentences import split_sentences
 from training.corpora.sentences import LabelMap, Sentence, mapped
 from training.corpora.tags import OUTSIDE, Tag, is_tag, read_tags, tag_spans
 from training.errors import CorpusError

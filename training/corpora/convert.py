@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple, get_args
 
 from contract.strict_json import Encoder
-from handler.tokens import tokenize
+from handler.text.tokens import tokenize
 from training.corpora.conll import conll_text
 from training.corpora.documents import Document, Entity, sentences_of
 from training.corpora.formats import read_items

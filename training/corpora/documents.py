@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from handler.labels import Span
-from handler.tokens import Token, split_sentences
+from handler.text.sentences import split_sentences
+from handler.text.tokens import Token
 from training.corpora.sentences import LabelMap, Sentence, mapped
 from training.errors import CorpusError
 

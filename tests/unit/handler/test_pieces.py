@@ -7,7 +7,7 @@ from handler.network.chain import Chain, ForwardBackward, viterbi_decode
 from handler.network.packing import Packing
 from handler.pieces import PIECE, CancelledError, check_by
 from handler.tagger import Tagger
-from handler.tokens import split_sentences
+from handler.text.sentences import split_sentences
 
 NUM_PIECES = 4
 TEXTS = {

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from handler.labels import Span
-from handler.tokens import split_sentences
+from handler.text.sentences import split_sentences
 from training.corpora import (
     Sentence,
     label_set,

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from handler.tokens import split_sentences, tokenize
+from handler.text.sentences import split_sentences
+from handler.text.tokens import tokenize
 
 any_text = st.text(
     alphabet=st.one_of(

@@ -1,4 +1,4 @@
-"""Text to sentences of tokens, with exact offsets; no numpy or torch.
+"""Text to tokens with exact offsets.
 
 ``text[token.start:token.end] == token.text`` for any ``str``: nothing is
 normalised here, and every code point but separators (white space, control and
@@ -14,10 +14,9 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from bisect import bisect_right
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from itertools import groupby, pairwise
+from itertools import groupby
 from typing import NamedTuple
 
 from handler.pieces import PIECE, Check, in_pieces, never
@@ -99,39 +98,21 @@ _CONTRACTION = re.compile(r"(?i)(?<=\w)(?:n['’]t|['’](?:s|m|d|re|ve|ll))$")
 _APOSTROPHES = frozenset("'’")
 
 #: Titles and the like: a full stop after one never ends a sentence.
-_OPENING_ABBREVIATIONS = frozenset(
+OPENING_ABBREVIATIONS = frozenset(
     """
     mr mrs ms mx dr prof gen col sgt capt cmdr lt adm sen rep gov pres rev fr hon sr st mt ft messrs mme supt vs
     viz cf al fig figs eq ed eds vol pp approx dept univ assn
     """.split()
 )
 #: Abbreviations that may also end a sentence.
-_ABBREVIATIONS = _OPENING_ABBREVIATIONS | frozenset(
+_ABBREVIATIONS = OPENING_ABBREVIATIONS | frozenset(
     "jr inc corp co ltd llc plc bros etc ave blvd rd jan feb aug sept oct nov dec esq ph.d".split()
 )
 #: Words that are abbreviations only before a digit ("No. 5", "Mar. 3").
 _NUMBER_ABBREVIATIONS = frozenset("no nos mar apr jun jul sep p art sec ch".split())
 
-#: Words that start sentences far more often than names.
-_STARTERS = frozenset(
-    """
-    A After Although An And As At Because But By For From He Her His However I If In It Its Meanwhile My No On Our
-    She Since So That The Their There These They This Those Though To We What When Where Which While Who With You
-    Your
-    """.split()
-)
-_ENDS = frozenset("。！？｡")
-_STOPS = _ENDS | frozenset(".!?…")
-_CLOSERS = frozenset("\"'”’»)]}」』")
-_OPENERS = frozenset("\"'“‘«([{「『`")
-_BULLETS = frozenset("-*•‣◦–—·#>")
-_BREAKS = r"\n\r\x0b\x0c\x1c-\x1e\x85\u2028\u2029"
-_BREAK = re.compile(f"[{_BREAKS}]")
-_LINE_OR_CELL_END = re.compile(rf"[\t{_BREAKS}]\s*")
-_HARD_BREAK = re.compile(r"(?:\r\n?+|\n)[^\S\r\n]*(?:\r\n?|\n)|[\t\x0b\x0c\x1c-\x1e\u2029]")
-
-#: A line of at least this length may be wrapped: its end alone does not end a sentence.
-_WRAPPED_LINE_CHARS = 50
+ENDS = frozenset("。！？｡")
+STOPS = ENDS | frozenset(".!?…")
 
 
 def tokenize(text: str) -> Tokens:
@@ -140,29 +121,10 @@ def tokenize(text: str) -> Tokens:
     >>> tokenize("Mr. O'Neil didn't leave the U.S. office.").words
     ['Mr.', "O'Neil", 'did', "n't", 'leave', 'the', 'U.S.', 'office', '.']
     """
-    return _tokens_and_stops(text, never)[0]
+    return tokens_and_stops(text, never)[0]
 
 
-def split_sentences(text: str, check: Check = never) -> list[Tokens]:
-    """Sentences of *text*, none empty; blank lines, tabs and most line ends separate sentences, too.
-
-    >>> [sentence.words for sentence in split_sentences("Dr. No left. He ran!")]
-    [['Dr.', 'No', 'left', '.'], ['He', 'ran', '!']]
-
-    Raises:
-        CancelledError: by *check*, which is called between pieces of the text.
-    """
-    tokens, stops = _tokens_and_stops(text, check)
-    words, starts, ends = tokens.words, tokens.starts, tokens.ends
-    if not words:
-        return []
-    sentence_ends, line_ends = _sentence_ends(tokens, in_pieces(stops, check)), _line_ends(text, tokens, check)
-    cuts = {0, *sentence_ends, *line_ends, len(words)}
-    bounds = in_pieces(pairwise(sorted(cuts)), check)
-    return [Tokens(words[i:j], starts[i:j], ends[i:j]) for i, j in bounds]
-
-
-def _tokens_and_stops(text: str, check: Check) -> tuple[Tokens, list[int]]:
+def tokens_and_stops(text: str, check: Check) -> tuple[Tokens, list[int]]:
     """Tokens of *text*, and the indices of those whose last character may end a sentence.
 
     No token contains a space, and only a full stop depends on what follows one: chunks between spaces are split by
@@ -198,31 +160,9 @@ def _tokens_and_stops(text: str, check: Check) -> tuple[Tokens, list[int]]:
                 words.append(word)
                 starts.append(first)
                 ends.append(last)
-            if word[-1] in _STOPS:
+            if word[-1] in STOPS:
                 stops.append(len(words) - 1)
     return Tokens(words, starts, ends), stops
-
-
-def _sentence_ends(tokens: Tokens, stops: Iterable[int]) -> Iterator[int]:
-    """Indices of the tokens before which one of *stops*, or the closing marks directly after it, ends a sentence."""
-    words, starts, ends = tokens.words, tokens.starts, tokens.ends
-    for stop in stops:
-        after = stop + 1
-        while after < len(words) and words[after] in _CLOSERS and ends[after - 1] == starts[after]:
-            after += 1
-        if after < len(words) and _ends_sentence(tokens, stop, after):
-            yield after
-
-
-def _line_ends(text: str, tokens: Tokens, check: Check) -> Iterator[int]:
-    """Indices of the tokens before which the end of a line or a table cell ends a sentence."""
-    known = 0
-    for line_end in in_pieces(_LINE_OR_CELL_END.finditer(text), check):
-        after = bisect_right(tokens.starts, line_end.start())
-        if known < after < len(tokens.starts):
-            known = after
-            if _breaks_line(text, tokens, after):
-                yield after
 
 
 def _takes_full_stop(word: str, following: str) -> bool:
@@ -233,27 +173,3 @@ def _takes_full_stop(word: str, following: str) -> bool:
     if folded in _NUMBER_ABBREVIATIONS:
         return following.lstrip()[:1].isdigit()
     return folded in _ABBREVIATIONS
-
-
-def _ends_sentence(tokens: Tokens, stop: int, after: int) -> bool:
-    """True if token *stop* ends a sentence; token *after* is the first after its closing marks."""
-    words = tokens.words
-    mark, following = words[stop], words[after]
-    if mark[-1] in _ENDS:
-        return len(mark) == 1  # a URL may end in one
-    if tokens.ends[after - 1] == tokens.starts[after]:  # only a missing space, as in "end.Next", is an end here
-        return mark == "." and stop > 0 and words[stop - 1].islower() and following[0].isupper()
-    opens = following[0] in _OPENERS and after + 1 < len(words)
-    first = words[after + 1] if opens else following
-    if len(mark) > 1 and mark[-1] == "." and mark.strip("."):  # "Mr.", "W.", "U.S.", "Inc."
-        return mark[:-1].lower() not in _OPENING_ABBREVIATIONS and first in _STARTERS
-    return not first[0].islower() and first[0] not in ",;:"
-
-
-def _breaks_line(text: str, tokens: Tokens, after: int) -> bool:
-    """True if the line or cell that ends before token *after* also ends a sentence."""
-    end = tokens.ends[after - 1]
-    if _HARD_BREAK.search(text, end, tokens.starts[after]) or tokens.words[after][0] in _BULLETS:
-        return True
-    reach = text[max(0, end - _WRAPPED_LINE_CHARS) : end]
-    return len(reach) < _WRAPPED_LINE_CHARS or _BREAK.search(reach) is not None

@@ -1,0 +1,1 @@
+"""Text to lines, sentences and tokens, with exact offsets; no numpy or torch."""
