@@ -3,8 +3,9 @@
 import pytest
 import torch
 
-from training.checkpoint import only_run_in, read_state, write_file, write_state
+from training.checkpoint import only_run_in, read_state, write_state
 from training.errors import RunError
+from training.output import write_file
 
 
 def test_a_state_is_read_as_it_was_written(tmp_path):
