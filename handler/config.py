@@ -37,10 +37,11 @@ MAX_LABEL_NAME_CHARS = 40
 
 _LABEL = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}")
 
-#: A well-formed tag of RFC 5646, section 2.1 (BCP 47), grandfathered ones left out.
+#: A tag of RFC 5646, section 2.1 (BCP 47), without grandfathered ones and languages of four letters or more: there are
+#: none.
 _LANGUAGE = re.compile(
     r"""
-    ( [a-z]{2,3} (-[a-z]{3}){0,3} | [a-z]{4,8} )      # language
+    [a-z]{2,3} (-[a-z]{3}){0,3}                       # language
     ( -[a-z]{4} )?                                    # script
     ( -([a-z]{2}|[0-9]{3}) )?                         # region
     ( -([a-z0-9]{5,8}|[0-9][a-z0-9]{3}) )*            # variants

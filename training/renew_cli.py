@@ -79,4 +79,6 @@ def _renew(arguments: argparse.Namespace) -> int:
 
 
 def _shown(value: object) -> str:
-    return "none" if value is None else json.dumps(value, ensure_ascii=False) if isinstance(value, dict) else str(value)
+    if isinstance(value, dict):
+        return json.dumps(value, ensure_ascii=False)
+    return str(value or "none")
