@@ -174,7 +174,9 @@ def _field_text(value: Value, labels: LabelMap | None) -> FieldText:
         name, label = entity
         found = re.compile(rf"(?<![A-Za-z0-9]){re.escape(name)}(?![A-Za-z0-9])").search(row["text"], end)
         if not found:
-            raise CorpusError(f'{where}: expected the entities of "right" in the order of the text, got {name!r}')
+            raise CorpusError(
+                f'{where}: expected entities in "right" that are whole words of the text, in its order, got {name!r}'
+            )
         end = found.end()
         if (target := mapped(label, labels, where)) != "O":
             spans.append(Span(*found.span(), target))

@@ -91,9 +91,18 @@ def test_a_label_map_renames_and_drops_labels(write):
         (row("Ann", ("Ann",)), """:2: expected "right" to be a list of [text, label], got ['Ann'] in it"""),
         (row("Ann", ("Ann", 1)), """:2: expected "right" to be a list of [text, label], got ['Ann', 1] in it"""),
         (row("Ann", ("", "PER")), """:2: expected "right" to be a list of [text, label], got ['', 'PER'] in it"""),
-        (row("Ann", ("Bob", "PER")), """:2: expected the entities of "right" in the order of the text, got 'Bob\'"""),
-        (row("a b", ("b", "PER"), ("a", "PER")), """:2: expected the entities of "right" in the order of the text"""),
-        (row("Annapolis", ("Ann", "PER")), """:2: expected the entities of "right" in the order of the text"""),
+        (
+            row("Ann", ("Bob", "PER")),
+            """:2: expected entities in "right" that are whole words of the text, in its order, got 'Bob\'""",
+        ),
+        (
+            row("a b", ("b", "PER"), ("a", "PER")),
+            """:2: expected entities in "right" that are whole words of the text, in its order""",
+        ),
+        (
+            row("Annapolis", ("Ann", "PER")),
+            """:2: expected entities in "right" that are whole words of the text, in its order""",
+        ),
     ],
 )
 def test_a_line_that_is_no_field_text_is_named(write, line, problem):
@@ -222,8 +231,8 @@ def test_every_kind_of_the_exam_has_ten_texts_and_many_counter_examples(exam):
         } == {}
 
 
-#: The number of texts of each file that models/en gets right, less about two in a hundred.
-FLOORS = {"splitter": 52, "lines": 48, "tokens": 104, "slips": 63, "layout": 166, "names": 122, "words": 116}
+#: The number of texts of each file that models/en gets right, less two.
+FLOORS = {"splitter": 61, "lines": 55, "tokens": 113, "slips": 63, "layout": 168, "names": 123, "words": 136}
 
 
 def test_the_shipped_model_keeps_its_level_in_the_exam():
