@@ -239,7 +239,7 @@ def _evaluate(arguments: argparse.Namespace) -> int:
         tagged = tag_field(tagger, arguments.files, label_map, arguments.labels)
         scores = {file.name: file.to_dict() for file in tagged}
         tables = {file.name: file.table() for file in tagged}
-        corpora = [file.as_corpus() for file in tagged]
+        corpora = [corpus for file in tagged for corpus in file.as_corpora()]
     else:
         corpora = tag_corpora(tagger, arguments.files, label_map, arguments.labels, arguments.perturb)
         scores = {corpus.name: corpus.evaluation.to_dict() for corpus in corpora}

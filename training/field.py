@@ -75,10 +75,17 @@ class TaggedField(NamedTuple):
     texts: Sequence[TaggedFieldText]
 
     @property
-    def kinds(self) -> dict[str, FieldScore]:
+    def by_kind(self) -> dict[str, list[TaggedFieldText]]:
+        """The texts of each kind, in the order of the file."""
+        kinds: dict[str, list[TaggedFieldText]] = {}
+        for text in self.texts:
+            kinds.setdefault(text.field_text.kind, []).append(text)
+        return kinds
+
+    @property
+    def scores(self) -> dict[str, FieldScore]:
         """Scores of each kind, in the order of the file."""
-        names = dict.fromkeys(text.field_text.kind for text in self.texts)
-        return {kind: _score([text for text in self.texts if text.field_text.kind == kind]) for kind in names}
+        return {kind: _score(texts) for kind, texts in self.by_kind.items()}
 
     @property
     def total(self) -> FieldScore:
@@ -87,25 +94,30 @@ class TaggedField(NamedTuple):
 
     def to_dict(self) -> dict[str, Any]:
         """Scores as ``--json`` prints them."""
-        kinds = {kind: score.to_dict() for kind, score in self.kinds.items()}
+        kinds = {kind: score.to_dict() for kind, score in self.scores.items()}
         return {"kinds": kinds, "all": self.total.to_dict()}
 
     def table(self) -> str:
         """Scores as an aligned text table with a line per kind, shares in percent."""
         head = ("", "texts", "exact", "share", "precision", "recall", "F1", "gold", "found")
         rows: list[tuple[str, ...]] = [head]
-        for kind, (num_texts, num_exact, score) in [*self.kinds.items(), ("all", self.total)]:
+        for kind, (num_texts, num_exact, score) in [*self.scores.items(), ("all", self.total)]:
             shares = num_exact / num_texts, score.precision, score.recall, score.f1
             exact, *of_entities = (f"{share:.1%}" for share in shares)
             counts = str(num_texts), str(num_exact), exact
             rows.append((kind, *counts, *of_entities, str(score.gold), str(score.predicted)))
         return aligned(rows, num_left=1)
 
-    def as_corpus(self) -> TaggedCorpus:
-        """The texts as sentences, whose words are the pieces between the ends of gold and found entities."""
-        return TaggedCorpus(
-            self.name, [text.field_text.line for text in self.texts], [_as_sentence(text) for text in self.texts]
-        )
+    def as_corpora(self) -> list[TaggedCorpus]:
+        """The texts of each kind as sentences, whose words are the pieces between the edges of all entities."""
+        return [
+            TaggedCorpus(
+                f"{self.name}: {kind}",
+                [text.field_text.line for text in texts],
+                [_as_sentence(text) for text in texts],
+            )
+            for kind, texts in self.by_kind.items()
+        ]
 
 
 def read_field_texts(path: Path, labels: LabelMap | None = None) -> list[FieldText]:

@@ -130,7 +130,7 @@ def test_scores_are_of_each_kind_and_of_all(write):
     (tagged,) = tag_field(CapitalTagger(), [path])
 
     # found: Ann | Bob and Oslo | He and Rome, both as persons | nothing
-    assert list(tagged.kinds.items()) == [
+    assert list(tagged.scores.items()) == [
         ("b", FieldScore(3, 2, Score(1, 3, 2))),
         ("a", FieldScore(1, 0, Score(1, 2, 1))),
     ]
@@ -182,15 +182,17 @@ def test_labels_that_are_not_chosen_need_not_be_the_models(write):
     assert tagged.total == FieldScore(1, 1, Score(1, 1, 1))
 
 
-def test_the_page_of_errors_gets_the_pieces_between_entities():
+def test_the_page_of_errors_gets_the_pieces_between_entities_by_kind():
     text = "In New York City\nAnn Lee left"
     right = (Span(3, 16, "LOC"), Span(17, 20, "PER"))
     found = (ScoredSpan(Span(3, 11, "LOC"), 0.9), ScoredSpan(Span(17, 24, "PER"), 0.8))
 
-    corpus = TaggedField("f", [TaggedFieldText(FieldText("a", text, right, 7), found)]).as_corpus()
+    rows = [TaggedFieldText(FieldText(kind, text, right, line), found) for line, kind in ((7, "a"), (8, "b"), (9, "a"))]
 
-    ((words, gold, shown),) = corpus.sentences
-    assert (corpus.name, corpus.lines) == ("f", [7])
+    corpus, other = TaggedField("f", rows).as_corpora()
+
+    (words, gold, shown), _ = corpus.sentences
+    assert [(one.name, one.lines) for one in (corpus, other)] == [("f: a", [7, 9]), ("f: b", [8])]
     assert words == ("In", "New York", "City", "Ann", "Lee", "left")
     assert gold == (Span(1, 3, "LOC"), Span(3, 4, "PER"))
     assert shown == (ScoredSpan(Span(1, 2, "LOC"), 0.9), ScoredSpan(Span(3, 5, "PER"), 0.8))
