@@ -7,14 +7,16 @@ import random
 from handler.text.rules import TEXT_RULES
 from handler.text.sentences import split_sentences
 
-#: What the rules of these numbers make of the texts below, as a digest.
-PINNED = {"tokens": 2, "lines": 2}, "e4e6c601f2c190f9"
+#: The numbers of rules, and the digest of what they make of the texts below.
+PINNED = {"tokens": 2, "lines": 2}, "66e644d41eb0ac3e"
 
 PIECES = """
 Robert I. Kahn|Yahoo! Inc.|Ste. Genevieve|K. He works|did n't|didn't|McDonald's|O'Neil’s|U.S.|Ph.D.|St. John|No. 5|p. 12
 _Paris_|*Rome*|Berlin³|Googleʼs|Merkel.she|end.Next|https://ex.org/a?b=c!|ann@ex.org|#NER|@ann|3.5|1,000|10:30|$5|50%|A/B
-Ann Lee-Smith|British-based|(Oslo)|"Oslo"|“Oslo”|«Oslo»|Oslo,|Oslo;|Oslo:|Oslo...|Oslo…|Oslo!?|東京|ひらがな|👩‍👧|👍🏽Oslo|é|e\u0301
-the|of|and he|said|The|In|who|is|was born in|left.|came!|why?|- |* |• |1. |a) |> |>> |    |FC 2|0|–|—|\u200d|\u00ad|x\u200by
+Ann Lee-Smith|British-based|(Oslo)|"Oslo"|“Oslo”|«Oslo»
+Oslo,|Oslo;|Oslo:|Oslo...|Oslo…|Oslo!?|東京|ひらがな|👩‍👧|👍🏽Oslo|é|e\u0301
+the|of|and he|said|The|In|While|who|is|was born in|left.|came!|why?|- |* |• |1.
+a) |> |>> |    |FC 2|0|–|—|\u200d|\u00ad|x\u200by
 """.strip().replace("\n", "|").split("|")  # fmt: skip
 GAPS = [" "] * 12 + ["  ", "", "\n", "\n", "\r\n", "\n\n", "\t", "\n> ", "\n    ", "\u2028", "\u00a0", ". ", ".\n"]
 
