@@ -19,7 +19,7 @@ TITLES = frozenset(
     mr mrs ms mx messrs mme mmes mlle dr drs prof profs hon fr rev revd msgr bp abp sra srta dra esqr
     gen gens col cols sgt sgts capt capts cpt cmdr cdr lt lts ltc adm vadm radm maj brig cpl pfc pvt supt
     sen sens rep reps gov govs pres amb atty secy treas asst dep exec cong congs ald insp rt
-    wm geo chas thos jos jas benj saml danl edw robt richd jno eliz nathl margt mohd md
+    wm geo chas thos jos jas benj saml danl edw robt richd jno eliz nathl margt mohd
     """.split()
 )
 #: Other words whose full stop never ends a sentence, since what they announce follows.
@@ -29,11 +29,11 @@ _CLOSING = frozenset(
     """
     st mt ft jr sr inc corp co cos ltd llc plc bros pty pte cie bhd sdn mfg intl etc ave blvd rd hwy pkwy esq ph.d
     dept univ assn assoc natl govt jan feb aug sept oct nov dec tues thurs
-    ariz ark calif colo conn fla mich minn nebr okla tenn wis wyo
+    eds ariz calif colo conn fla mich minn nebr okla tenn wis wyo
     """.split()
 )
 #: Words that are abbreviations in lower case only ("Al", "Ed" and "Ca" are names).
-_LOWER_CASE = frozenset("al eds ca resp ibid incl".split())
+_LOWER_CASE = frozenset("al ed ca resp ibid incl".split())
 #: Words that are abbreviations only before a digit ("No. 5", "Mar. 3").
 _BEFORE_NUMBERS = frozenset(
     """
@@ -43,14 +43,14 @@ _BEFORE_NUMBERS = frozenset(
 #: Capitalised words that are abbreviations only before another capitalised word ("Pt. Reyes", "Sec. Blinken").
 _BEFORE_NAMES = frozenset(
     """
-    pt pte sec miss det del comdr comm dir bro br card ens ven sta sto mons pk
-    inst acad soc sci proc phys chem hosp lib trans div dist ser bull mag amer brit
+    md pt pte sec miss det del comdr comm dir bro br ens ven sta sto mons
+    inst acad soc sci proc phys chem hosp lib trans div dist ser amer brit
     """.split()
 )
 #: Capitalised words that are abbreviations only after a comma ("Boston, Mass."): states, provinces and ranks.
 _AFTER_COMMAS = frozenset(
     """
-    ala cal del ga ill ind kan kans ky la mass me miss mo mont neb nev ore oreg pa penn tex va vt wash w.va
+    ala ark cal del ga ill ind kan kans ky la mass me miss mo mont neb nev ore oreg pa penn tex va vt wash w.va
     alta man ont que sask md sgt ret dec
     """.split()
 )
@@ -73,7 +73,7 @@ def takes_full_stop(text: str, tokens: Tokens, end: int) -> bool:
         return following.isupper() and _before(text, tokens)[:1].isupper()
     if not word[0].isupper():
         return False
-    return (following.isupper() and folded in _BEFORE_NAMES) or (
+    return (following.isupper() and word.istitle() and folded in _BEFORE_NAMES) or (
         folded in _AFTER_COMMAS and _before(text, tokens) == ","
     )
 

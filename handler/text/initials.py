@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 #: Words that start sentences far more often than names.
 STARTERS = frozenset(
     """
-    A After Also Although An And Another As At Because Before But By Despite During Every For From Furthermore He Hence
-    Her Here His How However I If In Instead It Its Later Many Meanwhile Moreover My Nevertheless No On Once Other Our
-    She Since So Some Still That The Their Then There Therefore These They This Those Though Thus To Today Unlike Until
-    We What When Where Which While Who Why With Within Yesterday Yet You Your
+    A After Also Although An And Another As At Because Before But By Despite During Every For From Furthermore He
+    Hence Her Here His How However I If In Instead It Its Later Many Meanwhile Moreover My Nevertheless No On Once
+    Other Our She Since So Some Still That The Their Then There Therefore These They This Those Though Thus To Today
+    Two Unlike Until Upon We What When Where Which While Who Why With Within Yesterday Yet You Your
     """.split()
 )
 _PRONOUNS = frozenset("He She I We You".split())
@@ -45,25 +45,26 @@ _TITLES = frozenset(
 #: Words whose members are named by letters or Roman numerals.
 _CLASSES = frozenset(
     """
-    act annex appendix article bank bay block book box category channel chapter chart choice class clause column company
-    compartment corps deck division document drive element exhibit figure flight form formula gate grade group hall
-    hepatitis influenza key label league lemma letter level line list lot method model module note number option page
-    panel paragraph part parts period phase plan plans plant plate platform point points pool position protein
-    proteinase question region road room route row schedule scheme season section serie series set sheet side site
-    solution stage stand star step street strip table tables team terminal test theorem tier title topic track train
-    type types union unit variant version vitamin vitamins volume war wars ward wing zone
+    ° act annex appendix article bank bay block book box category channel chapter chart choice class clause column
+    company compartment corps deck degrees division document drive element exhibit figure flight form formula gate
+    grade group hall hepatitis influenza key label league lemma letter level line list lot method model module note
+    number option page panel paragraph part parts period phase plan plans plant plate platform point points pool
+    position protein proteinase question region road room route row schedule scheme season section serie series set
+    sheet side site solution stage stand star step street strip table tables team terminal test theorem tier title
+    topic track train type types union unit variant version vitamin vitamins volume war wars ward wing zone
     """.split()
 )
 _AUXILIARIES = frozenset("am can could did do does had have may might must shall should was were will would".split())
 _COMPARING = frozenset("and as but is like nor or than".split())
 _RULERS = frozenset(
-    "king queen pope emperor empress tsar tsarina czar kaiser sultan shah duke prince patriarch saint".split()
+    """
+    king kings queen pope emperor empress tsar tsarina czar kaiser sultan shah duke prince patriarch monarch regent
+    throne crown crowned reign reigned dynasty
+    """.split()
 )
 #: Names of two letters that are written with blanks, too.
 _SPACED = frozenset("U.S. U.K. U.N. D.C. L.A. N.Y. N.J. N.C. S.C. B.C. A.D. A.M. P.M. E.U. P.O. P.S.".split())
 
-_CLOSING = frozenset("\"'”’»)]}*_")
-_NUMERALS = frozenset("IVX")
 _DETERMINERS = frozenset(
     """
     a all an any both each every her his its many most my one other our some such that the their these this those what
@@ -80,12 +81,12 @@ _REPORTS = _AFTER_NAMES - {"to"} | frozenset(
     were will won works writes wrote
     """.split()
 )
-_SO_ON = frozenset("far he i it long many much she that the there they this too we what you ,".split())
+_SO_ON = frozenset("far he I it long many much she that the there they this too we what you ,".split())
 
 # Two words ahead in the same paragraph, and the opening marks before the first; the limits keep the work constant.
 _BLANK = r"[^\S\t\n\r\x0b\x0c\x1c-\x1e\u2029]{0,32}"
 _AHEAD = re.compile(
-    rf"({_BLANK}(?:(?:\r\n?|\n){_BLANK})?)([\"'“‘«(\[*_`]{{0,3}})(\w{{1,32}}|[^\w\s])?"
+    rf"([\"'”’»)\]}}*_]{{0,3}}){_BLANK}(?:(?:\r\n?|\n){_BLANK})?([\"'“‘«(\[*_`]{{0,3}}){_BLANK}(\w{{1,32}}|[^\w\s])?"
     rf"(?:{_BLANK}(?:(?:\r\n?|\n){_BLANK})?(['’](?:s|m|d|re|ve|ll)\b|\w{{1,32}}|[^\w\s]))?"
 )
 _PARAGRAPH_END = re.compile(r"(?:\r\n?|\n)[^\S\r\n]*(?:\r\n?|\n)|[\t\x0b\x0c\x1c-\x1e\u2029]")
@@ -113,10 +114,9 @@ def is_initial(text: str, tokens: Tokens, end: int) -> bool:
     earlier = words_before(text, tokens, len(tokens) - 1)
     before = earlier[-1] if earlier else ""
     ahead = _AHEAD.match(text, end)
-    blank, opening, following, second = (group or "" for group in ahead.groups()) if ahead else ("",) * 4
-    if before + letter + "." in _SPACED:
-        return True
-    if not following or (not blank and (opening or following in _CLOSING)):  # nothing else of this sentence
+    closing, opening, following, second = (group or "" for group in ahead.groups()) if ahead else ("",) * 4
+    is_acronym = before + letter + "." in _SPACED
+    if is_acronym or not following or (closing and following in STARTERS):  # nothing else of this sentence
         return _is_initial_with_stop(before)
     if following[0].islower():
         return letter != "I" or before.lower() not in _AUXILIARIES
@@ -125,7 +125,9 @@ def is_initial(text: str, tokens: Tokens, end: int) -> bool:
         return not (is_member and following.isdigit())
     if is_member or (letter == "I" and (_is_pronoun(earlier, following) or _is_ruled(earlier))):
         return False
-    return following not in STARTERS or (not opening and is_surname(earlier, letter, following, second))
+    if following not in STARTERS or (len(following) == 1 and second == "."):  # "M. A. Peiperl"
+        return True
+    return not opening and is_surname(earlier, letter, following, second)
 
 
 def is_surname(earlier: Sequence[str], initials: str, following: str, second: str) -> bool:
@@ -170,9 +172,10 @@ def _stand_before_names(words: Sequence[str]) -> bool:
     return folded in _BEFORE_NAMES and not (len(words) > 1 and (_is_letter(words[-2]) or words[-2].lower() in _CLASSES))
 
 
-def _is_listed(words: Sequence[str]) -> bool:
-    """True before the last of several letters: "vitamins A and C", "from A to Z"."""
-    return len(words) > 1 and words[-1] in ("and", "or", ",", "to", "&", "than", "from") and _is_letter(words[-2])
+def _is_listed(words: list[str]) -> bool:
+    """True before the last of several letters: "vitamins A and C", "F, G, and H", "from A to Z"."""
+    earlier = words[:-2] if words[-1:] in (["and"], ["or"]) and words[-2:-1] == [","] else words[:-1]
+    return bool(earlier) and words[-1] in ("and", "or", ",", "to", "&", "than", "from") and _is_letter(earlier[-1])
 
 
 def _is_letter(word: str) -> bool:
@@ -196,8 +199,13 @@ def _is_pronoun(words: Sequence[str], following: str) -> bool:
 
 
 def _is_ruled(words: Sequence[str]) -> bool:
-    """True if "I" is the numeral of a ruler after *words*: "King Louis I.", "Pope John Paul I."."""
-    return bool(words) and words[-1][0].isupper() and not _RULERS.isdisjoint(word.lower() for word in words[-4:])
+    """True if "I" is the numeral of a ruler after *words*: "King Louis I.", "on the throne as Michael I."."""
+    for word in reversed(words):
+        if word.lower() in _RULERS:
+            return True
+        if not word[0].isupper():
+            break
+    return words[-1:] != [] and words[-1][0].isupper() and not _RULERS.isdisjoint(words)
 
 
 def _have_clause(words: Sequence[str]) -> bool:

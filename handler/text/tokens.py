@@ -75,8 +75,9 @@ _JOINERS = "\u00ad\u200c\u200d\u2060"  # invisible; part of a word when inside o
 _SEPARATORS = r"\s\x00-\x1f\x7f-\x9f\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufeff\u00ad"
 _UNSPACED = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"  # kana and Han
 _PICTURES = "\u2190-\u21ff\u2300-\u23ff\u2460-\u27bf\u2900-\u297f\u2b00-\u2bff\u3030\u303d\U0001f000-\U0001faff"
-# Footnote numbers (superscript or in circles) and fractions.
-_RAISED = "\u00b2\u00b3\u00b9\u00bc-\u00be\u2070-\u2079\u2150-\u215f\u2189\u2460-\u249b\u24ea-\u24ff\u2776-\u2793"
+# Footnote marks (superscript or in circles) and fractions.
+_RAISED = "\u02b0-\u02b8\u1d2c-\u1d6a\u1d9b-\u1dbf\u2071\u207f"
+_RAISED += "\u00b2\u00b3\u00b9\u00bc-\u00be\u2070-\u2079\u2150-\u215f\u2189\u2460-\u249b\u24ea-\u24ff\u2776-\u2793"
 
 # Look-alikes of an apostrophe: those that are one inside any word, and those that are one in an ending only.
 _LETTER_APOSTROPHES = "\u02b9\u02bc"  # to Unicode, these are letters
@@ -134,8 +135,10 @@ _PLAIN_APOSTROPHE = dict.fromkeys(map(ord, _ANY_APOSTROPHE - {"’"}), "'")
 #: Words after a stop whose space is missing ("Merkel.she was"): they are no top-level domains.
 _SECOND_WORDS = frozenset(
     """
-    after although and because before but he her his however if its our she since that the their then there these they
-    this those we what when where which while who why you your
+    after also although an and anybody anyone are because before both but can could did does each even every
+    everybody everyone everything had have he her his however i if its later many maybe most nobody not nothing our
+    she should since some somebody someone something soon still such that the their then there these they this those
+    was we were what when where which while who why would you your
     """.split()
 )
 # Those that are one, with a word that no domain in a sentence is followed by ("Siemens.it is").

@@ -120,6 +120,7 @@ def test_words_are_cut_as_the_penn_treebank_cuts_them(text, expected):
         ("Merkel¹ met Macron² in Berlin³. Xi¹²", "Merkel|¹|met|Macron|²|in|Berlin|³|.|Xi|¹²"),
         ("5 m² of H₂O, x², 10², 2½ and ½; ¹Harvard ¹⁴C", "5|m²|of|H₂O|,|x²|,|10²|,|2½|and|½|;|¹|Harvard|¹⁴C"),
         ("Berlin① ②Paris km² mc² Obama⁽", "Berlin|①|②|Paris|km²|mc²|Obama|⁽"),
+        ("Obamaᵃ xⁿ 10ⁿ 4ᵗʰ", "Obama|ᵃ|xⁿ|10ⁿ|4ᵗʰ"),
         ("Merkelʼs and Obama`s and Rome´s, O´Neil", "Merkel|'s|and|Obama|'s|and|Rome|'s|,|O´Neil"),
         ("Googleʹs Rome＇s Ann‘s don`t canʼt Oʼneil", "Google|'s|Rome|'s|Ann|'s|do|n't|ca|n't|Oʼneil"),
         ("studentsʼ `code`s ‘Paris’ Hawaiʻi 5′10", "students|ʼ|`|code|'s|‘|Paris|’|Hawaiʻi|5|′|10"),
