@@ -103,7 +103,8 @@ _TOKEN = re.compile(
     | </?(?i:{_TAGS})\s?/?>                                               # HTML tag
     | (?:(?:[^\W\d_]\.){{1,20}}[^\W\d_](?!\w)\.?                          # U.S., p.m., U.S.-led
         |(?:Ph|Ed|Psy|Th)\.D\.|[BMD]\.(?:Sc|Ed|Phil|Eng|Litt|Mus|Tech)\.)(?:-(?={_LETTER}){_WORD})*
-    | (?<!\w)__[a-z][a-z\d]*+(?:_[a-z\d]++)*+__(?!\w) | (?<!\w)_{{1,2}}[a-z][a-z\d]*+(?:_[a-z\d]++)++(?!\w)   # __init__
+    | (?<!\w)__[a-z][a-z\d]*+(?:_[a-z\d]++)*+__(?:\.[a-z]++)?(?!\w)       # __init__, __init__.py
+    | (?<!\w)_{{1,2}}[a-z][a-z\d]*+(?:_[a-z\d]++)++(?!\w)                # _snake_case
     | (?![A-Z][a-z])[^\W\d_]{{1,2}}[{_RAISED}]++(?!\w) | \d++(?:[.,]\d++)*+[{_RAISED}]++(?!\w)   # m², x², 10², 2½
     | [{_RAISED}]++(?:[A-Z][a-z]?(?!\w))?                                 # ², ¹⁴C
     | {_WORD}(?:(?:
