@@ -97,6 +97,7 @@ _WORD = rf"{_LETTERS}(?:{_INSIDE})*+"
 _TOKEN = re.compile(
     rf"""
       [A-Za-z]++(?=[.,]?(?!\S)) | [.,](?!\S)                              # most tokens, that others below match too
+    | [()"“”\[\]](?![{_MARKS}])
     | (?:https?://|www\.)(?:(?!\]\()[^\s<>"]){{0,2000}}[^\s<>"'.,;:!?()\[\]]   # a URL, without the full stop after it
     | [\w.+-]{{1,64}}@(?:[\w-]{{1,63}}\.){{1,8}}[^\W\d_]{{2,24}}          # e-mail (RFC 5321: 64 octets before the @)
     | [@\#](?=\w)_*+{_WORD}(?:_++(?!\S))?                                 # handle, hashtag
@@ -155,7 +156,7 @@ _AFTER_SECOND_WORD = frozenset(["", ",", *" \t\r\n"])
 #: Tags that begin or end a paragraph, a heading, a line, a list's item or a table's cell.
 _BLOCK_TAG = re.compile("</?(?i:blockquote|br|center|dd|div|dl|dt|h[1-6]|hr|li|ol|p|pre|table|td|th|title|tr|ul)\\b")
 ENDS = frozenset("。！？｡")
-STOPS = ENDS | frozenset(".!?…")
+_MAY_END = ENDS | frozenset(".!?…>")
 
 
 def tokenize(text: str) -> Tokens:
@@ -185,30 +186,33 @@ def _cut(text: str, check: Check) -> tuple[Tokens, list[int]]:
     words, starts, ends = tokens.words, tokens.starts, tokens.ends
     stops: list[int] = []
     end = -1
-    for chunk in in_pieces(text.split(" "), check):
-        start = end + 1
-        end = start + len(chunk)
-        if chunk.isalnum() and (chunk.isascii() or not _NOT_ONE_WORD.search(chunk)):
-            words.append(chunk)
-            starts.append(start)
-            ends.append(end)
-        elif chunk[-1:] in _COMMON_MARKS and chunk.isascii() and chunk[:-1].isalpha():
-            words.append(chunk[:-1])
-            starts.append(start)
-            ends.append(end - 1)
-            is_stop = chunk[-1] == "."
-            if is_stop and takes_full_stop(text, tokens, end):
-                words[-1] = chunk
-                ends[-1] = end
-            else:
-                words.append(chunk[-1])
-                starts.append(end - 1)
+    chunks = text.split(" ")
+    for piece in range(0, len(chunks), PIECE):  # not in_pieces(): a step for each chunk would cost as much as the rest
+        check()
+        for chunk in chunks[piece : piece + PIECE]:
+            start = end + 1
+            end = start + len(chunk)
+            if chunk.isalnum() and (chunk.isascii() or not _NOT_ONE_WORD.search(chunk)):
+                words.append(chunk)
+                starts.append(start)
                 ends.append(end)
-            if is_stop:
-                stops.append(len(words) - 1)
-        elif chunk:
-            matches = _TOKEN.finditer(text, start, end)
-            _add(text, matches if len(chunk) <= PIECE else in_pieces(matches, check), tokens, stops)
+            elif chunk[-1:] in _COMMON_MARKS and chunk.isascii() and chunk[:-1].isalpha():
+                words.append(chunk[:-1])
+                starts.append(start)
+                ends.append(end - 1)
+                is_stop = chunk[-1] == "."
+                if is_stop and takes_full_stop(text, tokens, end):
+                    words[-1] = chunk
+                    ends[-1] = end
+                else:
+                    words.append(chunk[-1])
+                    starts.append(end - 1)
+                    ends.append(end)
+                if is_stop:
+                    stops.append(len(words) - 1)
+            elif chunk:
+                matches = _TOKEN.finditer(text, start, end)
+                _add(text, matches if len(chunk) <= PIECE else in_pieces(matches, check), tokens, stops)
     return tokens, stops
 
 
@@ -237,7 +241,7 @@ def _add(text: str, matches: Iterable[re.Match[str]], tokens: Tokens, stops: lis
             words.append(word)
             starts.append(first)
             ends.append(last)
-        if word[-1] in STOPS or (word[-1] == ">" and _BLOCK_TAG.match(word)):
+        if word[-1] in _MAY_END and (word[-1] != ">" or _BLOCK_TAG.match(word)):
             stops.append(len(words) - 1)
 
 
