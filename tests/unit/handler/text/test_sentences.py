@@ -54,6 +54,14 @@ def as_marked(marked):
         "John W. (Jack) Smith left.",
         "The C. elegans worm lives.",
         "Kevin K. He, a professor, spoke.",
+        "Who is K. He?| She asked.",
+        '"I don\'t know K. He."',
+        "Did I. Kant write it?",
+        "Morrison, Charles D. “Prolongation in Music” is old.",
+        '"Brown, Sherman O." wrote to Bob.',
+        "The list has M. B. Arthur, M. A. Peiperl and Said, I., Durier, S.",
+        "Smith, J. A., He, K., & To, B. (2010).| In the thing.",
+        "The firm of A. He & Sons.| The law by B. I. He passed.",
     ],
 )
 def test_an_initial_before_a_surname_ends_no_sentence(marked):
@@ -97,6 +105,13 @@ def test_an_initial_before_a_surname_ends_no_sentence(marked):
         "He lives in the U. S.| The house is big.",
         "He came at 5 p.m.| She left.",
         "They were led by Elizabeth I.| She was queen.",
+        "He took the throne as Michael I.| Carol then returned.",
+        "You and I.| Peter left.",
+        "It is kept at 70 °C.| Tests show it.".replace("°C", "° C"),
+        "They play D, F, and G.| You hear them.",
+        "It is on page 15 A.| The end.",
+        "He spoke to Ann Lee, M.D.| He was ill.",
+        "It goes from F to D.| According to Lane it ends.",
     ],
 )
 def test_a_letter_that_is_no_initial_ends_a_sentence(marked):

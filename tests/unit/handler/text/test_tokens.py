@@ -116,6 +116,8 @@ def test_words_are_cut_as_the_penn_treebank_cuts_them(text, expected):
         ("name: _Angela Merkel_, *Bonn* ~Köln~ ~~Rome~~", "name|:|_|Angela|Merkel|_|,|*|Bonn|*|~|Köln|~|~~|Rome|~~"),
         ("_angela merkel_ ___Paris___ __paris_", "_|angela|merkel|_|___|Paris|___|__|paris|_"),
         ("snake_case, __init__ file_name.txt MAX_VALUE _a_b", "snake_case|,|__init__|file_name.txt|MAX_VALUE|_a_b"),
+        ("_freeze_module.c _GTK_AREA_Dn lib/_vendor `_io`", "_freeze_module.c|_GTK_AREA_Dn|lib|/|_vendor|`|_io|`"),
+        ("the :mod:`re` module, Obama's.he", "the|:|mod|:|`|re|`|module|,|Obama|'s|.|he"),
         ("@some_user_ #big_data ____ a__b", "@some_user_|#big_data|____|a__b"),
         ("Merkel¹ met Macron² in Berlin³. Xi¹²", "Merkel|¹|met|Macron|²|in|Berlin|³|.|Xi|¹²"),
         ("5 m² of H₂O, x², 10², 2½ and ½; ¹Harvard ¹⁴C", "5|m²|of|H₂O|,|x²|,|10²|,|2½|and|½|;|¹|Harvard|¹⁴C"),
