@@ -3,7 +3,8 @@
 Every code point but separators (white space, control and invisible formatting
 characters) is in exactly one token.  A token's word is what a reader reads:
 ``text[token.start:token.end]``, but for HTML character references, which are
-replaced, and for the apostrophe of an ending, which is a plain one.
+replaced, the apostrophe of an ending, which is a plain one, and a footnote
+number behind a word, which is an asterisk.
 
 Words follow the Penn Treebank (Marcus et al. 1993), as the training corpora do:
 ``do|n't``, ``John|'s``, ``U.S.``, ``Mr.``, ``British-based``.  Scripts without
@@ -128,6 +129,7 @@ _TOKEN = re.compile(
     re.VERBOSE,
 )
 
+_FOOTNOTE_MARK = re.compile(f"[{_RAISED}]+")
 _NOT_ONE_WORD = re.compile(f"[{_UNSPACED}{_RAISED}{_LETTER_APOSTROPHES}]")
 
 _CONTRACTION = re.compile(f"(?i)(?<=\\w)(?:n[{_ALL_APOSTROPHES}]t|[{_ALL_APOSTROPHES}](?:s|m|d|re|ve|ll))$")
@@ -236,6 +238,8 @@ def _add(text: str, matches: Iterable[re.Match[str]], tokens: Tokens, stops: lis
                 starts.append(first)
                 ends.append(cut)
                 first, word = cut, contraction.group().translate(_PLAIN_APOSTROPHE)
+            elif not word.isascii() and words and ends[-1] == first and _FOOTNOTE_MARK.fullmatch(word):
+                word = "*"
             words.append(word)
             starts.append(first)
             ends.append(last)
