@@ -14,7 +14,6 @@ Everything takes time linear in the number of words, whatever is repeated.
 from __future__ import annotations
 
 import math
-from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain
 from typing import Final, NamedTuple
@@ -26,13 +25,13 @@ from handler.pieces import Check, in_pieces, never
 #: Words of a name that is looked for elsewhere, at most.
 MAX_NAME_WORDS: Final = 8
 
-#: Log-odds for each unit of evidence, ``log(1 + sum of marginals / _UNIT)``, by how the name here is to the one there.
+#: Log-odds for ``log(1 + sum of marginals / _UNIT)``, by what the name here is to the one there.
 _SAME_WORDS: Final = 0.3
 _OTHER_CAPITALS: Final = 0.8
 _SURNAME: Final = 1.5
 _ACRONYM: Final = 2.5
 
-#: The sum of marginals that counts half as much again as none.
+#: The sum of marginals from which on more of them count less and less.
 _UNIT: Final = 0.3
 
 #: A sum of marginals that is as good as none.
@@ -66,50 +65,53 @@ class Mention(NamedTuple):
 
 
 class _Evidence:
-    """Sums of marginals by name and label, for each relation of a name here to one elsewhere.
+    """What *mentions* say of names: sums of their marginals, by name and label.
 
-    ``lengths`` are the numbers of words of names that begin with a word in small letters.
+    Attributes:
+        own: Label and marginal of the mention at a place: sentence, start, end.
+        same: Of the names found.
+        spellings: The names found that are equal in small letters, by that.
+        surnames: Of what people among the names may be called later.
+        acronyms: Of the first letters of the names.
+        num_words: The lengths that these names have, by their first word in small letters.
     """
 
     def __init__(self, sentences: Sequence[Sequence[str]], mentions: Iterable[Mention], check: Check) -> None:
-        self.own: dict[tuple[int, int, int], Mention] = {}
-        self.same: defaultdict[Name, defaultdict[str, float]] = defaultdict(_sums)
-        self.folded: defaultdict[Name, defaultdict[str, float]] = defaultdict(_sums)
-        self.surnames: defaultdict[Name, defaultdict[str, float]] = defaultdict(_sums)
-        self.acronyms: defaultdict[Name, defaultdict[str, float]] = defaultdict(_sums)
-        for mention in in_pieces(mentions, check):
-            (start, end, label), marginal = mention.span, round(mention.marginal, _DIGITS)
+        self.own: dict[tuple[int, int, int], tuple[str, float]] = {}
+        self.same: dict[Name, dict[str, float]] = {}
+        self.surnames: dict[Name, dict[str, float]] = {}
+        self.acronyms: dict[Name, dict[str, float]] = {}
+        for i, (start, end, label), marginal in in_pieces(mentions, check):
             if end - start > MAX_NAME_WORDS:
                 continue
-            name = tuple(sentences[mention.sentence][start:end])
-            self.own[mention.sentence, start, end] = mention
-            self.same[name][label] += marginal
-            self.folded[_folded(name)][label] += marginal
-            for ending in _surnames(name, label):
-                self.surnames[ending][label] += marginal
-            if acronym := _acronym(name):
-                self.acronyms[acronym,][label] += marginal
-        self.lengths: defaultdict[str, set[int]] = defaultdict(set)
-        for name in chain(self.folded, map(_folded, self.surnames), map(_folded, self.acronyms)):
-            self.lengths[name[0]].add(len(name))
+            name, known = tuple(sentences[i][start:end]), round(marginal, _DIGITS)
+            self.own[i, start, end] = label, known
+            _add(self.same, name, label, known)
+            if len(name) > 1:
+                for ending in _surnames(name, label):
+                    _add(self.surnames, ending, label, known)
+                if acronym := _acronym(name):
+                    _add(self.acronyms, (acronym,), label, known)
+        self.spellings: dict[Name, list[Name]] = {}
+        self.num_words: dict[str, set[int]] = {}
+        for name in self.same:
+            self.spellings.setdefault(_folded(name), []).append(name)
+        for name in chain(self.same, self.surnames, self.acronyms):
+            self.num_words.setdefault(name[0].casefold(), set()).add(len(name))
 
     def log_odds(self, sentence: int, start: int, end: int, name: Name) -> dict[str, float]:
         """What the rest of the text adds to the log-odds of each label of *name* at this place."""
-        own = self.own.get((sentence, start, end))
-        mine = {own.span.label: round(own.marginal, _DIGITS)} if own is not None else {}
-        same: Mapping[str, float] = self.same.get(name, {})
-        folded: Mapping[str, float] = self.folded.get(_folded(name), {}) if _begins_large(name) else {}
-        shifts: dict[str, float] = {}
-        for weight, sums in (
-            (_SAME_WORDS, {label: total - mine.get(label, 0.0) for label, total in same.items()}),
-            (_OTHER_CAPITALS, {label: total - same.get(label, 0.0) for label, total in folded.items()}),
-            (_SURNAME, self.surnames.get(name, {})),
-            (_ACRONYM, self.acronyms.get(name, {})),
-        ):
-            for label, total in sums.items():
-                if total > _NOTHING:
-                    shifts[label] = shifts.get(label, 0.0) + weight * math.log1p(total / _UNIT)
-        return shifts
+        found: dict[str, float] = {}
+        if same := self.same.get(name):
+            label, marginal = self.own.get((sentence, start, end), ("", 0.0))
+            _raise(found, _SAME_WORDS, {**same, label: same.get(label, 0.0) - marginal})
+        if _begins_large(name):
+            for other in self.spellings.get(_folded(name), ()):
+                if other != name:
+                    _raise(found, _OTHER_CAPITALS, self.same[other])
+        _raise(found, _SURNAME, self.surnames.get(name, {}))
+        _raise(found, _ACRONYM, self.acronyms.get(name, {}))
+        return found
 
 
 def find_shifts(
@@ -124,21 +126,33 @@ def find_shifts(
         CancelledError: by *check*, which is called between pieces of the work.
     """
     evidence = _Evidence(sentences, mentions, check)
-    shifts = []
+    firsts: dict[str, list[tuple[int, int]]] = {}  # where a word stands with which a name begins
     for i, words in enumerate(in_pieces(sentences, check)):
-        places: list[tuple[int, int, Name]] = []
-        widths = [0] * len(words)  # of the longest name found that covers each word
-        for start, word in enumerate(in_pieces(words, check)):
-            for length in evidence.lengths.get(word.casefold(), ()):
-                name = tuple(words[start : start + length])
-                if len(name) == length:
-                    places.append((start, start + length, name))
-                    if name in evidence.same:
-                        widths[start : start + length] = [max(length, wide) for wide in widths[start : start + length]]
-        for start, end, name in sorted(places):
-            if max(widths[start:end]) <= end - start:
-                found = evidence.log_odds(i, start, end, name)
-                shifts += [(i, Shift(start, end, label, log_odds)) for label, log_odds in found.items()]
+        for start, word in enumerate(map(str.casefold, words)):
+            if word in evidence.num_words:
+                firsts.setdefault(word, []).append((i, start))
+    acronyms = {acronym.casefold() for (acronym,) in evidence.acronyms}
+    places = [
+        (i, start, start + length)
+        for word, starts in firsts.items()
+        if len(starts) > 1 or word in acronyms  # all others stand in the text once
+        for i, start in in_pieces(starts, check)
+        for length in evidence.num_words[word]
+    ]
+    if not places:
+        return []
+    widths: dict[tuple[int, int], int] = {}  # of the longest name found that covers a word
+    names = {}
+    for i, start, end in in_pieces(chain(evidence.own, places), check):
+        names[i, start, end] = name = tuple(sentences[i][start:end])
+        if name in evidence.same:
+            for k in range(start, end):
+                widths[i, k] = max(widths.get((i, k), 0), end - start)
+    shifts = []
+    for i, start, end in in_pieces(sorted(places), check):
+        name = names[i, start, end]
+        if len(name) == end - start and all(widths.get((i, k), 0) <= end - start for k in range(start, end)):
+            shifts += [(i, Shift(start, end, *one)) for one in evidence.log_odds(i, start, end, name).items()]
     return shifts
 
 
@@ -148,10 +162,10 @@ def agreed(sentences: Sequence[Sequence[str]], mentions: Sequence[Mention]) -> l
     A mention keeps its own label if it has a marginal of ``SURE`` or more, or if the sum of its own is not
     ``MAJORITY`` times smaller; one that changes keeps its marginal.
     """
-    votes: defaultdict[Name, defaultdict[str, float]] = defaultdict(_sums)
+    votes: dict[Name, dict[str, float]] = {}
     names = [tuple(sentences[i][span.start : span.end]) for i, span, _ in mentions]
     for name, (_, span, marginal) in zip(names, mentions, strict=True):
-        votes[name][span.label] += round(marginal, _DIGITS)
+        _add(votes, name, span.label, round(marginal, _DIGITS))
     winners = {name: max(sorted(sums), key=sums.__getitem__) for name, sums in votes.items()}
     result = []
     for name, mention in zip(names, mentions, strict=True):
@@ -180,8 +194,16 @@ def deciding(
     return found
 
 
-def _sums() -> defaultdict[str, float]:
-    return defaultdict(float)
+def _add(sums: dict[Name, dict[str, float]], name: Name, label: str, marginal: float) -> None:
+    of_name = sums.setdefault(name, {})
+    of_name[label] = of_name.get(label, 0.0) + marginal
+
+
+def _raise(log_odds: dict[str, float], weight: float, sums: Mapping[str, float]) -> None:
+    """Add to the *log_odds* of each label what the *sums* of marginals are worth."""
+    for label, total in sums.items():
+        if total > _NOTHING:
+            log_odds[label] = log_odds.get(label, 0.0) + weight * math.log1p(total / _UNIT)
 
 
 def _folded(name: Name) -> Name:

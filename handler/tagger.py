@@ -6,7 +6,7 @@ import contextlib
 import math
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from itertools import accumulate
 from pathlib import Path
@@ -56,7 +56,7 @@ class ScoredSpan(NamedTuple):
     score: float
 
 
-@dataclass
+@dataclass(slots=True)
 class _Sentence:
     """A sentence of T words, and what is known of it so far.
 
@@ -73,10 +73,10 @@ class _Sentence:
     words: Sequence[str]
     num_unseen: int = 0
     emissions: Scores | None = None
-    alone: list[_Found] = field(default_factory=list)
-    shifts: list[Shift] = field(default_factory=list)
-    again: list[_Found] = field(default_factory=list)
-    found: list[_Found] = field(default_factory=list)
+    alone: Sequence[_Found] = ()
+    shifts: Sequence[Shift] = ()
+    again: Sequence[_Found] = ()
+    found: Sequence[_Found] = ()
 
     @property
     def heard(self) -> list[_Found]:
@@ -220,8 +220,11 @@ class Tagger:
             with contextlib.suppress(CancelledError):
                 mentions = [Mention(i, *found) for i, one in enumerate(document) for found in one.alone]
                 words = [one.words for one in document]
+                shifts: list[list[Shift]] = [[] for _ in document]
                 for i, shift in find_shifts(words, mentions, check_by(partial(is_cancelled, rows[0]))):
-                    document[i].shifts.append(shift)
+                    shifts[i].append(shift)
+                for one, of_one in zip(document, shifts, strict=True):
+                    one.shifts = of_one
             for row, one in zip(rows, document, strict=True):
                 if one.shifts and one.emissions is not None:
                     shifted[row] = self._decoder.shifted(one.emissions, one.shifts)
@@ -236,10 +239,11 @@ class Tagger:
         for rows in changed:
             document = [tagged[row] for row in rows]
             mentions = [Mention(i, *found) for i, one in enumerate(document) for found in one.found]
-            for one in document:
-                one.again, one.found = one.found, []
+            agreeing: list[list[_Found]] = [[] for _ in document]
             for i, span, marginal in agreed([one.words for one in document], mentions):
-                document[i].found.append(_Found(span, marginal))
+                agreeing[i].append(_Found(span, marginal))
+            for one, found in zip(document, agreeing, strict=True):
+                one.again, one.found = one.found, found
 
     def _decode(self, emissions: Scores, packing: Packing, check: Check) -> list[list[_Found]]:
         """The spans of each sentence, in the order given: (N, K) by position of *packing*."""
