@@ -112,7 +112,8 @@ def check_explanation(tagger, bundle, slope):
     explained = tagger.explain(text, entities)
 
     batch = bundle.encoder().batch([words], torch.float64)
-    for entity, tokens in zip(entities, explained, strict=True):
+    for entity, (tokens, elsewhere) in zip(entities, explained, strict=True):
+        assert elsewhere is None
         assert [token.text for token in tokens] == words
         first = text[: entity.start].count(" ")
         span = Span(first, first + entity.text.count(" ") + 1, entity.label)
