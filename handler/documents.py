@@ -70,7 +70,7 @@ class _Evidence:
     Attributes:
         own: Label and marginal of the mention at a place: sentence, start, end.
         same: Of the names found.
-        spellings: The names found that are equal in small letters, by that.
+        folded: Of the names found, in small letters.
         surnames: Of what people among the names may be called later.
         acronyms: Of the first letters of the names.
         num_words: The lengths that these names have, by their first word in small letters.
@@ -79,6 +79,7 @@ class _Evidence:
     def __init__(self, sentences: Sequence[Sequence[str]], mentions: Iterable[Mention], check: Check) -> None:
         self.own: dict[tuple[int, int, int], tuple[str, float]] = {}
         self.same: dict[Name, dict[str, float]] = {}
+        self.folded: dict[Name, dict[str, float]] = {}
         self.surnames: dict[Name, dict[str, float]] = {}
         self.acronyms: dict[Name, dict[str, float]] = {}
         for i, (start, end, label), marginal in in_pieces(mentions, check):
@@ -87,15 +88,13 @@ class _Evidence:
             name, known = tuple(sentences[i][start:end]), round(marginal, _DIGITS)
             self.own[i, start, end] = label, known
             _add(self.same, name, label, known)
+            _add(self.folded, _folded(name), label, known)
             if len(name) > 1:
                 for ending in _surnames(name, label):
                     _add(self.surnames, ending, label, known)
                 if acronym := _acronym(name):
                     _add(self.acronyms, (acronym,), label, known)
-        self.spellings: dict[Name, list[Name]] = {}
         self.num_words: dict[str, set[int]] = {}
-        for name in self.same:
-            self.spellings.setdefault(_folded(name), []).append(name)
         for name in chain(self.same, self.surnames, self.acronyms):
             self.num_words.setdefault(name[0].casefold(), set()).add(len(name))
 
@@ -105,10 +104,9 @@ class _Evidence:
         if same := self.same.get(name):
             label, marginal = self.own.get((sentence, start, end), ("", 0.0))
             _raise(found, _SAME_WORDS, {**same, label: same.get(label, 0.0) - marginal})
-        if _begins_large(name):
-            for other in self.spellings.get(_folded(name), ()):
-                if other != name:
-                    _raise(found, _OTHER_CAPITALS, self.same[other])
+        if _begins_large(name) and (folded := self.folded.get(_folded(name))):
+            others = {label: total - (same or {}).get(label, 0.0) for label, total in folded.items()}
+            _raise(found, _OTHER_CAPITALS, others)
         _raise(found, _SURNAME, self.surnames.get(name, {}))
         _raise(found, _ACRONYM, self.acronyms.get(name, {}))
         return found
@@ -119,8 +117,8 @@ def find_shifts(
 ) -> list[tuple[int, Shift]]:
     """What *mentions*, found in *sentences* of words, add to the scores of other places: by sentence, in text order.
 
-    Inside a longer name that was found, here or elsewhere, in the same words, nothing is shifted: "America" in
-    "Bank of America".
+    Inside a longer name that was found, here or elsewhere, in the same words, or a longer ending of one, nothing is
+    shifted: "America" in "Bank of America".
 
     Raises:
         CancelledError: by *check*, which is called between pieces of the work.
@@ -138,6 +136,7 @@ def find_shifts(
         if len(starts) > 1 or word in acronyms  # all others stand in the text once
         for i, start in in_pieces(starts, check)
         for length in evidence.num_words[word]
+        if start + length <= len(sentences[i])
     ]
     if not places:
         return []
@@ -145,13 +144,13 @@ def find_shifts(
     names = {}
     for i, start, end in in_pieces(chain(evidence.own, places), check):
         names[i, start, end] = name = tuple(sentences[i][start:end])
-        if name in evidence.same:
+        if name in evidence.same or name in evidence.surnames:
             for k in range(start, end):
                 widths[i, k] = max(widths.get((i, k), 0), end - start)
     shifts = []
     for i, start, end in in_pieces(sorted(places), check):
         name = names[i, start, end]
-        if len(name) == end - start and all(widths.get((i, k), 0) <= end - start for k in range(start, end)):
+        if all(widths.get((i, k), 0) <= end - start for k in range(start, end)):
             shifts += [(i, Shift(start, end, *one)) for one in evidence.log_odds(i, start, end, name).items()]
     return shifts
 
@@ -216,10 +215,14 @@ def _begins_large(name: Name) -> bool:
 
 
 def _surnames(name: Name, label: str) -> list[Name]:
-    """What a person called *name* may be called later: every ending that begins with a capital."""
-    if label.casefold() not in _PERSON_LABELS:
+    """What a person called *name* may be called later: every ending, if the last word has a capital.
+
+    >>> _surnames(("Robert", "de", "Niro"), "PER")
+    [('de', 'Niro'), ('Niro',)]
+    """
+    if label.casefold() not in _PERSON_LABELS or not any(map(str.isupper, name[-1])):
         return []
-    return [name[i:] for i in range(1, len(name)) if any(map(str.isupper, name[i]))]
+    return [name[i:] for i in range(1, len(name))]
 
 
 def _acronym(name: Name) -> str:
