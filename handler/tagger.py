@@ -168,7 +168,10 @@ class Tagger:
         for i, spans in spans_of.items():
             weights = self._erasure_weights(sentences[i], spans, check)
             for span, of_span in zip(spans, weights, strict=True):
-                tokens = [TokenWeight(*token, weight) for token, weight in zip(rows[i], of_span, strict=True)]
+                tokens = [
+                    TokenWeight(text[start:end], start, end, weight)
+                    for (_, start, end), weight in zip(rows[i], of_span, strict=True)
+                ]
                 explained.append(Explanation(tokens, self._elsewhere(text, rows, sentences, i, span)))
         return explained
 

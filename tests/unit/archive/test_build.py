@@ -256,9 +256,31 @@ def test_the_commands_build_and_inspect(tiny_bundle, tmp_path, capsys):
     assert out.startswith(f"{tmp_path / 'news.mar'}: news 1.0, ")
 
     assert run("inspect", tmp_path / "news.mar") == 0
-    assert "bundle/weights.npz" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert "bundle/weights.npz" in shown
+    assert "about" not in shown
     assert run("inspect", tmp_path / "news.mar", "--json", "--canary") == 0
     assert json.loads(capsys.readouterr().out)["name"] == "news"
+
+
+@pytest.mark.parametrize(
+    ("description", "lines"),
+    [("Names in news", ["about    Names in news", "language en-GB"]), ("\x1b[2J", ["language en-GB"])],
+)
+def test_inspect_shows_what_a_model_says_of_itself_unless_it_would_write_to_the_terminal(
+    built, tmp_path, capsys, description, lines
+):
+    files = mar.read(built)[1]
+    config = json.loads(files["bundle/config.json"])
+    config["about"] = {"description": description, "language": "en-GB", "label_names": {"PER": "Person"}}
+    del files[mar.DIGESTS]
+    path = tmp_path / "told.mar"
+    path.write_bytes(mar.pack({**files, "bundle/config.json": json.dumps(config).encode()}))
+
+    assert run("inspect", path) == 0
+    assert [line for line in capsys.readouterr().out.splitlines()[3:] if not line.startswith(" ")] == lines
+    assert run("inspect", path, "--json") == 0
+    assert json.loads(capsys.readouterr().out)["about"] == config["about"]
 
 
 @pytest.mark.parametrize(("command", "missing"), [("archive", "config.json: missing"), ("inspect", "cannot be read")])
