@@ -35,9 +35,8 @@ _INVISIBLE = "".join(
     for i in range(first, last + 1)
 )
 
-_QUOTE_MARKS = re.compile(r">(?:[ \t]?>)*[ \t]?")
 #: What comments in programs, and some mail programs, put before each line.
-_COMMENT_MARK = re.compile(r"(?:\#+|//+|;+|%+|\|)(?=[ \t]|$)[ \t]?")
+_COMMENT_MARK = re.compile(r"(?:\#+|//+|;+|%+|\|)(?!\S)")
 _MARKS_BEGIN = frozenset(">#/;%|")
 
 #: What an item of a list, a heading or an option of a command begins with.
@@ -45,7 +44,7 @@ _ITEM = re.compile(
     r"""
       [-*+•‣◦–—·○●▪■□✓](?!\S) | \#{1,6}(?!\S) | >
     | \(?(?:\d{1,3}|[a-zA-Z]|[ivxIVX]{2,5})\)(?!\S) | (?:\d{1,2}|[a-z]|[ivx]{2,5})\.(?:\d{1,2}\.?)*(?!\S)
-    | \[\w{1,4}\](?!\S) | --?[a-z][a-z-]*(?!\S) | :\w+:
+    | \[\w{1,4}\](?!\S) | --?[a-z][a-z-]*(?!\S) | :\w+:(?!\S)
     """,
     re.VERBOSE,
 )
@@ -62,10 +61,10 @@ _FIRST_LETTER = re.compile(r"[\W_]*(\w)")
 #: Words after which a phrase goes on: a line that ends in one goes on in the next.
 _LEADING_WORDS = frozenset(
     """
-    a an the of and or for from by with into between during than at his her their its our my your whose de la le del
-    della di du des van von der den zu al el bin ibn
-    The New San Los Las Santa Saint Sao São El La Le De Von Van Der Al Fort Mount Cape Port Hong Sri Saudi Buenos Tel Abu
-    Costa Puerto Sierra Rio
+    a an the of and or for from by with into between during than at to in on as his her their its our my your whose
+    de la le del della di du des van von der den zu al el bin ibn
+    The New San Los Las Santa Saint Sao São El La Le De Von Van Der Al Fort Mount Cape Port Hong Sri Saudi Buenos Tel
+    Abu Costa Puerto Sierra Rio
     """.split()
 )
 _TITLES = frozenset(
@@ -133,8 +132,8 @@ def lay_out(text: str, check: Check) -> Layout:
     for raw in in_pieces(raw_lines, check):
         start, end = end, end + len(raw)
         content = raw.strip()
-        if content and not (content.isascii() and content.isprintable()):
-            content = content.strip(_INVISIBLE)
+        if content and not "!" <= content[0] <= "~":
+            content = content.lstrip(_INVISIBLE)
         if not content:
             lines.append(_Line("", start, 0, 0, False))
             continue
@@ -208,12 +207,10 @@ def _kind_of_mark(line: _Line) -> str:
 
 def _unmarked(line: _Line) -> _Line:
     """*line* without its marks."""
-    match = _QUOTE_MARKS.match(line.content) or _COMMENT_MARK.match(line.content)
-    assert match is not None  # noqa: S101
-    mark = match[0]
-    content = line.content[len(mark) :].lstrip(_INVISIBLE)
+    content = line.content.lstrip("> \t" if line.content[0] == ">" else f"{line.content[0]} \t")
     skipped = len(line.content) - len(content)
-    return _Line(content, line.start + skipped, skipped - len(mark), mark.count(">") or mark.rstrip(), line.ends_hard)
+    marks = line.content[:skipped].rstrip()
+    return _Line(content, line.start + skipped, skipped - len(marks) - 1, marks.count(">") or marks, line.ends_hard)
 
 
 def _is_quotation(bare: Sequence[_Line]) -> bool:
@@ -252,6 +249,10 @@ class _Wraps(NamedTuple):
     longest: float
     slack: float
 
+    def fit(self, width: int, need: int) -> bool:
+        """True if a line of *width* columns ends like them, with *need* columns for it and the next word."""
+        return width <= self.longest and self.width + 1 - need <= self.slack
+
 
 class _Ends:
     """The line ends of a block; line end *i* is between the lines *i* and *i + 1*."""
@@ -278,22 +279,18 @@ class _Ends:
             self.widths += [line.indent + len(line.content) for line in lines]
         fields = [_FIELD.match(content) is not None if ":" in content else False for content in self.contents]
         self.is_field = fields if sum(fields) > 1 else [False] * len(block)
+        self.is_hard = [
+            item or row or next_row or field
+            for item, row, next_row, field in zip(
+                self.is_item[1:], self.is_row, self.is_row[1:], self.is_field[1:], strict=False
+            )
+        ]
         self.needs = [width + 1 + len(words[0]) for width, words in zip(self.widths, self.words[1:], strict=False)]
         self._wraps: dict[int, _Wraps | None] = {}
 
-    def is_hard(self, i: int) -> bool:
-        """True if the next line begins an item, or is no text that goes on."""
-        return (
-            self.is_item[i + 1]
-            or self.is_row[i]
-            or self.is_row[i + 1]
-            or self.is_field[i + 1]
-            or (self.is_item[i] and _HEADING.match(self.contents[i]) is not None)
-        )
-
     def end_sentence(self, i: int) -> bool:
         """True if line end *i* ends a sentence by itself."""
-        if self.is_hard(i):
+        if self.is_hard[i] or (self.is_item[i] and _HEADING.match(self.contents[i])):
             return True
         if self.is_small[i + 1] and not self.has_stop[i]:
             return not self._is_running(i)
@@ -317,49 +314,43 @@ class _Ends:
         if stretch not in self._wraps:
             self._wraps[stretch] = self._wraps_of(stretch)
         wraps = self._wraps[stretch]
-        return (
-            wraps is not None
-            and self.widths[i] <= wraps.longest
-            and wraps.width + 1 - self.needs[i] <= wraps.slack
-            and not self._begins_paragraph(i + 1)
-        )
+        return wraps is not None and wraps.fit(self.widths[i], self.needs[i]) and not self._begins_paragraph(i + 1)
 
     def _wraps_of(self, stretch: int) -> _Wraps | None:
         """How the lines around *stretch* are wrapped; None if they are not."""
         first, last = max(0, (stretch - 1) * _STRETCH), min(len(self.block) - 1, (stretch + 2) * _STRETCH)
-        ends = [i for i in range(first, last) if not self.is_hard(i)]
-        if not ends:
+        ends = [i for i in range(first, last) if not self.is_hard[i]]
+        words = list(chain.from_iterable([self.words[i] for i in ends]))
+        if not words or len(words) < 3 * len(ends) or not _are_running(words):
             return None
-        words = list(chain.from_iterable(map(self.words.__getitem__, ends)))
-        num_words, num_lower = len(words), sum(map(str.islower, words))
-        if 3 * num_lower < num_words or num_words < 3 * len(ends):
-            return None
-        soft = [i for i in ends if self.is_small[i + 1] and not self.has_stop[i]]
+        widths, needs, is_small, has_stop = self.widths, self.needs, self.is_small, self.has_stop
+        open_ends = [i for i in ends if not has_stop[i]]
+        soft = [i for i in open_ends if is_small[i + 1]]
         if not soft:
-            width = max(self.widths[i] for i in range(first, last + 1))
-            if len(ends) < 3 or not width < min(self.needs[i] for i in ends) <= _MAX_WIDTH:
-                return None
-            return _Wraps(width, width, 0)
-        width = max(self.widths[i] for i in soft)
-        raggedness = max(0, width + 1 - min(self.needs[i] for i in soft))
+            width = max(widths[first : last + 1])
+            num_full = sum([needs[i] > width for i in ends])
+            return _Wraps(width, width, 0) if num_full >= max(3, 0.8 * len(ends)) and width < _MAX_WIDTH else None
+        width = max([widths[i] for i in soft])
+        soft_needs = [needs[i] for i in soft]
+        raggedness = max(0, width + 1 - min(soft_needs))
         if raggedness > 0.45 * width:
             return None
         slack = raggedness * (1 + 1 / len(soft))
-        wraps = _Wraps(width, max(self.needs[i] for i in soft) + slack, slack)
-        others = [i for i in ends if not (self.is_small[i + 1] or self.has_stop[i])]
-        fit = [i for i in others if self.widths[i] <= wraps.longest and width + 1 - self.needs[i] <= slack]
+        wraps = _Wraps(width, max(soft_needs) + slack, slack)
+        fit = [i for i in open_ends if not is_small[i + 1] and wraps.fit(widths[i], needs[i])]
         if fit:
-            spread = max(self.widths[i] for i in fit) + 1 - min(self.needs[i] for i in fit)
+            spread = max([widths[i] for i in fit]) + 1 - min([needs[i] for i in fit])
             if spread > max(2 * slack, 0.1 * width):
                 return None
-        return wraps if len(others) <= len(soft) + 2 * len(fit) else None
+        return wraps if len(open_ends) <= 2 * len(soft) + 2 * len(fit) else None
 
     def _begins_paragraph(self, i: int) -> bool:
         """True if the indentation of line *i* says that a paragraph begins."""
         deeper = self.block[i].indent - self.block[i - 1].indent
         if deeper >= 2:
             hangs = self.is_item[i - 1] or i == 1
-            return not hangs or (i + 1 < len(self.block) and self.block[i + 1].indent < self.block[i].indent)
+            goes_back = i + 1 < len(self.block) and self.block[i + 1].indent < self.block[i].indent
+            return not hangs or (goes_back and not self.is_hard[i])
         return deeper <= -2 and i > 1 and not self.is_item[i - 1]
 
     def _goes_on(self, i: int) -> bool:
@@ -399,6 +390,15 @@ def _is_cut_name(words: Sequence[str], following: Sequence[str]) -> bool:
         return True
     before = words[-1 - len(name)] if len(name) < len(words) else ""
     return before in _ARTICLES and length <= 2 and link in _LINKS
+
+
+def _are_running(words: Sequence[str]) -> bool:
+    """True if *words* are of running text, be it in capital letters; a list of names is not."""
+    if 3 * sum(map(str.islower, words)) >= len(words):
+        return True
+    if 3 * sum(map(str.isupper, words)) < 2 * len(words):
+        return False
+    return 5 * sum(word.lower() in _COMMON_WORDS for word in words) >= len(words)
 
 
 def _is_shortened(word: str) -> bool:
