@@ -301,12 +301,16 @@ class _Ends:
         return not (self._is_wrap(i) or self._goes_on(i))
 
     def _is_running(self, i: int) -> bool:
-        """True if the line is of running text: no list of small words."""
-        if len(self.words[i]) >= 5 or self.words[i][-1] in _LEADING_WORDS:
+        """True if the line is of running text: no list, and no message of a chat without capital letters."""
+        near = slice(max(0, i - _STRETCH), i + _STRETCH)
+        is_folded = _is_folded(self.contents[i]) and all(map(_is_folded, self.contents[near]))
+        if is_folded and not self._is_wrap(i):
+            return False
+        if not is_folded and (len(self.words[i]) >= 5 or self.words[i][-1] in _LEADING_WORDS):
             return True
-        lines = self.words[max(0, i - _STRETCH) : i + 2]
-        num_common = sum(word in _COMMON_WORDS for words in lines for word in words)
-        return num_common > 1 and 5 * num_common >= sum(map(len, lines))
+        words = list(chain.from_iterable(self.words[near]))
+        num_common = sum(word in _COMMON_WORDS for word in words)
+        return num_common > 1 and 6 * num_common >= len(words)
 
     def _is_wrap(self, i: int) -> bool:
         """True if the next word would not have fitted into line *i*, as the wraps around it show."""
@@ -329,7 +333,8 @@ class _Ends:
         if not soft:
             width = max(widths[first : last + 1])
             num_full = sum([needs[i] > width for i in ends])
-            return _Wraps(width, width, 0) if num_full >= max(3, 0.8 * len(ends)) and width < _MAX_WIDTH else None
+            is_full = num_full >= max(5, 0.8 * len(ends)) and len(words) >= 5 * len(ends) and width <= _MAX_WIDTH
+            return _Wraps(width, width, 0) if is_full else None
         width = max([widths[i] for i in soft])
         soft_needs = [needs[i] for i in soft]
         raggedness = max(0, width + 1 - min(soft_needs))
@@ -356,7 +361,8 @@ class _Ends:
     def _goes_on(self, i: int) -> bool:
         """True if the words on both sides of line end *i* belong together."""
         words, following = self.words[i], self.words[i + 1]
-        if sum(map(str.islower, words)) < 2 or self._begins_paragraph(i + 1):
+        num_lower = sum(map(str.islower, words))
+        if num_lower < 2 or self._begins_paragraph(i + 1):
             return False
         last = words[-1]
         if last in _LEADING_WORDS:
@@ -367,7 +373,9 @@ class _Ends:
             return words[-2].islower() and words[-2] not in _ARTICLES
         if _is_shortened(last):
             return True
-        return not self.has_stop[i] and last[-1].isalnum() and self._may_wrap(i) and _is_cut_name(words, following)
+        if num_lower < 3 or self.has_stop[i] or not last[-1].isalnum() or not self._may_wrap(i):
+            return False
+        return _is_cut_name(words, following)
 
     def _may_wrap(self, i: int) -> bool:
         """True if no line near line end *i* is so long that the next word would have fitted."""
@@ -377,6 +385,8 @@ class _Ends:
 def _is_cut_name(words: Sequence[str], following: Sequence[str]) -> bool:
     """True if the last of *words* and the first of *following* are likelier one name than two."""
     name = list(takewhile(_is_inside_name, reversed(words)))
+    if not name and not words[-1].islower():
+        return False
     num_rest = len(list(takewhile(_is_inside_name, following)))
     link = ""
     if num_rest < len(following):
@@ -407,7 +417,7 @@ def _is_shortened(word: str) -> bool:
 
 
 def _is_inside_name(word: str) -> bool:
-    return word[0].isupper() and (word[-1].isalnum() or _is_shortened(word))
+    return word[0].isupper() and (word[-1].isalnum() or _is_shortened(word)) and "," not in word
 
 
 def _is_row(content: str) -> bool:
@@ -424,6 +434,11 @@ def _is_row(content: str) -> bool:
 def _ends_with_stop(content: str) -> bool:
     """True if *content* ends with a mark that may end a sentence, and the marks that close it."""
     return not content[-1].isalnum() and content.rstrip(_CLOSERS)[-1:] in STOPS
+
+
+def _is_folded(content: str) -> bool:
+    """True if *content* has no capital letter."""
+    return content == content.lower()
 
 
 def _begins_small(content: str) -> bool:
