@@ -14,7 +14,8 @@ from itertools import accumulate, chain, groupby, pairwise, takewhile
 from typing import NamedTuple
 
 from handler.pieces import PIECE, Check, in_pieces
-from handler.text.tokens import OPENING_ABBREVIATIONS, STOPS
+from handler.text.abbreviations import TITLES
+from handler.text.tokens import ENDS
 
 #: Line ends that always end a paragraph: of a page, of a record, of a paragraph.
 _HARD_ENDS = frozenset("\x0b\x0c\x1c\x1d\x1e\u2029")
@@ -55,6 +56,7 @@ _RULE = re.compile(r"[\W_]+\Z")
 #: Characters of the longest abbreviations of small letters, with the full stop.
 _LONG_WORD = 7
 
+_STOPS = ENDS | frozenset(".!?…")
 _CLOSERS = "\"'”’»)]}」』*_"
 _FIRST_LETTER = re.compile(r"[\W_]*(\w)")
 
@@ -228,7 +230,7 @@ def _is_comment(bare: Sequence[_Line]) -> bool:
     return (
         len(words) >= 4 * len(filled)
         and 2 * sum(map(str.islower, words)) >= len(words)
-        and any(after[0].islower() and before[-1] not in STOPS for before, after in pairwise(filled))
+        and any(after[0].islower() and before[-1] not in _STOPS for before, after in pairwise(filled))
     )
 
 
@@ -364,18 +366,17 @@ class _Ends:
         num_lower = sum(map(str.islower, words))
         if num_lower < 2 or self._begins_paragraph(i + 1):
             return False
-        last = words[-1]
+        last, before = words[-1], words[-2]
         if last in _LEADING_WORDS:
-            return last.islower() or not words[-2][0].isupper()
+            return last.islower() or not before[0].isupper()
         if following[0].lower() in _COMMON_WORDS or following[0].lower() in _LINKS:
             return False
         if last in _TITLES:
-            return words[-2].islower() and words[-2] not in _ARTICLES
+            return before.islower() and before not in _ARTICLES
         if _is_shortened(last):
             return True
-        if num_lower < 3 or self.has_stop[i] or not last[-1].isalnum() or not self._may_wrap(i):
-            return False
-        return _is_cut_name(words, following)
+        is_phrase = num_lower >= 3 and not self.has_stop[i] and last[-1].isalnum()
+        return is_phrase and self._may_wrap(i) and _is_cut_name(words, following)
 
     def _may_wrap(self, i: int) -> bool:
         """True if no line near line end *i* is so long that the next word would have fitted."""
@@ -413,7 +414,7 @@ def _are_running(words: Sequence[str]) -> bool:
 
 def _is_shortened(word: str) -> bool:
     """True if *word* is an initial or an abbreviation before a name."""
-    return word[-1] == "." and (len(word) == 2 or word[:-1].lower() in OPENING_ABBREVIATIONS)
+    return word[-1] == "." and (len(word) == 2 or word[:-1].lower() in TITLES)
 
 
 def _is_inside_name(word: str) -> bool:
@@ -433,7 +434,7 @@ def _is_row(content: str) -> bool:
 
 def _ends_with_stop(content: str) -> bool:
     """True if *content* ends with a mark that may end a sentence, and the marks that close it."""
-    return not content[-1].isalnum() and content.rstrip(_CLOSERS)[-1:] in STOPS
+    return not content[-1].isalnum() and content.rstrip(_CLOSERS)[-1:] in _STOPS
 
 
 def _is_folded(content: str) -> bool:
