@@ -9,7 +9,7 @@ wraps, too (docs/decisions/0028).
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from itertools import accumulate, chain, groupby, pairwise, takewhile
 from typing import NamedTuple
 
@@ -95,10 +95,10 @@ _MAX_WIDTH = 120
 
 
 class Layout(NamedTuple):
-    """A text without its quote marks, and where its lines and cells end sentences.
+    """A text without its quote marks and wraps, and where its lines and cells end sentences.
 
     Attributes:
-        text: The text with blanks in the place of quote marks: each other code point is where it was.
+        text: The text with blanks in their place: each other code point is where it was.
         cuts: Offsets, in text order, before which a sentence ends.
     """
 
@@ -146,10 +146,11 @@ def lay_out(text: str, check: Check) -> Layout:
     if is_marked:
         lines, marks = _without_marks(lines, check)
     cuts: list[int] = []
+    wraps: list[tuple[int, int]] = []
     block: list[_Line] = []
     for line in in_pieces(lines, check):
         if block and (not line.content or "\t" in line.content or block[-1].ends_hard or line.mark != block[-1].mark):
-            cuts += _starts_of_sentences(block, check)
+            _read(block, cuts, wraps, check)
             block = []
         if "\t" in line.content:
             starts, last = _cells_of(line)
@@ -158,8 +159,8 @@ def lay_out(text: str, check: Check) -> Layout:
         elif line.content:
             block.append(line)
     if block:
-        cuts += _starts_of_sentences(block, check)
-    return Layout(_blanked(text, marks), cuts)
+        _read(block, cuts, wraps, check)
+    return Layout(_blanked(_blanked(text, marks), wraps), cuts)
 
 
 def _cells_of(line: _Line) -> tuple[list[int], _Line]:
@@ -230,22 +231,34 @@ def _is_comment(bare: Sequence[_Line]) -> bool:
     return (
         len(words) >= 4 * len(filled)
         and 2 * sum(map(str.islower, words)) >= len(words)
-        and any(after[0].islower() and before[-1] not in _STOPS for before, after in pairwise(filled))
+        and any(
+            (after[0].islower() and before[-1] not in _STOPS) or before.split()[-1] in _LEADING_WORDS
+            for before, after in pairwise(filled)
+        )
     )
 
 
-def _starts_of_sentences(block: Sequence[_Line], check: Check) -> Iterator[int]:
-    """Offsets of the lines of *block* before which a sentence ends, in text order."""
-    yield block[0].start
-    if len(block) > 1:
-        ends = _Ends(block, check)
-        for i in in_pieces(range(len(block) - 1), check):
-            if ends.end_sentence(i):
-                yield block[i + 1].start
+def _read(block: Sequence[_Line], cuts: list[int], wraps: list[tuple[int, int]], check: Check) -> None:
+    """Add to *cuts* where lines of *block* begin sentences, to *wraps* what is between the other lines."""
+    cuts.append(block[0].start)
+    if len(block) == 1:
+        return
+    ends = _Ends(block, check)
+    for i, (line, following) in enumerate(in_pieces(pairwise(block), check)):
+        if ends.end_sentence(i):
+            cuts.append(following.start)
+        else:
+            wraps.append((line.start + len(line.content), following.start))
 
 
 class _Wraps(NamedTuple):
-    """How the lines of a stretch are wrapped: ends of lines up to ``longest`` with less than ``gap`` columns left."""
+    """How the lines of a stretch are wrapped.
+
+    Attributes:
+        width: Columns of the longest line that ends in a wrap.
+        longest: Columns that no wrapped line exceeds.
+        slack: Columns that may be left in a wrapped line although the next word fits; 0 unless lines are ragged.
+    """
 
     width: int
     longest: float
@@ -316,7 +329,7 @@ class _Ends:
 
     def _is_wrap(self, i: int) -> bool:
         """True if the next word would not have fitted into line *i*, as the wraps around it show."""
-        stretch = i // _STRETCH
+        stretch = i // _STRETCH if len(self.block) > 3 * _STRETCH else 1
         if stretch not in self._wraps:
             self._wraps[stretch] = self._wraps_of(stretch)
         wraps = self._wraps[stretch]
@@ -355,7 +368,7 @@ class _Ends:
         """True if the indentation of line *i* says that a paragraph begins."""
         deeper = self.block[i].indent - self.block[i - 1].indent
         if deeper >= 2:
-            hangs = self.is_item[i - 1] or i == 1
+            hangs = self.is_item[i - 1] or self.is_field[i - 1] or i == 1
             goes_back = i + 1 < len(self.block) and self.block[i + 1].indent < self.block[i].indent
             return not hangs or (goes_back and not self.is_hard[i])
         return deeper <= -2 and i > 1 and not self.is_item[i - 1]
@@ -364,7 +377,8 @@ class _Ends:
         """True if the words on both sides of line end *i* belong together."""
         words, following = self.words[i], self.words[i + 1]
         num_lower = sum(map(str.islower, words))
-        if num_lower < 2 or self._begins_paragraph(i + 1):
+        is_phrase = num_lower > 1 or (num_lower and num_lower + sum(map(str.islower, following)) > 2)
+        if not is_phrase or len(words) < 2 or self._begins_paragraph(i + 1):
             return False
         last, before = words[-1], words[-2]
         if last in _LEADING_WORDS:
@@ -373,14 +387,14 @@ class _Ends:
             return False
         if last in _TITLES:
             return before.islower() and before not in _ARTICLES
-        if _is_shortened(last):
-            return True
-        is_phrase = num_lower >= 3 and not self.has_stop[i] and last[-1].isalnum()
-        return is_phrase and self._may_wrap(i) and _is_cut_name(words, following)
+        if last[-1] in ".-":
+            return _is_shortened(last) or (last[-1] == "-" and last[-2:-1].isalpha())
+        may_be_cut = num_lower > 2 and not self.has_stop[i] and last[-1].isalnum() and self._may_wrap(i)
+        return may_be_cut and _is_cut_name(words, following)
 
     def _may_wrap(self, i: int) -> bool:
         """True if no line near line end *i* is so long that the next word would have fitted."""
-        return _MAX_WIDTH >= self.needs[i] > max(self.widths[max(0, i - _STRETCH) : i + _STRETCH])
+        return _MAX_WIDTH >= self.needs[i] > 0.9 * max(self.widths[max(0, i - _STRETCH) : i + _STRETCH])
 
 
 def _is_cut_name(words: Sequence[str], following: Sequence[str]) -> bool:

@@ -15,8 +15,8 @@ from handler.text.sentences import split_sentences
 
 TEXTS = {
     "news": (
-        "German Chancellor Angela Merkel met French President Emmanuel Macron in Paris on Tuesday to discuss the future "
-        "of the European Union. The two leaders were joined by Ursula von der Leyen, the head of the European "
+        "German Chancellor Angela Merkel met French President Emmanuel Macron in Paris on Tuesday to discuss the "
+        "future of the European Union. The two leaders were joined by Ursula von der Leyen, head of the European "
         "Commission, and by Christine Lagarde of the European Central Bank. A spokesman for the Bank of England in "
         "London said that Andrew Bailey would follow the talks closely. Protesters from Greenpeace blocked the Avenue "
         "des Champs Elysees for an hour."
@@ -48,8 +48,8 @@ TEXTS = {
         "this in a letter to the pension fund of California, which owns a large part of the shares."
     ),
     "history": (
-        "In the spring of 1815 Napoleon Bonaparte left Elba and marched from Cannes to Paris with a thousand men. Louis "
-        "the Eighteenth fled to Belgium, and the powers that sat in Vienna sent their armies. The Duke of Wellington "
+        "In the spring of 1815 Napoleon Bonaparte left Elba and marched from Cannes to Paris with a thousand men. "
+        "Louis the Eighteenth fled to Belgium, and the powers that sat in Vienna sent armies. The Duke of Wellington "
         "waited near Brussels for Marshal Blucher of Prussia. After the battle the emperor was brought to Saint "
         "Helena, an island in the South Atlantic, where Hudson Lowe watched over him until his death."
     ),
