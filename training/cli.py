@@ -240,7 +240,7 @@ def _open_corpora(arguments: argparse.Namespace) -> int:
 
     written = {
         f"{arguments.out / part}.conll": num_sentences
-        for part, num_sentences in prepare(arguments.data, arguments.out).items()
+        for part, num_sentences in prepare(arguments.data, arguments.out).sentences.items()
     }
     if arguments.json:
         print(json.dumps({path: {"sentences": num_sentences} for path, num_sentences in written.items()}, indent=2))
