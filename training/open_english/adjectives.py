@@ -1,6 +1,6 @@
 """Words for nations, peoples, languages, religions and followers of parties: MISC by the CoNLL-2003 definition.
 
-The lists are general knowledge.  Parties themselves ("Labour", "Democratic Party") are organisations and in none of them.
+The lists are general knowledge.  Parties themselves ("Labour", "Democratic Party") are organisations, in none of them.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ def are_adjectives(words: tuple[str, ...]) -> bool:
 def tag_untagged(sentence: Sentence) -> Sentence:
     """*sentence* with the adjectives that are in no entity as MISC, those side by side as one.
 
-    An adjective before another capital that is in no entity is left alone, since it may begin a name that nobody tagged.
+    An adjective before another capital that is in no entity is left alone: it may begin a name that nobody tagged.
 
     >>> tag_untagged(Sentence(("Shi'ite", "Muslims", "and", "the", "Islamic", "Courts"), ())).spans
     (Span(start=0, end=2, label='MISC'),)

@@ -1,7 +1,8 @@
 """GUM, whose names a rule cut from its gold entities by head and part of speech: what the rule gets wrong.
 
-A country that acts is an organisation to the rule ("United Kingdom"), a person keeps titles and offices ("U.S. President
-Donald Trump"), a university with a campus is a place, and numbered parts ("Figure 1") and addresses are other names.
+A country that acts is an organisation to the rule ("United Kingdom"), a person keeps titles and offices ("U.S.
+President Donald Trump"), a university with a campus is a place, and
+numbered parts ("Figure 1") and addresses are other names.
 """
 
 from __future__ import annotations
@@ -15,9 +16,10 @@ from training.open_english.adjectives import are_adjectives
 from training.open_english.mends import TITLES, split_at
 from training.open_english.repeated import Counts, clear_label
 
-_TEACHES = frozenset("University College School Academy Institute Institution Universidade Université Universidad".split())
+_TEACHES = frozenset(
+    "University College School Academy Institute Institution Universidade Université Universidad".split()
+)
 _NUMBERED = re.compile(r"(?i)(?:figure|fig|table|factor|wave|appendix|section|chapter|part|step|case|experiment)s?")
-_LOWER_PARTS = frozenset("al bin ibn da de del della der di dos du el la le van von y".split())
 _CUTS = frozenset({"in", "'s", "’s", "at"})
 #: Where a person's name ends: "Fernando Cheung of the Labour Party".
 _AFTER_PERSON = frozenset({"of", "and"})

@@ -1,4 +1,4 @@
-"""What is mended in each corpus before its labels are mapped: native labels that contradict the CoNLL-2003 definition."""
+"""What is mended in each corpus: labels and boundaries that contradict the CoNLL-2003 definition."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def adjectives_to_misc(sentence: Sentence) -> Sentence:
 
 
 def without_adjectives(sentence: Sentence) -> Sentence:
-    """*sentence* without the entities that are nationalities, religions and the like, to score where no MISC is annotated."""
+    """*sentence* without entities that are nationalities, religions and the like, to score where MISC is no label."""
     spans = (span for span in sentence.spans if not are_adjectives(sentence.words[span.start : span.end]))
     return sentence._replace(spans=tuple(spans))
 

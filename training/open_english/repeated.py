@@ -124,8 +124,8 @@ class RepeatedNames:
             for length in self._lengths.get(words[i], ()):
                 end = i + length
                 if " ".join(words[i:end]) in self._tagged and taken.isdisjoint(range(max(0, i - 1), end + 1)):
-                    alone = not (i > 1 and _is_capital(words[i - 1])) and not (end < len(words) and _is_capital(words[end]))
-                    if alone and not (i == 0 and length == 1):  # the first word has a capital anyway
+                    is_part = (i > 1 and _is_capital(words[i - 1])) or (end < len(words) and _is_capital(words[end]))
+                    if not is_part and not (i == 0 and length == 1):  # the first word has a capital anyway
                         yield Span(i, end, "O")
                     step = length
                     break
@@ -137,7 +137,7 @@ def _verdict(name: str, tagged: Counter[str], num_untagged: int, gold: Counter[s
         clear_label(gold, _MANY_IN_GOLD, _CERTAIN)
         or clear_label(tagged, 0, _CERTAIN)
         or clear_label(gold, _MANY_IN_GOLD, _CLEAR)
-        or ("ORG" if "ORG" in tagged and name.split(" ")[-1] in _BODIES else None)
+        or ("ORG" if "ORG" in tagged and name.rsplit(" ", 1)[-1] in _BODIES else None)
         or clear_label(tagged, 0, _CLEAR)
         or OR.join(sorted(label for label, count in tagged.items() if count >= _PERHAPS * tagged.total()))
         or OR.join(sorted(tagged))

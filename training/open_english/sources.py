@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
-from training.corpora import LabelMap, Sentence, read_conll
+from training.corpora import LabelMap
 from training.errors import CorpusError
 
 _CROSSNER_ALL: LabelMap = {
@@ -57,29 +56,27 @@ TEST_ONLY = frozenset({"wikigold"})
 #: The corpus that a rule annotated, with PER, ORG, LOC and MISC; it may be missing.
 GUM = "gum"
 
-#: In GUM's parts, in the order of their documents, the biographies and news of which ``dev-gum`` is made: all of its dev
-#: part, and every third of its train part.
+#: The biographies and news of which ``dev-gum`` is made, by their places in GUM's parts: all of its dev part, and every
+#: third of its train part.
 GUM_EDITED_DEV = {"dev": (2, 3, 7, 8, 9), "train": (14, 17, 20, 23, 26, 29, 54, 57, 60, 63, 66, 69, 72)}
 
 
-def read_documents(data: Path, corpus: str, part: str) -> Iterator[list[Sentence]]:
-    """The sentences of each document of a part, in order, as ``PART.documents`` beside ``PART.conll`` counts them.
+def document_lengths(data: Path, corpus: str, part: str, num_sentences: int) -> list[int]:
+    """The number of sentences of each document of a part, as ``PART.documents`` has them; empty without that file.
 
     Raises:
-        CorpusError: a file cannot be read, or the counts are not those of the sentences.
+        CorpusError: the file cannot be read, or its numbers are not *num_sentences* together.
     """
-    sentences = read_conll(data / corpus / f"{part}.conll")
     path = data / corpus / f"{part}.documents"
     try:
         lengths = [int(line) for line in path.read_text(encoding="ascii").split()]
+    except FileNotFoundError:
+        return []
     except (OSError, ValueError) as error:
         raise CorpusError(f"{path}: expected a number of sentences on each line, one for each document") from error
-    if sum(lengths) != len(sentences):
-        raise CorpusError(f"{path}: expected {len(sentences)} sentences in all, as {part}.conll has, got {sum(lengths)}")
-    first = 0
-    for length in lengths:
-        yield sentences[first : first + length]
-        first += length
+    if sum(lengths) != num_sentences or 0 in lengths:
+        raise CorpusError(f"{path}: expected {num_sentences} sentences, as {part}.conll has, got {sum(lengths)}")
+    return lengths
 
 
 def check_folder(data: Path) -> None:
@@ -88,6 +85,6 @@ def check_folder(data: Path) -> None:
         for part in ("test",) if name in TEST_ONLY else ("train", "test"):
             if not (path := data / name / f"{part}.conll").is_file():
                 raise CorpusError(
-                    f"{path}: expected a file of CoNLL columns, there is none; training/en.md says under \"Where the"
+                    f'{path}: expected a file of CoNLL columns, there is none; training/en.md says under "Where the'
                     f' files come from" which files belong into {data} and where to get them'
                 )
