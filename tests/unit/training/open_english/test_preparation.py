@@ -1,10 +1,13 @@
 """What is mended in the open corpora, on small corpora with their quirks."""
 
+import json
+import re
 import shutil
 
 import pytest
 
 from handler.labels import Span
+from nerserve.cli import main
 from training.corpora import Sentence, read_conll
 from training.errors import CorpusError
 from training.open_english import prepare
@@ -152,6 +155,23 @@ def test_gum_and_the_lists_may_be_missing(data, tmp_path):
     assert prepared.missing == ["gum", "lists/clubs.txt", "lists/universities.txt"]
     assert "train-gum" not in prepared.sentences
     assert prepared.sentences["train-lines"] > 1000
+
+
+def test_the_command_counts_what_it_wrote_and_mended_and_names_what_is_missing(data, tmp_path, capsys):
+    shutil.rmtree(data / "lists")
+
+    assert main(["open-corpora", str(data), "--out", str(tmp_path / "out")]) == 0
+    table = capsys.readouterr()
+    assert main(["open-corpora", str(data), "--out", str(tmp_path / "out"), "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+
+    path = tmp_path / "out" / "train-docred.conll"
+    assert document["files"][str(path)]["sentences"] == len(read_conll(path))
+    assert set(document["files"]) == {str(p) for p in (tmp_path / "out").glob("*.conll")}
+    assert document["mends"]["docred: nationalities, religions and followers that become MISC"] == 1
+    assert document["missing"] == ["lists/clubs.txt", "lists/universities.txt"]
+    assert re.search(r"^docred: nationalities, religions and followers that become MISC +1$", table.out, re.MULTILINE)
+    assert f"{data}/lists/clubs.txt: not there" in table.err
 
 
 def test_a_missing_corpus_is_named_before_anything_is_read(data, tmp_path):
