@@ -117,7 +117,10 @@ class Tagger:
         explained = []
         for i, spans in spans_of.items():
             explained += [
-                [TokenWeight(*token, weight) for token, weight in zip(sentences[i], weights, strict=True)]
+                [
+                    TokenWeight(text[start:end], start, end, weight)
+                    for (_, start, end), weight in zip(sentences[i], weights, strict=True)
+                ]
                 for weights in self._erasure_weights(sentences[i].words, spans, check)
             ]
         return explained

@@ -50,6 +50,7 @@ examples:
   nerserve evaluate models/news test.conll
   nerserve evaluate models/news test.conll --errors errors.html     and a page that shows each error
   nerserve evaluate models/news test.conll --labels PER,ORG         these labels alone
+  nerserve evaluate models/en --field tests/field/*.jsonl           texts as people write them, by kind
 
 Files annotated with other labels than the model's, or a model with others than those to be compared: --label-map
 takes a JSON map that serves both.  A file's labels must all be in it; "O" drops a label.  A model's label that is
@@ -57,6 +58,11 @@ neither in it nor what another one becomes stays as it is.  A model of person, g
 ORG and LOC:
 
   {"PER": "PER", "ORG": "ORG", "LOC": "O", "person": "PER", "group": "ORG", "product": "O"}
+
+Field texts are lines of JSON: the kind, by any name, the text, and its entities in text order, or [].  A text is
+tagged as in a request, and is exact if these entities come back, with these labels, and no others.
+
+  {"kind": "initials", "text": "Was J. Doe in Rome?", "right": [["J. Doe", "PER"], ["Rome", "LOC"]]}
 
 """
 
@@ -156,8 +162,11 @@ def _add_evaluate(subparsers: argparse._SubParsersAction[argparse.ArgumentParser
     add("files", nargs="+", **FILE, help="annotated files, in any format of train's")
     add("--label-map", **FILE, help="JSON map of labels to those that are compared, see below")
     add("--labels", type=listed(label), default=[], metavar="LABEL[,LABEL...]", help="compare only these labels")
+    form = parser.add_mutually_exclusive_group()
     perturb = "score the text in lower case, in capitals, as a headline or with broken spacing"
-    add("--perturb", choices=sorted(PERTURBATION_SHARES), help=perturb)
+    form.add_argument("--perturb", choices=sorted(PERTURBATION_SHARES), help=perturb)
+    field = "the files are field texts, scored by kind: texts without an error, and entities"
+    form.add_argument("--field", action="store_true", help=field)
     add("--json", action="store_true", help="print JSON")
     add("--errors", **FILE, help="write an HTML page on the errors")
     add("--max-errors", type=count, default=2000, metavar="N", help="sentences on that page (default: %(default)s)")
@@ -233,6 +242,7 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     from handler.tagger import Tagger
     from training.corpora import read_label_map
     from training.evaluation import table, tag_corpora
+    from training.field import tag_field
     from training.reports.error_page import check_folder, write_error_page
 
     if arguments.errors:
@@ -240,11 +250,19 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     label_map = read_label_map(arguments.label_map) if arguments.label_map else None
     with errors_name(arguments.bundle):
         tagger = Tagger.load(arguments.bundle)
-    corpora = tag_corpora(tagger, arguments.files, label_map, arguments.labels, arguments.perturb)
-    if arguments.json:
-        print(json.dumps({corpus.name: corpus.evaluation.to_dict() for corpus in corpora}, indent=2))
+    if arguments.field:
+        tagged = tag_field(tagger, arguments.files, label_map, arguments.labels)
+        scores = {file.name: file.to_dict() for file in tagged}
+        tables = {file.name: file.table() for file in tagged}
+        corpora = [corpus for file in tagged for corpus in file.as_corpora()]
     else:
-        print("\n\n".join(f"{corpus.name}\n{table(corpus.evaluation)}" for corpus in corpora))
+        corpora = tag_corpora(tagger, arguments.files, label_map, arguments.labels, arguments.perturb)
+        scores = {corpus.name: corpus.evaluation.to_dict() for corpus in corpora}
+        tables = {corpus.name: table(corpus.evaluation) for corpus in corpora}
+    if arguments.json:
+        print(json.dumps(scores, indent=2))
+    else:
+        print("\n\n".join(f"{name}\n{scored}" for name, scored in tables.items()))
     if arguments.errors:
         write_error_page(arguments.errors, tagger, corpora, arguments.max_errors)
     return 0

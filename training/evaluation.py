@@ -248,6 +248,24 @@ def tag_corpus(
     return tagged
 
 
+def compared_labels(
+    tagger: Tagger, label_map: LabelMap | None, only: Collection[str]
+) -> tuple[dict[str, str], list[str]]:
+    """What each label of *tagger* is compared as, ``"O"`` if it is not; and all that they may be compared as, sorted.
+
+    Raises:
+        InputError: *only* has a label that the model cannot predict.
+    """
+    compared = comparable(tagger.config.model.labels, label_map or {})
+    known = sorted(set(compared.values()) - {"O"})
+    for label in only:
+        if label not in known:
+            raise InputError(f"--labels: expected labels of {', '.join(known)}, got {label!r}")
+    if only:
+        compared = {label: target if target in only else "O" for label, target in compared.items()}
+    return compared, known
+
+
 def tag_corpora(
     tagger: Tagger,
     files: Iterable[Path],
@@ -264,18 +282,12 @@ def tag_corpora(
         CorpusError: a file cannot be read, or has a label that the model cannot predict.
         InputError: *only* has a label that the model cannot predict.
     """
-    compared = comparable(tagger.config.model.labels, label_map or {})
-    known = sorted(set(compared.values()) - {"O"})
-    for label in only:
-        if label not in known:
-            raise InputError(f"--labels: expected labels of {', '.join(known)}, got {label!r}")
+    compared, known = compared_labels(tagger, label_map, only)
     numbered = {path: numbered_sentences(path, label_map) for path in files}
     for path, rows in numbered.items():
         if perturb:
             rows[:] = [(line, PERTURBATIONS[perturb](sentence, random.Random(line))) for line, sentence in rows]
         _check_labels(path, label_set(sentence for _, sentence in rows), known, only)
-    if only:
-        compared = {label: target if target in only else "O" for label, target in compared.items()}
     corpora = []
     for path, rows in numbered.items():
         sentences = [sentence for _, sentence in rows]

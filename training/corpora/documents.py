@@ -85,7 +85,7 @@ def _aligned(text: str, entities: Sequence[Entity], where: str) -> tuple[list[Se
             cuts.update(inner)
             parts = pairwise([token.start, *inner, token.end])
             joined += range(len(tokens) + 1, len(tokens) + 1 + len(inner))
-            tokens += [Token(text[start:end], start, end) for start, end in parts]
+            tokens += [Token(text[start:end], start, end) for start, end in parts] if inner else [token]
     token_starts = [token.start for token in tokens]
     spans = []
     for start, end, label in entities:

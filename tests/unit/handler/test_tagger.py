@@ -157,6 +157,20 @@ def test_explanations_are_of_the_sentences_that_hold_the_entities(tagger):
         assert [token.weight for token in of_alone] == pytest.approx([token.weight for token in tokens], abs=1e-4)
 
 
+def test_a_text_with_character_references_is_read_as_a_browser_shows_it_and_answered_as_it_was_given(tagger):
+    text, shown = "Obama&nbsp;saw Paris&#39;s apple &amp; Apple.", "Obama saw Paris's apple & Apple."
+
+    (entities,), (of_shown,) = tagger.tag([text]), tagger.tag([shown])
+
+    assert entities
+    assert [(one.label, one.score) for one in entities] == [(one.label, one.score) for one in of_shown]
+    assert [text[one.start : one.end] for one in entities] == [one.text for one in entities]
+    explained, of_shown = tagger.explain(text, entities), tagger.explain(shown, of_shown)
+    for tokens, of_tokens in zip(explained, of_shown, strict=True):
+        assert [token.text for token in tokens] == ["Obama", "saw", "Paris", "&#39;s", "apple", "&amp;", "Apple", "."]
+        assert [token.weight for token in tokens] == [token.weight for token in of_tokens]
+
+
 def test_nothing_is_explained_where_nothing_is_asked(tagger):
     assert tagger.explain("the " * 1000, []) == []
 

@@ -306,6 +306,15 @@ def test_a_word_is_split_where_an_entity_begins_or_ends_and_that_is_logged(tmp_p
     assert "2 of 3 entities cannot be found, the first in line 2" in caplog.text
 
 
+def test_a_character_reference_is_read_as_the_server_reads_it(tmp_path):
+    path = write_jsonl(tmp_path, {"text": "AT&amp;T met Ann&nbsp;Lee.", "entities": [[0, 8, "ORG"], [13, 25, "PER"]]})
+
+    (sentence,) = read_corpus(path)
+
+    assert sentence.words == ("AT&T", "met", "Ann", "Lee", ".")
+    assert sentence.spans == ((0, 1, "ORG"), (2, 4, "PER"))
+
+
 def test_a_dropped_entity_may_overlap_others_and_splits_nothing(tmp_path, caplog):
     document = {"text": "Ann Lee. Bob", "entities": [[0, 7, "name"], [0, 3, "first"], [1, 10, "odd"]]}
 
@@ -356,7 +365,8 @@ def test_a_json_line_that_cannot_be_read_is_named(tmp_path, line, problem):
 
 
 def visible(text):
-    """*Text* without what the tokeniser may leave out or keep: white space, control and format characters."""
+    """*Text* without what the tokeniser may leave out or change: white space, control characters, apostrophes."""
+    text = text.translate(dict.fromkeys(map(ord, "`‘′´＇ʹʼ"), "'"))
     return "".join(char for char in text if not char.isspace() and unicodedata.category(char) not in {"Cc", "Cf"})
 
 

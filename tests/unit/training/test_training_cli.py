@@ -18,6 +18,7 @@ import pytest
 import torch
 
 from nerserve.cli import main, make_parser
+from training.field import read_field_texts
 
 CORPUS = """\
 Ann\tB-person
@@ -197,10 +198,33 @@ def test_evaluate_writes_a_page_of_errors(folder, trained):
     assert "3 of 16 are on this page" in page
 
 
+def test_evaluate_scores_field_texts_by_kind(folder, trained):
+    texts = [
+        {"kind": "prose", "text": "Ann lives in Oslo.", "right": [["Ann", "PER"], ["Oslo", "LOC"]]},
+        {"kind": "prose", "text": "Bob met Ann.", "right": [["Bob", "LOC"], ["Ann", "PER"]]},
+        {"kind": "weather", "text": "on .", "right": []},
+    ]
+    (folder / "field.jsonl").write_text("\n".join(map(json.dumps, texts)))
+
+    done = nerserve(folder, "evaluate", "models/news", "--field", "field.jsonl", "--errors", "field.html")
+
+    assert done.returncode == 0, done.stderr
+    name, _, *rows = done.stdout.splitlines()
+    assert name == "field.jsonl"
+    assert [row.split()[:3] for row in rows] == [["prose", "2", "1"], ["weather", "1", "1"], ["all", "3", "2"]]
+    assert (folder / "field.html").read_text().count("<article") == 1
+
+    done = nerserve(folder, "evaluate", "models/news", "--field", "field.jsonl", "--labels", "PER", "--json")
+
+    assert json.loads(done.stdout)["field.jsonl"]["kinds"]["prose"]["entities"]["gold"] == 2
+
+
 @pytest.mark.parametrize(
     ("arguments", "problem"),
     [
         (("none.conll",), "none.conll: cannot be read: No such file"),
+        (("news.conll", "--field"), "news.conll:1: expected a JSON object"),
+        (("--field", "none.jsonl"), "none.jsonl: cannot be read: No such file"),
         (("none.jsonl",), "none.jsonl: cannot be read: No such file"),
         (("news.conll",), "news.conll: expected labels of LOC, PER, got day, person, place; --label-map FILE maps"),
         (("news.conll", "--label-map", "part.json"), "news.conll:4: label 'place' is not in the label map"),
@@ -224,11 +248,14 @@ def test_a_mistake_in_evaluate_is_one_line_and_a_failure(folder, trained, argume
     assert len(done.stderr.splitlines()) == 1
 
 
-def test_the_map_in_the_help_of_evaluate_is_one(folder):
+def test_the_map_and_the_field_text_in_the_help_of_evaluate_are_ones(folder, tmp_path):
     done = nerserve(folder, "evaluate", "--help")
 
-    labels = json.loads(re.search(r"^  (\{.*\})$", done.stdout, re.MULTILINE).group(1))
+    label_map, field_text = re.findall(r"^  (\{.*\})$", done.stdout, re.MULTILINE)
+    labels = json.loads(label_map)
     assert {labels[label] for label in ("PER", "person")} == {"PER"}
+    (tmp_path / "field.jsonl").write_text(field_text)
+    assert len(read_field_texts(tmp_path / "field.jsonl")[0].right) == 2
 
 
 @pytest.mark.parametrize(

@@ -350,7 +350,7 @@ def test_a_byte_order_mark_is_no_part_of_the_first_word(tmp_path, header, name):
 @pytest.mark.parametrize(
     ("content", "problem"),
     [
-        (gzip.compress(ROWS.encode()), "got gzip's: unpack it, or give it a name that ends in .gz"),
+        (gzip.compress(ROWS.encode(), mtime=0), "got gzip's: unpack it, or give it a name that ends in .gz"),
         (bz2.compress(ROWS.encode()), "got bzip2's: unpack it, or give it a name that ends in .bz2"),
         (b"PK\x03\x04\x14\0\0\0", "got a zip archive: unpack it, and give the file in it"),
         (b"\x93NUMPY\x01\0", r"got an .npy: save it with numpy.savez\(FILE, vectors=...\)"),

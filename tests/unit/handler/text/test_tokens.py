@@ -1,5 +1,6 @@
 """The tokeniser against the text itself: offsets are checked by slicing, coverage by Unicode's own categories."""
 
+import html
 import unicodedata
 
 import pytest
@@ -13,12 +14,15 @@ any_text = st.text(
     alphabet=st.one_of(
         st.characters(),  # any code point, surrogates included
         st.sampled_from(
-            "aA1 .,!?'’\"-&@#:/()\n\r\t\u00a0\u00ad\u200b\u200c\u200d\u2060\ufeff\u0301\ufe0f\x00\x85\u2028"
+            "aAI1 .,!?'’\"-&@#:/()_*<>`´ʼ²½;\n\r\t\u00a0\u00ad\u200b\u200c\u200d\u2060\ufeff\u0301\ufe0f\x00\x85\u2028"
         ),
         st.sampled_from("日本語。ひらカナ한국어العربيةעבריתहिन्दीไทย👨👩👧👍🏽🇩🇪\ud800\udfff"),
     ),
     max_size=200,
 )
+
+
+REFERENCES = {"&amp;": "&", "&#39;": "'", "&nbsp;": "\u00a0", "&eacute;": "é", "&#8217;": "’", "&lt;": "<"}
 
 
 def is_separator(char):
@@ -37,7 +41,11 @@ def is_separator(char):
 def test_tokens_give_the_text_back_in_order_and_leave_nothing_out(text):
     tokens = tokenize(text)
 
-    assert all(text[token.start : token.end] == token.text != "" for token in tokens)
+    assert all(text[token.start : token.end] != "" != token.text for token in tokens)
+    assert all(
+        text[token.start : token.end] == token.text or token.text[0] == "'" or token.text.startswith("n'")
+        for token in tokens
+    )
     assert [tokens[i] for i in range(len(tokens))] == list(tokens)
     assert list(tokens) == list(zip(tokens.words, tokens.starts, tokens.ends, strict=True))
     bounds = [0, *(bound for token in tokens for bound in (token.start, token.end)), len(text)]
@@ -91,10 +99,90 @@ def test_a_blank_line_keeps_what_is_in_front_of_it_from_what_is_behind(before, a
         ("No.  5, No.x 5", "No|.|5|,|No.x|5"),
         ("  two  spaces \u00a0 and\u3000more ", "two|spaces|and|more"),
         ("e-mail, word. (a) b; c: d", "e-mail|,|word|.|(|a|)|b|;|c|:|d"),
+        (
+            "see [a](https://x.org/a). [https://a.org](https://b.org)",
+            "see|[|a|]|(|https://x.org/a|)|.|[|https://a.org|]|(|https://b.org|)",
+        ),
     ],
 )
 def test_words_are_cut_as_the_penn_treebank_cuts_them(text, expected):
     assert "|".join(tokenize(text).words) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("__Barack Obama__ visited _Paris_ and **Berlin**.", "__|Barack|Obama|__|visited|_|Paris|_|and|**|Berlin|**|."),
+        ("name: _Angela Merkel_, *Bonn* ~Köln~ ~~Rome~~", "name|:|_|Angela|Merkel|_|,|*|Bonn|*|~|Köln|~|~~|Rome|~~"),
+        ("_angela merkel_ ___Paris___ __paris_", "_|angela|merkel|_|___|Paris|___|__|paris|_"),
+        ("snake_case, __init__ file_name.txt MAX_VALUE _a_b", "snake_case|,|__init__|file_name.txt|MAX_VALUE|_a_b"),
+        ("@some_user_ #big_data ____ a__b", "@some_user_|#big_data|____|a__b"),
+        ("Merkel¹ met Macron² in Berlin³. Xi¹²", "Merkel|¹|met|Macron|²|in|Berlin|³|.|Xi|¹²"),
+        ("5 m² of H₂O, x², 10², 2½ and ½; ¹Harvard ¹⁴C", "5|m²|of|H₂O|,|x²|,|10²|,|2½|and|½|;|¹|Harvard|¹⁴C"),
+        ("Berlin① ②Paris km² mc² Obama⁽", "Berlin|①|②|Paris|km²|mc²|Obama|⁽"),
+        ("Obamaᵃ xⁿ 10ⁿ 4ᵗʰ", "Obama|ᵃ|xⁿ|10ⁿ|4ᵗʰ"),
+        ("Merkelʼs and Obama`s and Rome´s, O´Neil", "Merkel|'s|and|Obama|'s|and|Rome|'s|,|O´Neil"),
+        ("Googleʹs Rome＇s Ann‘s don`t canʼt Oʼneil", "Google|'s|Rome|'s|Ann|'s|do|n't|ca|n't|Oʼneil"),
+        ("studentsʼ `code`s ‘Paris’ Hawaiʻi 5′10", "students|ʼ|`|code|'s|‘|Paris|’|Hawaiʻi|5|′|10"),
+        ("U.S.'s Inc.'s #Berlin's @ann's (x)'s I 'm", "U.S.|'s|Inc.|'s|#Berlin|'s|@ann|'s|(|x|)|'s|I|'m"),
+        ("I met Merkel.she was, Paris.the city", "I|met|Merkel|.|she|was|,|Paris|.|the|city"),
+        ("at Siemens.it is, at Ford.it's", "at|Siemens|.|it|is|,|at|Ford|.|it|'s"),
+        ("in Rome.in 1990 or Rome.At home.Next", "in|Rome|.|in|1990|or|Rome|.|At|home|.|Next"),
+        ("example.com amazon.it has node.js e.g. v1.2", "example.com|amazon.it|has|node.js|e.g.|v1.2"),
+        ("Siemens.it, ASP.NET Vue.JS will.i.am a.the", "Siemens.it|,|ASP.NET|Vue.JS|will.i.am|a.the"),
+        ("x.his() www.paris.she.com Foo.bar.she", "x.his|(|)|www.paris.she.com|Foo.bar.she"),
+        ("Paris,London;Rome:Bonn/Köln", "Paris|,|London|;|Rome|:|Bonn|/|Köln"),
+        ("Ben&Jerry met Tom&Ann in Berlin&Paris", "Ben|&|Jerry|met|Tom|&|Ann|in|Berlin|&|Paris"),
+        ("AT&T R&D H&M P&G M&S Q&A PG&E S&P500 A&Ms", "AT&T|R&D|H&M|P&G|M&S|Q&A|PG&E|S&P500|A&Ms"),
+        ("BB&T's at&t BEN&JERRY A&Berlin D&AD-led", "BB&T|'s|at&t|BEN|&|JERRY|A|&|Berlin|D&AD-led"),
+        ("Obama😀 Merkel❤️! 👍🏽Macron", "Obama|😀|Merkel|❤️|!|👍🏽|Macron"),
+        ("Merkel—who 1999–2003 Paris–Dakar Ann--he", "Merkel|—|who|1999|–|2003|Paris|–|Dakar|Ann|--|he"),
+        ("AC/DC and/or 24/7 12:30 5km $5bn McCain", "AC|/|DC|and|/|or|24/7|12:30|5km|$|5bn|McCain"),
+        ("Obama...he said…Then Paris…", "Obama|...|he|said|…|Then|Paris|…"),
+        ("<p>Paris</p> <b>Rome</b>, Bonn<br/> <Ann>", "<p>|Paris|</p>|<b>|Rome|</b>|,|Bonn|<br/>|<|Ann|>"),
+        ("a<b and 1<2>0", "a|<|b|and|1|<|2|>|0"),
+        ("an M.Sc. and a Ph.D. in St.Louis by J.Smith", "an|M.Sc.|and|a|Ph.D.|in|St.|Louis|by|J.|Smith"),
+    ],
+)
+def test_what_sticks_to_a_name_is_a_token_of_its_own(text, expected):
+    assert "|".join(tokenize(text).words) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("AT&amp;T bought R&amp;D.", {"AT&T": "AT&amp;T", "bought": "bought", "R&D": "R&amp;D", ".": "."}),
+        ("Angela&nbsp;Merkel", {"Angela": "Angela", "Merkel": "Merkel"}),
+        ("Obama&#39;s dog", {"Obama": "Obama", "'s": "&#39;s", "dog": "dog"}),
+        ("Ann&rsquo;s M&uuml;nchen", {"Ann": "Ann", "’s": "&rsquo;s", "München": "M&uuml;nchen"}),
+        ("&lt;Rome&gt; &quot;no&quot;", {"<": "&lt;", "Rome": "Rome", ">": "&gt;", '"': "&quot;", "no": "no"}),
+        ("Paris&mdash;Rome&hellip;", {"Paris": "Paris", "—": "&mdash;", "Rome": "Rome", "…": "&hellip;"}),
+        ("https://x.org/?a=1&amp;b=2", {"https://x.org/?a=1&b=2": "https://x.org/?a=1&amp;b=2"}),
+        (
+            "AT&T; &nosuch; &#0; &amp",
+            {"AT&T": "AT&T", ";": ";", "&": "&", "nosuch": "nosuch", "#0": "#0", "amp": "amp"},
+        ),
+        ("Ben&amp;Jerry", {"Ben": "Ben", "&": "&amp;", "Jerry": "Jerry"}),
+    ],
+)
+def test_a_character_reference_is_read_as_its_character_and_keeps_its_place(text, expected):
+    read = {word: text[start:end] for word, start, end in tokenize(text)}
+
+    assert read == expected
+
+
+@settings(max_examples=500, deadline=None)
+@given(st.lists(st.one_of(any_text, st.sampled_from(list(REFERENCES)))))
+def test_a_text_with_character_references_has_the_words_of_the_text_that_a_browser_shows(parts):
+    escaped = "".join(part if part in REFERENCES else html.escape(part) for part in parts)
+    shown = "".join(REFERENCES.get(part, part) for part in parts)
+
+    tokens = tokenize(escaped)
+
+    assert tokens.words == tokenize(shown).words
+    assert [html.unescape(escaped[start:end]) for _, start, end in tokens] == [
+        shown[start:end] for _, start, end in tokenize(shown)
+    ]
 
 
 @pytest.mark.parametrize(
@@ -168,6 +256,30 @@ def test_sentences_end_where_a_reader_would_end_them(text, expected):
         '." ' * 20_000,
         ")" * 256_000,  # a quadratic walk would not end within the time limit of a test
         ".)" * 128_000,
+        "_a" * 50_000,
+        "_a " * 33_000,
+        "a__" * 33_000,
+        "__a_" * 25_000,
+        "A&" * 50_000,
+        "AB&CD" * 20_000,
+        "²a" * 50_000,
+        "10²" * 33_000,
+        "1.2." * 25_000,
+        "aʼ" * 50_000,
+        "a`s" * 33_000,
+        "<p>" * 33_000,
+        "<b>.</b>" * 12_500,
+        "I. " * 33_000,
+        "A." + " " * 100_000 + "B.",
+        ("A." + "\n" * 40) * 2_500,
+        "K. He " * 16_000,
+        "and I. He " * 10_000,
+        "v. A " * 20_000,
+        "Yahoo! " * 14_000,
+        "Merkel.she" * 10_000,
+        "Rome.in 19 " * 9_000,
+        "https://](" * 10_000,
+        "a.\u200b" * 33_000,
     ],
     ids=lambda text: repr(text[:4]),
 )
@@ -175,7 +287,7 @@ def test_a_hostile_text_of_64k_characters_is_cut_exactly(text):
     tokens = [token for sentence in split_sentences(text) for token in sentence]
 
     kept = {i for token in tokens for i in range(token.start, token.end)}
-    covered = "".join(token.text for token in tokens)
+    covered = "".join(text[token.start : token.end] for token in tokens)
     assert covered == "".join(char for i, char in enumerate(text) if i in kept or not is_separator(char))
 
 
