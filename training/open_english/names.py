@@ -130,7 +130,6 @@ class Names:
             lambda: f"{self._surname(chance)}-{self._surname(chance)}",
             lambda: f"{self._town(chance)} {chance.choice(words.TRADES)}",
             lambda: self._acronym(chance),
-            lambda: f"{self._surname(chance)}'s",
         ]
         return chance.choice(forms)()
 

@@ -20,7 +20,7 @@ _TEACHES = frozenset("university college school academy institute polytechnic".s
 _KINDS = {
     "teaching": ("university", "university", "school"),
     "article": ("society", "society", "team", "paper", "society"),
-    "other": ("firm", "firm", "firm", "firm", "club", "university", "band", "school", "society", "hyphened", "shop"),
+    "other": ("firm", "firm", "firm", "firm", "club", "university", "band", "school", "society", "hyphened"),
 }
 
 
