@@ -104,7 +104,8 @@ def test_gum_is_parted_by_documents_and_its_countries_are_places(data, tmp_path)
 def test_a_sentence_that_is_scored_is_neither_trained_on_nor_made_into_another(data, tmp_path, leak):
     leaked = "One\tB-ORG\nsentence\tO\nof\tO\nthe\tO\ntest\tO\n\n"
     corpus, part = leak
-    for path in (data / corpus / f"{part}.conll", data / "gmb_kaggle" / "train.conll", data / "uner_ewt" / "train.conll"):
+    for name in (f"{corpus}/{part}", "gmb_kaggle/train", "uner_ewt/train"):
+        path = data / f"{name}.conll"
         path.write_text(leaked.replace("ORG", "org" if "gmb" in str(path) else "ORG") + path.read_text())
     (data / "wikigold" / "test.documents").unlink()
 
