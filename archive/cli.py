@@ -103,6 +103,10 @@ def _inspect(arguments: argparse.Namespace) -> int:
         print(json.dumps(info._asdict(), indent=2))
         return 0
     print(f"{info.name} {info.version}\nbundle   {info.digest}\narchive  {info.sha256}")
+    for title, key in (("about", "description"), ("language", "language")):
+        value = info.about.get(key)
+        if value and str(value).isprintable():  # an archive may be a stranger's
+            print(f"{title:<9}{value}")
     for name, size in sorted(info.files.items()):
         print(f"{size:12,}  {name}")
     return 0

@@ -31,7 +31,7 @@ class MarInfo(NamedTuple):
     """The metadata of an archive.
 
     ``digest`` identifies the bundle (SHA-256 of its ``config.json``), ``sha256`` the archive file; ``files`` are sizes
-    in bytes.
+    in bytes; ``about`` is what the bundle says of itself, as its ``config.json`` has it, if it has.
     """
 
     name: str
@@ -39,6 +39,7 @@ class MarInfo(NamedTuple):
     digest: str
     sha256: str
     files: dict[str, int]
+    about: dict[str, Any]
 
 
 def pack(files: Mapping[str, bytes]) -> bytes:
@@ -101,7 +102,10 @@ def _info(path: Path, files: Mapping[str, bytes], data: bytes) -> MarInfo:
     if model.get("handler") != ENTRY_POINT:
         raise ArchiveError(f"{path}: {MANIFEST}: expected handler {ENTRY_POINT}, got {model.get('handler')!r}")
     sizes = {name: len(content) for name, content in files.items()}
-    return MarInfo(model["modelName"], model["modelVersion"], _sha256(files[config]), _sha256(data), sizes)
+    about = _json_object(path, files, config).get("about", {})
+    if not isinstance(about, dict):
+        raise ArchiveError(f"{path}: {config}: about: expected an object")
+    return MarInfo(model["modelName"], model["modelVersion"], _sha256(files[config]), _sha256(data), sizes, about)
 
 
 def _sha256(content: bytes) -> str:

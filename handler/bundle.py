@@ -2,7 +2,7 @@
 
 ::
 
-    config.json     format, name, version, model and training configuration, calibration, digests of the next three
+    config.json     handler/config.py: what the model is, how it was trained, digests of the next three
     vocab.json      {"chars": [...]}: the characters that have an embedding
     weights.npz     float32 arrays by parameter name, without pickles
     vectors/        memory-mapped arrays, see handler/vectors.py and handler/subwords.py
@@ -16,10 +16,8 @@ from __future__ import annotations
 
 import json
 import math
-import shutil
 import zipfile
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -30,8 +28,16 @@ import torch
 from torch.overrides import TorchFunctionMode
 
 from handler.config import BundleConfig, ModelConfig
-from handler.digests import CONFIG_FILE, VOCAB_FILE, WEIGHTS_FILE, check_digests, file_digest, files_of
-from handler.errors import BundleError, NotReplacedError
+from handler.digests import (
+    CONFIG_FILE,
+    VOCAB_FILE,
+    WEIGHTS_FILE,
+    check_digests,
+    file_digest,
+    files_of,
+    put_in_place,
+)
+from handler.errors import BundleError
 from handler.labels import tag_rules, tag_set
 from handler.network.features import CASES, FeatureEncoder
 from handler.network.model import BiLSTMCRF
@@ -88,28 +94,19 @@ class Bundle:
         Raises:
             NotReplacedError: *folder* has content that is no bundle; it is not changed.
         """
-        folder = folder.resolve()  # the target of a symbolic link, and a name for "."
-        check_replaceable(folder)
-        staging = folder.with_name(f".{folder.name}.new")
-        shutil.rmtree(staging, ignore_errors=True)
-        (staging / "vectors").mkdir(parents=True)
-        vocab = json.dumps({"chars": list(self.chars)}, ensure_ascii=False, indent=0) + "\n"
-        (staging / VOCAB_FILE).write_bytes(vocab.encode())
-        weights = {name: tensor.detach().float().cpu().numpy() for name, tensor in self.model.state_dict().items()}
-        np.savez(staging / WEIGHTS_FILE, **weights)
-        self.vectors.save(staging / "vectors")
-        digests = {path: file_digest(staging / path) for path in files_of(staging)}
-        config = replace(self.config, digests=digests)
-        (staging / CONFIG_FILE).write_bytes(config.to_json())
-        for name, content in (extras or {}).items():
-            (staging / name).write_bytes(content)
-        digest = file_digest(staging / CONFIG_FILE)
-        replaced = folder.with_name(f".{folder.name}.old")
-        shutil.rmtree(replaced, ignore_errors=True)
-        if folder.exists():
-            folder.rename(replaced)  # whole folders are renamed, so that a kill leaves no partial bundle
-        staging.rename(folder)
-        shutil.rmtree(replaced, ignore_errors=True)
+        with put_in_place(folder) as staging:
+            (staging / "vectors").mkdir()
+            vocab = json.dumps({"chars": list(self.chars)}, ensure_ascii=False, indent=0) + "\n"
+            (staging / VOCAB_FILE).write_bytes(vocab.encode())
+            weights = {name: tensor.detach().float().cpu().numpy() for name, tensor in self.model.state_dict().items()}
+            np.savez(staging / WEIGHTS_FILE, **weights)
+            self.vectors.save(staging / "vectors")
+            digests = {path: file_digest(staging / path) for path in files_of(staging)}
+            config = replace(self.config, digests=digests)
+            (staging / CONFIG_FILE).write_bytes(config.to_json())
+            for name, content in (extras or {}).items():
+                (staging / name).write_bytes(content)
+            digest = file_digest(staging / CONFIG_FILE)
         return replace(self, config=config, digest=digest)
 
     def encoder(self) -> FeatureEncoder:
@@ -126,22 +123,6 @@ class _NoInitialWeights(TorchFunctionMode):
         """What *func* returns; the tensor, if it would fill that with random numbers."""
         kwargs = kwargs or {}
         return kwargs["tensor"] if func is torch.nn.init.normal_ else func(*args, **kwargs)
-
-
-@contextmanager
-def errors_name(path: Path) -> Iterator[None]:
-    """BundleErrors from within, which name a file of the bundle alone, get *path* in front."""
-    try:
-        yield
-    except BundleError as error:
-        raise BundleError(f"{path}: {error}") from error
-
-
-def check_replaceable(folder: Path) -> None:
-    """Raise NotReplacedError if *folder* has content that is no bundle, which writing one there would delete."""
-    is_free = not folder.exists() or (folder.is_dir() and not any(folder.iterdir()))
-    if not is_free and not (folder / CONFIG_FILE).is_file():
-        raise NotReplacedError(f"{folder}: holds no bundle, and is not replaced by one")
 
 
 def tags_of(config: ModelConfig) -> list[str]:

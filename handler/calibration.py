@@ -8,9 +8,13 @@ log-odds, with one slope and an offset for each label (docs/decisions/0010).
 from __future__ import annotations
 
 import math
+from typing import Final
 
 #: Decimals of a score.
 SCORE_DIGITS = 6
+
+#: Upper bounds of the bins in which scores are counted; a score of a bound is in the bin below it.
+SCORE_BOUNDS: Final = tuple(i / 20 for i in range(1, 21))
 
 #: Distance from 0 or 1 of a marginal that rounds to it: half of the largest possible.
 _CERTAIN = 10**-SCORE_DIGITS / 4

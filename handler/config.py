@@ -1,35 +1,29 @@
-"""A bundle's ``config.json`` as frozen dataclasses; no torch needed.
-
-Unknown and missing keys, wrong types and impossible values are errors, so that
-a typo never becomes a default.
-"""
+"""A bundle's ``config.json`` as frozen dataclasses; no torch needed."""
 
 from __future__ import annotations
 
-import difflib
 import json
 import math
 import re
-import sys
-from collections.abc import Callable, Iterable, Mapping
+import unicodedata
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, TypeVar, get_type_hints
+from typing import Any, TypeGuard
 
 from contract.names import MODEL_NAME_RULE, VERSION_RULE, is_model_name, is_version
+from handler.calibration import SCORE_BOUNDS
 from handler.errors import ConfigError
+from handler.fields import check_keys, converted, dataclass_from, read_object, require
 from handler.labels import SCHEMES, Scheme
+from handler.text.rules import TEXT_RULES
 
-#: The format written.  Format 2, with ``UNTIL_FORMAT_2``, and format 1, also without ``calibration`` and
-#: ``SINCE_FORMAT_2``, are still read.
-FORMAT = 3
+#: The format written, and the only one read.
+FORMAT = 4
 
-#: A model setting without effect since format 3: the server limits the length of a text.
-UNTIL_FORMAT_2 = "max_chars"
-
-#: Training settings that format 1 does not have, with the values that stand for training without them.
-SINCE_FORMAT_2: Mapping[str, object] = MappingProxyType({"corpus_shares": {}, "unannotated": {}, "perturbations": {}})
+#: The end of a message about a bundle that another version of this code has written.
+_RENEW = "; nerserve renew BUNDLE --out NEW brings it up to date"
 
 #: Sizes that no network of this kind has; they bound what a file of a few bytes can cost.
 MAX_LABELS = 256
@@ -37,12 +31,26 @@ MAX_DIM = 1 << 16
 MAX_KERNEL = 63
 MAX_WORD_CHARS = 1000
 
+#: Characters of a description, and of a label's name for people.
+MAX_DESCRIPTION_CHARS = 200
+MAX_LABEL_NAME_CHARS = 40
+
 _LABEL = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}")
 
-
-def _require(holds: bool, owner: str, key: str, expected: str, value: object) -> None:
-    if not holds:
-        raise ConfigError(f"{owner}.{key}: expected {expected}, got {value!r}")
+#: A tag of RFC 5646, section 2.1 (BCP 47), without grandfathered ones and languages of four letters or more: there are
+#: none.
+_LANGUAGE = re.compile(
+    r"""
+    [a-z]{2,3} (-[a-z]{3}){0,3}                       # language
+    ( -[a-z]{4} )?                                    # script
+    ( -([a-z]{2}|[0-9]{3}) )?                         # region
+    ( -([a-z0-9]{5,8}|[0-9][a-z0-9]{3}) )*            # variants
+    ( -[a-wyz0-9](-[a-z0-9]{2,8})+ )*                 # extensions
+    ( -x(-[a-z0-9]{1,8})+ )?                          # private use
+    """,
+    re.VERBOSE | re.IGNORECASE | re.ASCII,
+)
+_MAX_LANGUAGE_CHARS = 64
 
 
 @dataclass(frozen=True)
@@ -73,21 +81,21 @@ class ModelConfig:
 
     def __post_init__(self) -> None:
         """Raise ConfigError, with the key and its value, if no such network can be built."""
-        _require(len(self.labels) > 0, "model", "labels", "at least one label", self.labels)
-        _require(len(self.labels) <= MAX_LABELS, "model", "labels", f"at most {MAX_LABELS} labels", len(self.labels))
+        require(len(self.labels) > 0, "model", "labels", "at least one label", self.labels)
+        require(len(self.labels) <= MAX_LABELS, "model", "labels", f"at most {MAX_LABELS} labels", len(self.labels))
         for label in self.labels:
-            _require(_LABEL.fullmatch(label) is not None, "model", "labels", "letters, digits, - and _", label)
-        _require(len(set(self.labels)) == len(self.labels), "model", "labels", "distinct labels", self.labels)
-        _require(self.scheme in SCHEMES, "model", "scheme", f"one of {', '.join(SCHEMES)}", self.scheme)
+            require(_LABEL.fullmatch(label) is not None, "model", "labels", "letters, digits, - and _", label)
+        require(len(set(self.labels)) == len(self.labels), "model", "labels", "distinct labels", self.labels)
+        require(self.scheme in SCHEMES, "model", "scheme", f"one of {', '.join(SCHEMES)}", self.scheme)
         for key in ("word_dim", "char_dim", "char_filters", "case_dim"):
-            _require(
+            require(
                 0 < getattr(self, key) <= MAX_DIM, "model", key, f"a number from 1 to {MAX_DIM}", getattr(self, key)
             )
         for key, most in (("max_word_chars", MAX_WORD_CHARS), ("hidden_dim", MAX_DIM)):
             value = getattr(self, key)
-            _require(0 < value <= most and value % 2 == 0, "model", key, f"an even number from 2 to {most}", value)
+            require(0 < value <= most and value % 2 == 0, "model", key, f"an even number from 2 to {most}", value)
         is_kernel = 0 < self.char_kernel <= MAX_KERNEL and self.char_kernel % 2 == 1
-        _require(is_kernel, "model", "char_kernel", f"an odd number from 1 to {MAX_KERNEL}", self.char_kernel)
+        require(is_kernel, "model", "char_kernel", f"an odd number from 1 to {MAX_KERNEL}", self.char_kernel)
 
 
 #: All perturbations, and the default of ``TrainingConfig.perturbations``.
@@ -133,18 +141,18 @@ class TrainingConfig:
     def __post_init__(self) -> None:
         """Raise ConfigError, with the key and its value, if no such training can be run."""
         for key in ("max_epochs", "patience", "batch_size", "learning_rate", "clip_norm", "min_char_count"):
-            _require(getattr(self, key) > 0, "training", key, "a positive number", getattr(self, key))
+            require(getattr(self, key) > 0, "training", key, "a positive number", getattr(self, key))
         for key in ("ema_decay", "dropout", "word_dropout"):
             value = getattr(self, key)
-            _require(0 <= value < 1, "training", key, "a share in [0, 1)", value)
+            require(0 <= value < 1, "training", key, "a share in [0, 1)", value)
         for name, share in self.corpus_shares.items():
-            _require(share >= 0, "training", "corpus_shares", f"a number from 0 on for {name}", share)
+            require(share >= 0, "training", "corpus_shares", f"a number from 0 on for {name}", share)
         shares = self.perturbations
         for name, share in shares.items():
             known = ", ".join(PERTURBATION_SHARES)
-            _require(name in PERTURBATION_SHARES, "training", "perturbations", f"some of {known}", name)
-            _require(share >= 0, "training", "perturbations", f"a share from 0 on for {name}", share)
-        _require(sum(shares.values()) <= 1, "training", "perturbations", "shares of at most 1 together", dict(shares))
+            require(name in PERTURBATION_SHARES, "training", "perturbations", f"some of {known}", name)
+            require(share >= 0, "training", "perturbations", f"a share from 0 on for {name}", share)
+        require(sum(shares.values()) <= 1, "training", "perturbations", "shares of at most 1 together", dict(shares))
 
 
 @dataclass(frozen=True)
@@ -162,20 +170,99 @@ class Calibration:
     def __post_init__(self) -> None:
         """Raise ConfigError, with the key and its value, if scores would not rise with the marginal."""
         object.__setattr__(self, "offsets", dict(sorted(self.offsets.items())))  # so that order changes no digest
-        _require(0 < self.slope < math.inf, "calibration", "slope", "a positive number", self.slope)
+        require(0 < self.slope < math.inf, "calibration", "slope", "a positive number", self.slope)
         for label, offset in self.offsets.items():
-            _require(math.isfinite(offset), "calibration", "offsets", f"a finite number for {label}", offset)
+            require(math.isfinite(offset), "calibration", "offsets", f"a finite number for {label}", offset)
+
+
+@dataclass(frozen=True)
+class About:
+    """What people are told of a model.
+
+    Attributes:
+        description: A line on what the model is for; empty if there is none.
+        language: BCP 47 tag of the language of the texts, such as "en" or "pt-BR"; null if unknown.
+        label_names: Names of labels for people, such as {"PER": "Person"}; a label without one is its own.
+    """
+
+    description: str = ""
+    language: str | None = None
+    label_names: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Raise ConfigError, with the key and its value, if no line of text can show it."""
+        object.__setattr__(self, "label_names", dict(sorted(self.label_names.items())))  # order changes no digest
+        lines = f"a line of at most {MAX_DESCRIPTION_CHARS} characters"
+        is_line = not self.description or _is_line(self.description, MAX_DESCRIPTION_CHARS)
+        require(is_line, "about", "description", lines, self.description)
+        language = self.language
+        is_tag = language is None or (len(language) <= _MAX_LANGUAGE_CHARS and _LANGUAGE.fullmatch(language))
+        require(bool(is_tag), "about", "language", "a BCP 47 tag, such as en or pt-BR", language)
+        for label, name in self.label_names.items():
+            expected = f"1 to {MAX_LABEL_NAME_CHARS} characters in a line for {label}"
+            require(_is_line(name, MAX_LABEL_NAME_CHARS), "about", "label_names", expected, name)
+
+
+@dataclass(frozen=True)
+class TextCounts:
+    """Counts of the texts in some files.
+
+    Attributes:
+        sentences: Sentences as the server splits them.
+        tokens: Their tokens.
+        unseen_tokens: Tokens without a pretrained vector of their own.
+        entities: Entities by label.
+    """
+
+    sentences: int
+    tokens: int
+    unseen_tokens: int
+    entities: Mapping[str, int]
+
+    def __post_init__(self) -> None:
+        """Raise ConfigError, with the key and its value, if no files have such counts."""
+        object.__setattr__(self, "entities", dict(sorted(self.entities.items())))
+        for key in ("sentences", "tokens", "unseen_tokens"):
+            require(getattr(self, key) >= 0, "profile", key, "a number from 0 on", getattr(self, key))
+        is_part = self.unseen_tokens <= self.tokens
+        require(is_part, "profile", "unseen_tokens", f"at most the {self.tokens} tokens", self.unseen_tokens)
+        for label, count in self.entities.items():
+            require(count >= 0, "profile", "entities", f"a number from 0 on for {label}", count)
+
+
+@dataclass(frozen=True)
+class Profile:
+    """What a model was trained on, and what it finds in the dev files: counts to compare those of a server with.
+
+    Attributes:
+        train: Counts of the training files, with the entities that are annotated with one label.
+        dev: Counts of the dev files, with the entities that the model finds, whatever is annotated there.
+        scores: The latter by score: how many have one of up to each of ``SCORE_BOUNDS``.
+    """
+
+    train: TextCounts
+    dev: TextCounts
+    scores: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        """Raise ConfigError, with the key and its value, if *scores* are not those of the entities found in dev."""
+        num_bins, num_entities = len(SCORE_BOUNDS), sum(self.dev.entities.values())
+        is_histogram = len(self.scores) == num_bins and min(self.scores) >= 0 and sum(self.scores) == num_entities
+        expected = f"{num_bins} counts of the {num_entities} entities in dev.entities"
+        require(is_histogram, "profile", "scores", expected, self.scores)
 
 
 @dataclass(frozen=True)
 class BundleConfig:
-    """All of ``config.json``.
+    """All of ``config.json`` but its format and the text rules of its model, which are those of this code.
 
     Attributes:
         name: The model's default name.
         version: The model's version in TorchServe's form, such as ``"1.0"``.
         digests: SHA-256 of every other file of the bundle, ``"sha256:<hex>"`` by path.
         calibration: Turns marginals into scores; without one, the marginal is the score.
+        about: What people are told of the model.
+        profile: What the model was trained on; None if unknown.
     """
 
     name: str
@@ -184,45 +271,55 @@ class BundleConfig:
     training: TrainingConfig
     digests: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     calibration: Calibration | None = None
+    about: About = field(default_factory=About)
+    profile: Profile | None = None
 
     def __post_init__(self) -> None:
-        """Refuse a name or version that an archive cannot have, and a calibration for other labels.
+        """Refuse a name or version that an archive cannot have, and what is about other labels.
 
         Raises:
             ConfigError: names the key and the value it got.
         """
-        _require(is_model_name(self.name), "config", "name", MODEL_NAME_RULE, self.name)
-        _require(is_version(self.version), "config", "version", VERSION_RULE, self.version)
+        require(is_model_name(self.name), "config", "name", MODEL_NAME_RULE, self.name)
+        require(is_version(self.version), "config", "version", VERSION_RULE, self.version)
+        labels = sorted(self.model.labels)
         if self.calibration:
-            labels = sorted(self.model.labels)
             found = sorted(self.calibration.offsets)
-            _require(found == labels, "calibration", "offsets", f"one for each of {', '.join(labels)}", found)
+            require(found == labels, "calibration", "offsets", f"one for each of {', '.join(labels)}", found)
+        unknown = sorted(self.about.label_names.keys() - set(labels))
+        require(not unknown, "about", "label_names", f"labels among {', '.join(labels)}", ", ".join(unknown))
 
     @classmethod
     def load(cls, path: Path) -> BundleConfig:
         """Read *path*; raises ConfigError if it is missing, unreadable or no JSON object, or a value is wrong."""
-        try:
-            document = json.loads(path.read_bytes(), object_pairs_hook=_distinct)
-        except FileNotFoundError as error:
-            raise ConfigError(f"{path.name}: missing") from error
-        except OSError as error:
-            raise ConfigError(f"{path.name}: cannot be read: {error.strerror}") from error
-        except (ValueError, RecursionError) as error:
-            raise ConfigError(f"{path.name}: expected JSON: {error}") from error
-        _require(isinstance(document, dict), path.name, "*", "an object", document)
+        return cls.from_document(read_object(path))
+
+    @classmethod
+    def from_document(cls, document: Mapping[str, Any]) -> BundleConfig:
+        """The configuration in *document*, parsed from JSON.
+
+        Raises:
+            ConfigError: a value is wrong, or the format or the text rules are those of other code; the message says how
+                to renew the bundle.
+        """
         number = document.get("format")
-        if not _is_int(number) or not 1 <= number <= FORMAT:
-            raise ConfigError(f"config.format: expected 1, 2 or {FORMAT}, got {number!r}")
-        keys = {"format", "name", "version", "model", "training", "digests"}
-        _check_keys("config", document, keys if number == 1 else keys | {"calibration"})
-        found = document.get("calibration")
+        if type(number) is not int or number != FORMAT:
+            raise ConfigError(f"config.format: expected {FORMAT}, got {number!r}{_RENEW if is_older(number) else ''}")
+        keys = ("format", "name", "version", "about", "rules", "model", "training", "calibration", "profile", "digests")
+        check_keys("config", document, keys)
+        rules = converted("config", "rules", document["rules"], Mapping[str, int])
+        if rules != TEXT_RULES:
+            raise ConfigError(f"config.rules: expected {_listed(TEXT_RULES)}, got {_listed(rules)}{_RENEW}")
+        calibration, profile = document["calibration"], document["profile"]
         return cls(
-            name=_converted("config", "name", document["name"], str),
-            version=_converted("config", "version", document["version"], str),
-            digests=_converted("config", "digests", document["digests"], Mapping[str, str]),
-            model=model_config(document["model"] if number == FORMAT else _without_max_chars(document["model"])),
-            training=training_config(document["training"], **(SINCE_FORMAT_2 if number == 1 else {})),
-            calibration=None if found is None else _dataclass_from(Calibration, "calibration", found, {}),
+            name=converted("config", "name", document["name"], str),
+            version=converted("config", "version", document["version"], str),
+            digests=MappingProxyType(converted("config", "digests", document["digests"], Mapping[str, str])),
+            model=dataclass_from(ModelConfig, "model", document["model"]),
+            training=dataclass_from(TrainingConfig, "training", document["training"]),
+            calibration=None if calibration is None else dataclass_from(Calibration, "calibration", calibration),
+            about=dataclass_from(About, "about", document["about"]),
+            profile=None if profile is None else dataclass_from(Profile, "profile", profile),
         )
 
     def to_json(self) -> bytes:
@@ -231,109 +328,27 @@ class BundleConfig:
             "format": FORMAT,
             "name": self.name,
             "version": self.version,
+            "about": asdict(self.about),
+            "rules": dict(TEXT_RULES),
             "model": asdict(self.model),
             "training": asdict(self.training),
             "calibration": self.calibration and asdict(self.calibration),
+            "profile": self.profile and asdict(self.profile),
             "digests": dict(sorted(self.digests.items())),
         }
         return (json.dumps(document, indent=2, ensure_ascii=False) + "\n").encode()
 
 
-_Config = TypeVar("_Config", ModelConfig, TrainingConfig, Calibration)
+def is_older(number: object) -> TypeGuard[int]:
+    """True for the number of a format before ``FORMAT``."""
+    return type(number) is int and 1 <= number < FORMAT
 
 
-def model_config(values: object, **defaults: object) -> ModelConfig:
-    """A :class:`ModelConfig` from a JSON object, which must have all keys not in *defaults*; raises ConfigError."""
-    return _dataclass_from(ModelConfig, "model", values, defaults)
+def _listed(rules: Mapping[str, int]) -> str:
+    return ", ".join(f"{name} {number}" for name, number in sorted(rules.items())) or "none"
 
 
-def training_config(values: object, **defaults: object) -> TrainingConfig:
-    """A :class:`TrainingConfig` from a JSON object, which must have all keys not in *defaults*; raises ConfigError."""
-    return _dataclass_from(TrainingConfig, "training", values, defaults)
-
-
-def _without_max_chars(values: object) -> object:
-    """The model's *values* from a file before format 3, without ``UNTIL_FORMAT_2``."""
-    if not isinstance(values, dict):
-        return values
-    if UNTIL_FORMAT_2 not in values:
-        raise ConfigError(f"model.{UNTIL_FORMAT_2}: missing")
-    return {key: value for key, value in values.items() if key != UNTIL_FORMAT_2}
-
-
-def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    document = dict(pairs)
-    if len(document) != len(pairs):
-        keys = [key for key, _ in pairs]
-        raise ConfigError(f"config: repeated key {next(key for key in keys if keys.count(key) > 1)!r}")
-    return document
-
-
-def _check_keys(owner: str, values: Mapping[str, object], known: set[str]) -> None:
-    for key in sorted(values.keys() - known):
-        raise ConfigError(f"{owner}.{key}: unknown key{suggestion(key, known)}")
-    for key in sorted(known - values.keys()):
-        raise ConfigError(f"{owner}.{key}: missing")
-
-
-def suggestion(key: str, known: Iterable[str]) -> str:
-    """What the end of a message says if *key* looks like one of those that are *known*.
-
-    >>> suggestion("epochs", ["max_epochs", "seed"]), suggestion("x", ["seed"])
-    ('; did you mean max_epochs?', '')
-    """
-    close = difflib.get_close_matches(key.lower().replace("-", "_"), list(known), 1, 0.6)
-    return f"; did you mean {close[0]}?" if close else ""
-
-
-def _is_string(value: object) -> bool:
-    return isinstance(value, str)
-
-
-def _is_int(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
-def _is_number(value: Any) -> bool:
-    largest = sys.float_info.max
-    return (_is_int(value) or isinstance(value, float)) and -largest <= value <= largest  # NaN is not
-
-
-def _is_list_of_strings(value: Any) -> bool:
-    return isinstance(value, (list, tuple)) and all(map(_is_string, value))
-
-
-def _is_object_of(holds: Callable[[Any], bool]) -> Callable[[Any], bool]:
-    return lambda value: isinstance(value, dict) and all(map(holds, value.values()))
-
-
-def _each(convert: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    return lambda value: {key: convert(item) for key, item in value.items()}
-
-
-#: Field type: its name in messages, whether a value parsed from JSON has it, and the conversion.
-_TYPES: dict[object, tuple[str, Callable[[Any], bool], Callable[[Any], Any]]] = {
-    str: ("a string", _is_string, str),
-    int: ("a whole number", _is_int, int),
-    float: ("a number", _is_number, float),
-    tuple[str, ...]: ("a list of strings", _is_list_of_strings, tuple),
-    Mapping[str, str]: ("an object of strings", _is_object_of(_is_string), MappingProxyType),
-    Mapping[str, float]: ("an object of numbers", _is_object_of(_is_number), _each(float)),
-    Mapping[str, tuple[str, ...]]: ("an object of lists of strings", _is_object_of(_is_list_of_strings), _each(tuple)),
-}
-
-
-def _converted(owner: str, key: str, value: object, hint: object) -> Any:
-    """*value*, parsed from JSON, as the field type *hint*; raises ConfigError."""
-    expected, holds, convert = _TYPES.get(hint, _TYPES[str])  # others are literals
-    _require(holds(value), owner, key, expected, value)
-    return convert(value)
-
-
-def _dataclass_from(cls: type[_Config], owner: str, values: object, defaults: Mapping[str, object]) -> _Config:
-    if not isinstance(values, dict):
-        raise ConfigError(f"{owner}: expected an object, got {values!r}")
-    hints = get_type_hints(cls)
-    merged = {**defaults, **values}
-    _check_keys(owner, merged, set(hints))
-    return cls(**{key: _converted(owner, key, value, hints[key]) for key, value in merged.items()})
+def _is_line(text: str, max_chars: int) -> bool:
+    """True for 1 to *max_chars* characters without blanks at the ends, line breaks or control characters."""
+    kinds = {unicodedata.category(char) for char in text}
+    return 0 < len(text) <= max_chars and text == text.strip() and not kinds & {"Cc", "Cs", "Zl", "Zp"}

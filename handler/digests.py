@@ -1,12 +1,15 @@
-"""A bundle's files and their SHA-256 digests; no torch needed."""
+"""A bundle's files: their SHA-256 digests, and how a folder of them is put in place; no torch needed."""
 
 from __future__ import annotations
 
 import hashlib
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from handler.config import BundleConfig
-from handler.errors import BundleError
+from handler.errors import BundleError, NotReplacedError
 
 CONFIG_FILE = "config.json"
 VOCAB_FILE = "vocab.json"
@@ -42,3 +45,32 @@ def files_of(folder: Path) -> list[str]:
         for path in folder.rglob("*")
         if path.is_file() and path != folder / CONFIG_FILE
     )
+
+
+def check_replaceable(folder: Path) -> None:
+    """Raise NotReplacedError if *folder* has content that is no bundle, which writing one there would delete."""
+    is_free = not folder.exists() or (folder.is_dir() and not any(folder.iterdir()))
+    if not is_free and not (folder / CONFIG_FILE).is_file():
+        raise NotReplacedError(f"{folder}: holds no bundle, and is not replaced by one")
+
+
+@contextmanager
+def put_in_place(folder: Path) -> Iterator[Path]:
+    """An empty folder, which becomes *folder* when the block ends without an error; a bundle there is replaced.
+
+    Whole folders are renamed, so that a kill leaves no partial bundle.
+
+    Raises:
+        NotReplacedError: *folder* has content that is no bundle; it is not changed.
+    """
+    folder = folder.resolve()  # the target of a symbolic link, and a name for "."
+    check_replaceable(folder)
+    staging, replaced = (folder.with_name(f".{folder.name}.{suffix}") for suffix in ("new", "old"))
+    shutil.rmtree(staging, ignore_errors=True)
+    staging.mkdir(parents=True)
+    yield staging
+    shutil.rmtree(replaced, ignore_errors=True)
+    if folder.exists():
+        folder.rename(replaced)
+    staging.rename(folder)
+    shutil.rmtree(replaced, ignore_errors=True)

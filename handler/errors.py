@@ -11,6 +11,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
 from contract.exit_status import ExitStatus, NerserveError
 
 
@@ -32,3 +36,12 @@ class NotReplacedError(BundleError):
     """A folder that a bundle would be written to holds something else."""
 
     exit_status = ExitStatus.UNUSABLE
+
+
+@contextmanager
+def errors_name(path: Path) -> Iterator[None]:
+    """BundleErrors from within, which name a file of the bundle alone, get *path* in front."""
+    try:
+        yield
+    except BundleError as error:
+        raise BundleError(f"{path}: {error}") from error

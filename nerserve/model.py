@@ -15,8 +15,7 @@ from archive import mar
 from contract.entities import Entity, ModelInfo
 from contract.limits import LARGEST_MAX_CHARS, RequestLimits
 from contract.options import Options
-from handler.bundle import errors_name
-from handler.errors import BundleError
+from handler.errors import BundleError, errors_name
 from handler.tagger import Tagger
 
 #: The longest text, in code points: what a server may be set to at most.

@@ -1,15 +1,10 @@
-"""Checkpoints of a run, written atomically, and the lock of the run folder.
-
-A file is written beside the old one, flushed to disk and renamed: after a kill or a power cut there is the old or the
-new file, never a partial one.
-"""
+"""Checkpoints of a run, written atomically, and the lock of the run folder."""
 
 from __future__ import annotations
 
 import contextlib
 import fcntl
 import io
-import os
 import pickle
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -17,32 +12,13 @@ from typing import Any
 
 import torch
 
-from training.errors import RunBusyError, RunError, RunFailedError
+from training.errors import RunBusyError, RunError
+from training.output import write_file
 
 #: Seconds between two checkpoints.
 CHECKPOINT_SECONDS = 30.0
 
-_FORMAT = 2
-
-
-def write_file(path: Path, content: bytes) -> None:
-    """Write *content* to *path* atomically; raises RunFailedError if it cannot, and *path* is unchanged."""
-    new = path.with_name(f"{path.name}.new")
-    try:
-        with new.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        new.replace(path)
-        descriptor = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            new.unlink()
-        raise RunFailedError(f"{path}: cannot be written: {error.strerror}") from error
+_FORMAT = 3
 
 
 def write_state(path: Path, state: Mapping[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""``nerserve train``, ``nerserve evaluate`` and ``nerserve open-corpora``."""
+"""``nerserve train``, ``nerserve evaluate`` and ``nerserve open-corpora``; ``renew`` is in ``renew_cli.py``."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from typing import Any
 from contract.argument_types import DIR, FILE, SECONDS, count, integer, label, listed, version
 from contract.exit_status import ExitStatus, exit_status_help
 from handler.config import PERTURBATION_SHARES
+from training import renew_cli
 
 _TRAIN_EXAMPLE = """\
 examples:
@@ -90,6 +91,7 @@ def add_parsers(subparsers: argparse._SubParsersAction[argparse.ArgumentParser])
     """Register the commands of this package."""
     _add_train(subparsers)
     _add_evaluate(subparsers)
+    renew_cli.add_parser(subparsers)
     corpora = subparsers.add_parser(
         "open-corpora",
         help="prepare the open English corpora that models/en is trained on",
@@ -123,8 +125,9 @@ def _add_train(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     out = add("--out", type=Path, required=True, metavar="DIR", help="the bundle; its name is the model's")
     init = "a bundle whose weights, characters and, without --vectors, word vectors the run begins with"
     add("--init", action=_Frees, frees=[vectors], type=Path, metavar="BUNDLE", help=init)
-    add("--overwrite", action="store_true", help="replace the bundle of another run in --out")
-    add("--config", **file, help="JSON with model and training settings, see --show-settings")
+    add("--overwrite", action="store_true", help="replace another bundle in --out")
+    renew_cli.add_about_options(parser)
+    add("--config", **file, help="JSON with settings, see --show-settings")
     shown = "print every setting, its default and what it means, and what --config changes; trains nothing"
     add("--show-settings", action=_Frees, frees=[train, dev, vectors, out], nargs=0, help=shown)
     add("--label-map", **file, help='JSON map of native labels, {"person": "PER", "date": "O"}')
@@ -238,7 +241,7 @@ def _train(arguments: argparse.Namespace) -> int:
 
 
 def _evaluate(arguments: argparse.Namespace) -> int:
-    from handler.bundle import errors_name
+    from handler.errors import errors_name
     from handler.tagger import Tagger
     from training.corpora import read_label_map
     from training.evaluation import table, tag_corpora

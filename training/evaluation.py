@@ -233,19 +233,25 @@ def tag_sentences(tagger: Tagger, sentences: Sequence[Sentence], name: str = "ta
 def tag_corpus(
     tagger: Tagger, sentences: Sequence[Sentence], name: str, compared: LabelMap | None = None
 ) -> list[TaggedSentence]:
-    """*sentences* as *tagger* tags them; found labels are renamed by *compared*, or dropped if that is ``"O"``.
-
-    By default, labels that the corpus never annotates are dropped.
-    """
+    """*sentences* as *tagger* tags them; found labels are renamed by *compared*, or dropped if that is ``"O"``."""
     if compared is None:
-        annotated = label_set(sentences)
-        compared = {label: label if label in annotated else "O" for label in tagger.config.model.labels}
+        compared = {label: label for label in tagger.config.model.labels}
     tagged = []
     for sentence, row in zip(sentences, tag_sentences(tagger, sentences, name), strict=True):
         renamed = [ScoredSpan(span._replace(label=compared[span.label]), score) for span, score in row]
         found = tuple(entity for entity in renamed if entity.span.label != "O")
         tagged.append(TaggedSentence(sentence.words, sentence.spans, found))
     return tagged
+
+
+def of_annotated(tagged: Sequence[TaggedSentence]) -> list[TaggedSentence]:
+    """*tagged* without the entities found of labels that are nowhere annotated in it.
+
+    >>> [row.found for row in of_annotated([TaggedSentence(("Oslo",), (), (ScoredSpan(Span(0, 1, "LOC"), 0.9),))])]
+    [()]
+    """
+    annotated = {span.label for row in tagged for span in row.gold}
+    return [row._replace(found=tuple(one for one in row.found if one.span.label in annotated)) for row in tagged]
 
 
 def compared_labels(

@@ -99,13 +99,12 @@ class TaggedField(NamedTuple):
 
     def table(self) -> str:
         """Scores as an aligned text table with a line per kind, shares in percent."""
-        head = ("", "texts", "exact", "share", "precision", "recall", "F1", "gold", "found")
-        rows: list[tuple[str, ...]] = [head]
-        for kind, (num_texts, num_exact, score) in [*self.scores.items(), ("all", self.total)]:
-            shares = num_exact / num_texts, score.precision, score.recall, score.f1
-            exact, *of_entities = (f"{share:.1%}" for share in shares)
-            counts = str(num_texts), str(num_exact), exact
-            rows.append((kind, *counts, *of_entities, str(score.gold), str(score.predicted)))
+        rows: list[tuple[str, ...]] = [("", "texts", "exact", "share", "precision", "recall", "F1", "gold", "found")]
+        for kind, score in [*self.scores.items(), ("all", self.total)]:
+            entities = score.entities
+            shares = (f"{share:.1%}" for share in (score.exact, entities.precision, entities.recall, entities.f1))
+            counts = str(score.num_texts), str(score.num_exact)
+            rows.append((kind, *counts, *shares, str(entities.gold), str(entities.predicted)))
         return aligned(rows, num_left=1)
 
     def as_corpora(self) -> list[TaggedCorpus]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -9,11 +10,10 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from handler.bundle import check_replaceable
-from handler.config import BundleConfig
-from handler.digests import CONFIG_FILE, files_of
+from handler.digests import CONFIG_FILE, check_replaceable, files_of
 from handler.errors import BundleError
-from training.errors import RunError
+from training.errors import RunError, RunFailedError
+from training.old_formats import read_config
 
 #: The inputs of a run, in its folder, with its ``id``.
 RUN_FILE = "run.json"
@@ -26,8 +26,8 @@ CARD_FILE = "MODEL_CARD.md"
 _OF_A_RUN = ("best", "plots")
 
 
-def check_output(out: Path, run: Path, *, own: Sequence[Path] = (), overwrite: bool = False) -> None:
-    """Raise RunError unless a run in the folder *run* may and can write its bundle to *out*.
+def check_output(out: Path, run: Path | None, *, own: Sequence[Path] = (), overwrite: bool = False) -> None:
+    """Raise RunError unless a run in the folder *run*, if there is one, may and can write its bundle to *out*.
 
     A bundle that is there already is replaced with *overwrite*, or if a run in one of the folders *own* has made it.
     """
@@ -38,8 +38,8 @@ def check_output(out: Path, run: Path, *, own: Sequence[Path] = (), overwrite: b
     where = f"{out}" if target == out.absolute() else f"{out}, which is {target},"
     if (target.exists() or target.is_symlink()) and not target.is_dir():
         raise RunError(f"{where}: expected a folder for the bundle, got a file")
-    folder = run.resolve()
-    if folder.is_relative_to(target) or any(target.is_relative_to(folder / name) for name in _OF_A_RUN):
+    folder = run.resolve() if run else target.parent
+    if folder.is_relative_to(target) or (run and any(target.is_relative_to(folder / name) for name in _OF_A_RUN)):
         raise RunError(f"--run {run}: expected a folder that is not that of the bundle, --out {out}")
     if os.path.ismount(target):
         raise RunError(f"{where}: expected a folder that can be replaced, got a mounted one; take a folder in it")
@@ -68,10 +68,34 @@ def check_room(sizes: Mapping[Path, int]) -> None:
             )
 
 
+def write_file(path: Path, content: bytes) -> None:
+    """Write *content* to *path* atomically; raises RunFailedError if it cannot, and *path* is unchanged.
+
+    The file is written beside the old one, flushed to disk and renamed: after a kill or a power cut there is the old or
+    the new file, never a partial one.
+    """
+    new = path.with_name(f"{path.name}.new")
+    try:
+        with new.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        new.replace(path)
+        descriptor = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            new.unlink()
+        raise RunFailedError(f"{path}: cannot be written: {error.strerror}") from error
+
+
 def _check_bundle(target: Path, where: str, own: Sequence[Path], overwrite: bool) -> None:
     """Raise RunError if the bundle in *target* must stay."""
     try:
-        config = BundleConfig.load(target / CONFIG_FILE)
+        config = read_config(target)
     except BundleError as error:  # such as another program's
         raise RunError(f"{where}: holds no bundle, and is not replaced by one: {error}") from error
     known = {*config.digests, METRICS_FILE, CARD_FILE}
@@ -81,9 +105,7 @@ def _check_bundle(target: Path, where: str, own: Sequence[Path], overwrite: bool
         return
     made_by = _entry(target / METRICS_FILE, "run")
     if made_by is None or made_by not in [_entry(folder / RUN_FILE, "id") for folder in own]:
-        raise RunError(
-            f"{where}: holds the bundle of another run; --out takes another folder, --overwrite replaces the bundle"
-        )
+        raise RunError(f"{where}: holds another bundle; --out takes another folder, --overwrite replaces the bundle")
 
 
 def _entry(path: Path, key: str) -> object:

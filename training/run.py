@@ -21,25 +21,26 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from handler.bundle import Bundle, errors_name
+from handler.bundle import Bundle
 from handler.config import BundleConfig
 from handler.digests import CONFIG_FILE, file_digest
-from handler.errors import ConfigError
+from handler.errors import ConfigError, errors_name
 from handler.tagger import Tagger
 from handler.vectors import WordVectors
 from training.calibration import calibration_metrics, fit, predictions, with_scores
-from training.checkpoint import CHECKPOINT_SECONDS, only_run_in, write_file
+from training.checkpoint import CHECKPOINT_SECONDS, only_run_in
 from training.corpora import LabelMap, Sentence, label_set, numbered_sentences, read_label_map
 from training.errors import CorpusError, InputError, RunFailedError
-from training.evaluation import TaggedSentence, score_tagged, tag_corpus
+from training.evaluation import TaggedSentence, of_annotated, score_tagged, tag_corpus
 from training.evaluation import table as score_table
 from training.examples import OR, all_labels
 from training.initial import check_width
-from training.output import CARD_FILE, METRICS_FILE, RUN_FILE, check_output, check_room
+from training.output import CARD_FILE, METRICS_FILE, RUN_FILE, check_output, check_room, write_file
 from training.pretrained import StorageChoice, pack
+from training.profile import profile
 from training.reports.analysis import surface_forms
 from training.reports.run_report import write_report
-from training.settings import read_settings
+from training.settings import read_about, read_settings
 from training.survey import Survey, Surveyor, table, with_vectors
 from training.trainer import BEST, Progress, Trainer, check_names, check_run_folder
 
@@ -74,7 +75,9 @@ class TrainingInputs:
         checkpoint_seconds: Seconds between two states.
         arguments: The command line, for ``run.json``.
         init: A bundle whose weights the run begins with, and whose vectors it has if *vectors* is empty.
-        overwrite: Replace another run's bundle in *out*.
+        overwrite: Replace another bundle in *out*.
+        description: Overrides the description of *config*.
+        language: Overrides the language of *config*.
     """
 
     train: Sequence[Path]
@@ -96,6 +99,8 @@ class TrainingInputs:
     arguments: Mapping[str, Any] | None = None
     init: Path | None = None
     overwrite: bool = False
+    description: str | None = None
+    language: str | None = None
 
     def check_folders(self) -> None:
         """Raise RunError if a run could not write, or would replace something else than itself."""
@@ -192,8 +197,9 @@ def _prepare(inputs: TrainingInputs) -> _Run:
     model, training = read_settings(inputs.config, labels, init.config.model if init else None)
     if inputs.seed is not None:
         training = replace(training, seed=inputs.seed)
+    about = read_about(inputs.config, description=inputs.description, language=inputs.language)
     try:
-        config = BundleConfig(name=inputs.out.name, version=inputs.version, model=model, training=training)
+        config = BundleConfig(inputs.out.name, inputs.version, model, training, about=about)
         check_names(config, corpora["train"])
     except ConfigError as error:  # an option's, and not that of a bundle that was there
         raise InputError(str(error)) from error
@@ -256,17 +262,26 @@ def _finish(run: _Run, progress: Progress) -> dict[str, Any]:
     folder, out = run.inputs.run, run.inputs.out
     best = Bundle.load(folder / BEST)
     tagger = Tagger(best)  # without a calibration: its scores are marginals
-    marginals = {
-        part: {name: tag_corpus(tagger, corpus, name) for name, corpus in run.corpora[part].items()}
-        for part in ("dev", "test")
+    labels = run.config.model.labels
+    found = {
+        part: {name: tag_corpus(tagger, corpus, name) for name, corpus in corpora.items()}
+        for part, corpora in run.corpora.items()
+        if part != "train"
     }
-    calibration = fit([predictions(rows) for rows in marginals["dev"].values()], run.config.model.labels)
+    marginals = {part: {name: of_annotated(rows) for name, rows in named.items()} for part, named in found.items()}
+    calibration = fit([predictions(rows) for rows in marginals["dev"].values()], labels)
     tagged = {
         part: {name: with_scores(rows, calibration) for name, rows in named.items()}
         for part, named in marginals.items()
     }
     metrics = _metrics(run, progress, tagged, calibration_metrics(marginals["dev"] | marginals["test"], calibration))
-    bundle = replace(best, digest="", config=replace(best.config, calibration=calibration))
+    described = profile(
+        _sentences(run.corpora["train"]),
+        _sentences(run.corpora["dev"]),
+        with_scores([row for rows in found["dev"].values() for row in rows], calibration),
+        best.encoder(),
+    )
+    bundle = replace(best, digest="", config=replace(best.config, calibration=calibration, profile=described))
     card = _card(run.card, tagged["test"] or tagged["dev"])
     check_output(out, folder, own=[folder], overwrite=run.inputs.overwrite)  # another run may have ended meanwhile
     save_bundle(bundle, out, metrics=metrics, card=card, weights=folder / BEST)
@@ -286,6 +301,7 @@ def _settings(run: _Run) -> dict[str, dict[str, Any]]:
     return {
         "model": asdict(run.config.model),
         "training": asdict(run.config.training),
+        "about": asdict(run.config.about),
         "libraries": run.libraries,
         "machine": {**run.machine, "threads": torch.get_num_threads()},
     }

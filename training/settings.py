@@ -14,11 +14,18 @@ from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from handler.config import ModelConfig, TrainingConfig, model_config, suggestion, training_config
+from handler.config import About, ModelConfig, TrainingConfig
 from handler.errors import ConfigError
+from handler.fields import dataclass_from, suggestion
 from training.errors import CorpusError, InputError
 
-_SECTIONS: dict[str, type[ModelConfig] | type[TrainingConfig]] = {"model": ModelConfig, "training": TrainingConfig}
+#: Sections of a file, and their defaults.
+_SECTIONS: dict[str, ModelConfig | TrainingConfig | About] = {
+    "model": ModelConfig(labels=("X",)),
+    "training": TrainingConfig(),
+    "about": About(),
+}
+_KEYS = "expected an object with the keys model, training and about"
 
 #: Settings that no file has, and where they come from.
 _FROM_DATA = {"labels": "the training files, as --label-map maps them", "word_dim": "the vectors"}
@@ -56,14 +63,33 @@ def read_settings(
         raise CorpusError(f"{error}; in ASCII, a letter first; --label-map FILE gives labels other names") from error
     document = _document(path)
     try:
-        model = model_config(document.get("model", {}), **defaults)
-        training = training_config(document.get("training", {}), **asdict(TrainingConfig()))
+        model = dataclass_from(ModelConfig, "model", document.get("model", {}), defaults)
+        training = dataclass_from(TrainingConfig, "training", document.get("training", {}), asdict(TrainingConfig()))
     except ConfigError as error:
         raise InputError(f"{path}: {error}") from error
     for key, value in asdict(model).items():
         if like and value != defaults[key]:
             raise InputError(f"{path}: model.{key}: expected {defaults[key]}, as the bundle of --init has, got {value}")
     return model, training
+
+
+def read_about(
+    path: Path | None, before: About | None = None, *, description: str | None = None, language: str | None = None
+) -> About:
+    """What people are told of a model: *description* and *language*, else what *path* has, else what was told *before*.
+
+    Raises:
+        InputError: names the setting that is unknown or has a wrong value.
+    """
+    try:
+        about = dataclass_from(About, "about", _document(path).get("about", {}), asdict(before or About()))
+    except ConfigError as error:
+        raise InputError(f"{path}: {error}") from error
+    try:
+        about = replace(about, description=about.description if description is None else description)
+        return replace(about, language=about.language if language is None else language)
+    except ConfigError as error:
+        raise InputError(f"--{str(error).removeprefix('about.')}") from error
 
 
 def all_settings(path: Path | None) -> list[Setting]:
@@ -73,12 +99,12 @@ def all_settings(path: Path | None) -> list[Setting]:
         InputError: as :func:`read_settings`.
     """
     read_settings(path, ["X"])
+    read_about(path)
     document = _document(path)
     found = []
-    for section, cls in _SECTIONS.items():
-        meanings = _meanings(cls)
-        defaults = asdict(ModelConfig(labels=("X",)) if cls is ModelConfig else TrainingConfig())
-        for field in fields(cls):
+    for section, one in _SECTIONS.items():
+        meanings, defaults = _meanings(type(one)), asdict(one)
+        for field in fields(one):
             key = field.name
             default = None if key in _FROM_DATA else defaults[key]
             value = document.get(section, {}).get(key)
@@ -94,7 +120,7 @@ def settings_table(settings: Sequence[Setting], width: int) -> str:
     indent = sum(columns) + 2 * len(columns)
     lines = [_row(columns, ["setting", "default", *(["now"] if has_values else [])], "meaning")]
     for name, default, value, meaning in settings:
-        shown = "(data)" if default is None else json.dumps(default)
+        shown = "(data)" if name.partition(".")[2] in _FROM_DATA else json.dumps(default)
         now = "" if value is None else json.dumps(value)
         more = [f"{word}: {text}" for word, text in (("default", shown), ("now", now)) if len(text) > _SHORT]
         cells = [name, *("..." if len(text) > _SHORT else text for text in (shown, now))][: len(columns)]
@@ -117,20 +143,20 @@ def _document(path: Path | None) -> dict[str, dict[str, Any]]:
         raise InputError(f"{path}: cannot be read: {error.strerror}") from error
     except (ValueError, RecursionError) as error:
         raise InputError(f"{path}: expected JSON: {error}") from error
-    names = {section: [field.name for field in fields(cls)] for section, cls in _SECTIONS.items()}
+    names = {section: [field.name for field in fields(one)] for section, one in _SECTIONS.items()}
     if not isinstance(document, dict):
-        raise InputError(f"{path}: expected an object with the keys model and training")
+        raise InputError(f"{path}: {_KEYS}")
     for section, settings in document.items():
         if section not in _SECTIONS:
             homes = [home for home, known in names.items() if section in known]
             hint = f"; {section} is a setting of {homes[0]}" if homes else suggestion(section, _SECTIONS)
-            raise InputError(f"{path}: expected an object with the keys model and training, got {section!r}{hint}")
+            raise InputError(f"{path}: {_KEYS}, got {section!r}{hint}")
         for key in settings if isinstance(settings, dict) else ():
             if key in _FROM_DATA and section == "model":
                 raise InputError(f"{path}: model.{key}: expected to be left out, it comes from {_FROM_DATA[key]}")
-            other = next(home for home in _SECTIONS if home != section)
-            if key in names[other] and key not in names[section]:
-                raise InputError(f"{path}: {section}.{key}: unknown key; it is a setting of {other}")
+            homes = [home for home, known in names.items() if key in known]
+            if homes and section not in homes:
+                raise InputError(f"{path}: {section}.{key}: unknown key; it is a setting of {homes[0]}")
     return document
 
 

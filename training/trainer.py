@@ -34,13 +34,14 @@ from handler.network.features import FeatureEncoder, char_vocabulary
 from handler.network.model import BiLSTMCRF
 from handler.tagger import Tagger
 from handler.vectors import WordVectors
-from training.checkpoint import CHECKPOINT_SECONDS, first_difference, read_state, write_file, write_state
+from training.checkpoint import CHECKPOINT_SECONDS, first_difference, read_state, write_state
 from training.corpora import Sentence, label_set
 from training.errors import RunError, RunFailedError, StoppedError
 from training.evaluation import Evaluation, score_spans, tag_as_served
 from training.examples import Annotator, BatchSampler, Example, targets
 from training.initial import take_weights
 from training.interrupts import stop_requests
+from training.output import write_file
 from training.progress import Display, duration
 
 logger = logging.getLogger(__name__)
@@ -48,9 +49,6 @@ logger = logging.getLogger(__name__)
 BEST = "best"
 LOG_FILE = "log.jsonl"
 _STATE_FILE = "state.pt"
-
-#: Inputs in the states of 0.1 whose options have other names now.
-_RENAMED = {"--labels": "--label-map"}
 
 #: Dev sentences that are tagged between two checks for a due checkpoint or a signal.
 _DEV_SLICE = 256
@@ -197,8 +195,7 @@ class Trainer:
             logger.info("%s: holds no state, the run starts from the beginning", self._run)
             return self._progress
         state = read_state(path)
-        before = {_RENAMED.get(key, key): value for key, value in state["inputs"].items()}
-        difference = first_difference(before, self._inputs)
+        difference = first_difference(state["inputs"], self._inputs)
         if difference is None and self._threads not in {None, state["threads"]}:
             difference = f"--threads: it began with {state['threads']}, and not with {self._threads}"
         if difference is not None:
@@ -451,6 +448,6 @@ def _deterministic_kernels() -> Iterator[None]:
 def _flat_settings(config: BundleConfig) -> dict[str, str]:
     """Every setting of *config* by its dotted name."""
     document = json.loads(config.to_json())
-    sections = {key: document.pop(key) for key in ("model", "training")}
+    sections = {key: document.pop(key) for key in ("about", "rules", "model", "training")}
     settings = {f"{section}.{key}": value for section, values in sections.items() for key, value in values.items()}
     return {key: json.dumps(value) for key, value in {**document, **settings}.items()}

@@ -17,7 +17,8 @@ import torch
 from bench.errors import BenchInputError
 from bench.report import Cell, Report, Table
 from bench.settings import Settings
-from handler.bundle import Bundle, errors_name
+from handler.bundle import Bundle
+from handler.errors import errors_name
 from handler.tables import STORAGES, Storage
 from handler.tagger import Tagger
 from handler.vectors import WordVectors

@@ -27,7 +27,7 @@ from training.open_english.words import COUNTRIES
 #: Label of times in the Groningen Meaning Bank until its names are mended: no entity, but not untagged either.
 _TIME = "TIME"
 
-#: Gold corpora of edited and web text, in which organisations are replaced.  In tweets it was worse.
+#: Gold corpora of edited and web text, in which organisations are replaced; tweets are not (decision 30).
 _GOLD = ("docred", "uner_ewt", "crossner")
 
 #: Lines made of templates for each part.

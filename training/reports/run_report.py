@@ -11,9 +11,9 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from training.calibration import expected_calibration_error, predictions, reliability
-from training.checkpoint import write_file
 from training.errors import RunFailedError
 from training.evaluation import Average, Evaluation, Score, TaggedSentence, score_tagged
+from training.output import write_file
 from training.reports import plots
 from training.reports.analysis import (
     FAMILIARITIES,

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+import nerserve
 from archive import mar
 from archive.build import _replaced, build_mar
 from archive.errors import ArchiveError
@@ -20,6 +21,7 @@ from archive.verify import _probe, check_mar, verify_mar
 from contract.limits import LARGEST_MAX_CHARS, RequestLimits
 from contract.names import MODEL_NAME_RULE
 from handler.digests import file_digest
+from handler.errors import BundleError
 from nerserve.cli import main
 from ops.operate import model_store
 
@@ -243,6 +245,22 @@ def test_our_model_config_says_what_torchserve_needs():
     }
 
 
+def test_an_archive_of_other_text_rules_answers_by_its_own(built, tmp_path):
+    files = mar.read(built)[1]
+    config = json.loads(files["bundle/config.json"])
+    config["rules"] = {"tokens": 7}
+    rules = b'TEXT_RULES = {"tokens": 7}\n'
+    path = tmp_path / "tiny.mar"
+
+    del files[mar.DIGESTS]
+    changed = {"handler/text/rules.py": rules, "bundle/config.json": json.dumps(config).encode()}
+    path.write_bytes(mar.pack(files | changed))
+
+    assert verify_mar(path).digest != check_mar(built).digest
+    with pytest.raises(BundleError, match=r"tiny\.mar: config\.rules: expected .*, got tokens 7; nerserve renew"):
+        nerserve.load(path)
+
+
 def run(*arguments):
     try:
         return main([str(argument) for argument in arguments])
@@ -256,9 +274,31 @@ def test_the_commands_build_and_inspect(tiny_bundle, tmp_path, capsys):
     assert out.startswith(f"{tmp_path / 'news.mar'}: news 1.0, ")
 
     assert run("inspect", tmp_path / "news.mar") == 0
-    assert "bundle/weights.npz" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert "bundle/weights.npz" in shown
+    assert "about" not in shown
     assert run("inspect", tmp_path / "news.mar", "--json", "--canary") == 0
     assert json.loads(capsys.readouterr().out)["name"] == "news"
+
+
+@pytest.mark.parametrize(
+    ("description", "lines"),
+    [("Names in news", ["about    Names in news", "language en-GB"]), ("\x1b[2J", ["language en-GB"])],
+)
+def test_inspect_shows_what_a_model_says_of_itself_unless_it_would_write_to_the_terminal(
+    built, tmp_path, capsys, description, lines
+):
+    files = mar.read(built)[1]
+    config = json.loads(files["bundle/config.json"])
+    config["about"] = {"description": description, "language": "en-GB", "label_names": {"PER": "Person"}}
+    del files[mar.DIGESTS]
+    path = tmp_path / "told.mar"
+    path.write_bytes(mar.pack({**files, "bundle/config.json": json.dumps(config).encode()}))
+
+    assert run("inspect", path) == 0
+    assert [line for line in capsys.readouterr().out.splitlines()[3:] if not line.startswith(" ")] == lines
+    assert run("inspect", path, "--json") == 0
+    assert json.loads(capsys.readouterr().out)["about"] == config["about"]
 
 
 @pytest.mark.parametrize(("command", "missing"), [("archive", "config.json: missing"), ("inspect", "cannot be read")])

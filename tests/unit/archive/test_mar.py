@@ -46,7 +46,7 @@ def test_what_is_packed_is_read_again(path):
     info, files = mar.read(path)
 
     assert {name: content for name, content in files.items() if name != mar.DIGESTS} == FILES
-    assert (info.name, info.version) == ("tiny", "1.0")
+    assert (info.name, info.version, info.about) == ("tiny", "1.0", {})
     assert info.files["bundle/weights.npz"] == 2048
 
 
@@ -153,6 +153,8 @@ def lying(data, num_bytes):
             mar.pack({name: content for name, content in FILES.items() if name != mar.MODEL_CONFIG}),
             "model-config.yaml is missing",
         ),
+        (mar.pack({**FILES, "bundle/config.json": b"[]"}), r"bundle/config\.json: expected a JSON object"),
+        (mar.pack({**FILES, "bundle/config.json": b'{"about": "x"}'}), r"config\.json: about: expected an object"),
     ],
     ids=lambda value: value[:40] if isinstance(value, str) else "",
 )

@@ -5,9 +5,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from handler.config import BundleConfig, Calibration, ModelConfig, TrainingConfig, model_config
+from handler.config import About, BundleConfig, Calibration, ModelConfig, Profile, TextCounts, TrainingConfig
 from handler.errors import ConfigError
+from handler.fields import dataclass_from
+from handler.text.rules import TEXT_RULES
 
 CONFIG = BundleConfig(
     name="en",
@@ -17,6 +21,10 @@ CONFIG = BundleConfig(
     digests={"vocab.json": "sha256:00"},
 )
 CALIBRATED = replace(CONFIG, calibration=Calibration(slope=0.8, offsets={"PER": 0.25, "creative-work": -1.0}))
+ABOUT = About("Names in Brazilian news", "pt-BR", {"PER": "Pessoa"})
+COUNTS = TextCounts(sentences=2, tokens=9, unseen_tokens=3, entities={"creative-work": 2, "PER": 1})
+SCORES = (1, *[0] * 18, 2)
+FULL = replace(CALIBRATED, about=ABOUT, profile=Profile(COUNTS, COUNTS, SCORES))
 
 
 def write(folder, change=lambda _: None, config=CONFIG):
@@ -27,7 +35,7 @@ def write(folder, change=lambda _: None, config=CONFIG):
     return path
 
 
-@pytest.mark.parametrize("config", [CONFIG, CALIBRATED], ids=["uncalibrated", "calibrated"])
+@pytest.mark.parametrize("config", [CONFIG, FULL], ids=["bare", "full"])
 def test_a_configuration_comes_back_from_its_file(tmp_path, config):
     loaded = BundleConfig.load(write(tmp_path, config=config))
 
@@ -35,58 +43,147 @@ def test_a_configuration_comes_back_from_its_file(tmp_path, config):
     assert loaded.to_json() == config.to_json()
 
 
-def test_a_file_of_format_1_is_still_read(tmp_path):
-    def as_of_old(document):
-        document["format"] = 1
-        document["model"]["max_chars"] = 10_000
-        del document["calibration"]
-        for key in ("corpus_shares", "unannotated", "perturbations"):
-            del document["training"][key]
+@pytest.mark.parametrize("number", [1, 2, 3])
+def test_an_earlier_format_is_refused_with_the_command_that_renews_it(tmp_path, number):
+    with pytest.raises(ConfigError) as caught:
+        BundleConfig.load(write(tmp_path, lambda document: document.update(format=number)))
 
-    loaded = BundleConfig.load(write(tmp_path, as_of_old))
-
-    assert loaded == replace(CONFIG, training=TrainingConfig(seed=3, perturbations={}))
+    assert str(caught.value) == (
+        f"config.format: expected 4, got {number}; nerserve renew BUNDLE --out NEW brings it up to date"
+    )
 
 
-def test_a_file_of_format_2_is_still_read(tmp_path):
-    def as_of_old(document):
-        document["format"] = 2
-        document["model"]["max_chars"] = 10_000
+@pytest.mark.parametrize(
+    ("change", "got"),
+    [
+        ({"tokens": TEXT_RULES["tokens"] + 1}, f"tokens {TEXT_RULES['tokens'] + 1}"),
+        ({"lines": TEXT_RULES["lines"] - 1}, f"lines {TEXT_RULES['lines'] - 1}"),
+        ({"poems": 1}, "poems 1"),
+    ],
+)
+def test_a_model_of_other_text_rules_is_refused_with_the_command_that_renews_it(tmp_path, change, got):
+    with pytest.raises(ConfigError) as caught:
+        BundleConfig.load(write(tmp_path, lambda document: document["rules"].update(change)))
 
-    assert BundleConfig.load(write(tmp_path, as_of_old, CALIBRATED)) == CALIBRATED
+    expected, _, came = str(caught.value).partition(", got ")
+    assert expected.startswith("config.rules: expected documents ")
+    assert got in came
+    assert came.endswith("; nerserve renew BUNDLE --out NEW brings it up to date")
 
 
 @pytest.mark.parametrize("name", ["en", "en-social"])
-def test_the_shipped_models_are_read_whatever_their_format(name):
-    folder = Path("models") / name
-
-    config = BundleConfig.load(folder / "config.json")
+def test_the_shipped_models_say_what_they_are(name):
+    config = BundleConfig.load(Path("models") / name / "config.json")
 
     assert config.name == name
-    assert "max_chars" not in json.loads(config.to_json())["model"]
+    assert config.about.language == "en"
+    assert config.about.description
+    assert sorted(config.about.label_names) == sorted(config.model.labels)
 
 
-def test_the_order_of_the_offsets_makes_no_other_model():
+def test_the_order_of_labels_makes_no_other_model():
     offsets = dict(reversed(CALIBRATED.calibration.offsets.items()))
+    counts = replace(COUNTS, entities=dict(reversed(COUNTS.entities.items())))
+    names = {"creative-work": "Work", "PER": "Person"}
 
     assert replace(CONFIG, calibration=Calibration(0.8, offsets)).to_json() == CALIBRATED.to_json()
+    assert replace(FULL, profile=Profile(counts, counts, SCORES)).to_json() == FULL.to_json()
+    assert About(label_names=names).label_names == {"PER": "Person", "creative-work": "Work"}
+    assert list(About(label_names=names).label_names) == ["PER", "creative-work"]
+
+
+#: From RFC 5646, appendix A, where it has them.
+TAGS = """
+de fr ja mul und zh-Hant zh-cmn-Hans-CN zh-yue-HK sr-Latn-RS sl-rozaj-biske de-CH-1901 sl-nedis hy-Latn-IT-arevela de-DE
+en-US es-419 de-CH-x-phonebk az-Arab-x-AZE-derbend en-US-u-islamcal zh-CN-a-myext-x-private en-a-myext-b-another EN
+pt-br
+""".split()
+
+
+@pytest.mark.parametrize("tag", TAGS)
+def test_a_language_tag_is_taken(tag):
+    assert About(language=tag).language == tag
+
+
+@pytest.mark.parametrize(
+    "tag", ["", "e", "English", "a language", "en_US", "de-419-DE", "a-DE", "en-", "-en", "en\n", "эн"]
+)
+def test_what_is_no_language_tag_is_refused(tag):
+    with pytest.raises(ConfigError, match=r"about\.language: expected a BCP 47 tag, such as en or pt-BR, got "):
+        About(language=tag)
+
+
+@pytest.mark.parametrize("text", ["two\nlines", "\x1b[31mred", "\u2028", " blank", "x" * 201, "\ud800", "a\x85b"])
+def test_what_is_no_line_of_text_is_refused(text):
+    with pytest.raises(ConfigError, match=r"about\.description: expected a line of at most 200 characters, got "):
+        About(text)
+    with pytest.raises(ConfigError, match=r"about\.label_names: expected 1 to 40 characters in a line for PER, got "):
+        About(label_names={"PER": text})
+
+
+@given(st.text(st.characters(categories=("L", "M", "N", "P", "S", "Zs")), max_size=30).map(str.strip))
+def test_any_line_of_text_comes_back_from_the_file(text):
+    config = replace(CONFIG, about=About(text))
+
+    assert BundleConfig.from_document(json.loads(config.to_json())) == config
 
 
 @pytest.mark.parametrize(
     ("change", "problem"),
     [
-        (lambda d: d.update(format=4), "config.format: expected 1, 2 or 3, got 4"),
-        (lambda d: d.update(format=0), "config.format: expected 1, 2 or 3, got 0"),
-        (lambda d: d.update(format=2), "model.max_chars: missing"),
-        (lambda d: d.update(format=2, model=[]), "model: expected an object"),
+        (lambda p: p["train"].update(tokens=-1), "profile.tokens: expected a number from 0 on, got -1"),
+        (lambda p: p["train"].update(unseen_tokens=10), "profile.unseen_tokens: expected at most the 9 tokens, got 10"),
+        (lambda p: p["train"].update(tokens=9.0), "profile.train.tokens: expected a whole number, got 9.0"),
+        (lambda p: p["dev"].pop("entities"), "profile.dev.entities: missing"),
+        (
+            lambda p: p["dev"]["entities"].update(PER=-1),
+            "profile.entities: expected a number from 0 on for PER, got -1",
+        ),
+        (lambda p: p.update(dev=[]), "profile.dev: expected an object, got []"),
+        (lambda p: p["scores"].pop(), "profile.scores: expected 20 counts of the 3 entities in dev.entities, got"),
+        (
+            lambda p: p["scores"].insert(0, p["scores"].pop() + 1),
+            "profile.scores: expected 20 counts of the 3 entities",
+        ),
+        (lambda p: p.update(scores=[3, -1, 1, *[0] * 17]), "profile.scores: expected 20 counts of the 3 entities in"),
+        (lambda p: p.update(scores="1"), "profile.scores: expected a list of whole numbers, got '1'"),
+    ],
+)
+def test_a_wrong_profile_is_named_with_the_value_it_got(tmp_path, change, problem):
+    with pytest.raises(ConfigError) as caught:
+        BundleConfig.load(write(tmp_path, lambda d: change(d["profile"]), FULL))
+
+    assert problem in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        (lambda d: d.update(format=5), "config.format: expected 4, got 5"),
+        (lambda d: d.update(format=0), "config.format: expected 4, got 0"),
+        (lambda d: d.update(format=4.0), "config.format: expected 4, got 4.0"),
         (lambda d: d["model"].update(max_chars=1), "model.max_chars: unknown key"),
-        (lambda d: d.update(format=True), "config.format: expected 1, 2 or 3, got True"),
-        (lambda d: d.update(format=[1]), "config.format: expected 1, 2 or 3, got [1]"),
-        (lambda d: d.pop("format"), "config.format: expected 1, 2 or 3, got None"),
+        (lambda d: d.update(format=True), "config.format: expected 4, got True"),
+        (lambda d: d.update(format=[1]), "config.format: expected 4, got [1]"),
+        (lambda d: d.pop("format"), "config.format: expected 4, got None"),
+        (lambda d: d.pop("rules"), "config.rules: missing"),
+        (lambda d: d.update(rules={"tokens": "2"}), "config.rules: expected an object of whole numbers, got"),
+        (lambda d: d.update(rules=[]), "config.rules: expected an object of whole numbers, got []"),
+        (lambda d: d.update(about=None), "about: expected an object, got None"),
+        (lambda d: d["about"].pop("language"), "about.language: missing"),
+        (lambda d: d["about"].update(lang="en"), "about.lang: unknown key; did you mean language?"),
+        (lambda d: d["about"].update(language=1), "about.language: expected a string or null, got 1"),
+        (lambda d: d["about"].update(description=None), "about.description: expected a string, got None"),
+        (
+            lambda d: d["about"].update(label_names={"PRE": "Person"}),
+            "about.label_names: expected labels among PER, cr",
+        ),
+        (lambda d: d["about"].update(label_names={"PER": 1}), "about.label_names: expected an object of strings"),
+        (lambda d: d.pop("profile"), "config.profile: missing"),
+        (lambda d: d.update(profile=[]), "profile: expected an object, got []"),
         (lambda d: d.pop("calibration"), "config.calibration: missing"),
         (lambda d: d.update(calibration=[]), "calibration: expected an object, got []"),
         (lambda d: d.update(calibration={"slope": 1.0}), "calibration.offsets: missing"),
-        (lambda d: d.update(format=1), "config.calibration: unknown key"),
         (lambda d: d["training"].update(corpus_shares={"a": -1}), "corpus_shares: expected a number from 0 on for a"),
         (lambda d: d["training"].update(corpus_shares=[1]), "training.corpus_shares: expected an object of numbers"),
         (lambda d: d["training"].update(unannotated={"a": "PER"}), "unannotated: expected an object of lists"),
@@ -213,6 +310,8 @@ def test_a_file_that_cannot_be_read_is_named_with_the_reason(tmp_path):
 
 
 def test_defaults_fill_in_only_where_they_are_given():
-    assert model_config({"hidden_dim": 8}, **vars(ModelConfig(labels=("PER",)))).hidden_dim == 8
+    defaults = vars(ModelConfig(labels=("PER",)))
+
+    assert dataclass_from(ModelConfig, "model", {"hidden_dim": 8}, defaults).hidden_dim == 8
     with pytest.raises(ConfigError, match=r"model\.case_dim: missing"):
-        model_config({"labels": ["PER"]})
+        dataclass_from(ModelConfig, "model", {"labels": ["PER"]})

@@ -3,8 +3,9 @@
 import pytest
 import torch
 
-from training.checkpoint import only_run_in, read_state, write_file, write_state
+from training.checkpoint import only_run_in, read_state, write_state
 from training.errors import RunError
+from training.output import write_file
 
 
 def test_a_state_is_read_as_it_was_written(tmp_path):
@@ -19,7 +20,7 @@ def test_a_state_is_read_as_it_was_written(tmp_path):
 
 
 def test_a_state_cannot_run_code(tmp_path):
-    torch.save({"format": 2, "evil": Unpickled()}, tmp_path / "state.pt")
+    torch.save({"format": 3, "evil": Unpickled()}, tmp_path / "state.pt")
 
     with pytest.raises(RunError, match=r"state\.pt: cannot be read as the state of a run"):
         read_state(tmp_path / "state.pt")

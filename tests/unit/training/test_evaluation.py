@@ -23,6 +23,7 @@ from training.evaluation import (
     TaggedSentence,
     comparable,
     evaluate,
+    of_annotated,
     score_spans,
     score_tagged,
     span_errors,
@@ -242,7 +243,7 @@ def test_a_tagger_is_scored_on_some_labels():
 def test_labels_that_a_corpus_never_annotates_do_not_count():
     sentences = [Sentence(("Ann", "in", "Riga"), (Span(0, 1, "person"),)), Sentence(("a", "Village"), ())]
 
-    tagged = tag_corpus(FakeTagger(), sentences, "dev")
+    tagged = of_annotated(tag_corpus(FakeTagger(), sentences, "dev"))
 
     person = ScoredSpan(Span(0, 1, "person"), 0.75)
     assert [sentence.found for sentence in tagged] == [(person,), (ScoredSpan(Span(1, 2, "person"), 0.75),)]

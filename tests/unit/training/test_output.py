@@ -37,7 +37,7 @@ def test_a_bundle_is_replaced_only_by_the_run_that_made_it(saved, tmp_path):
     check_output(out, tmp_path, own=[other, own])  # one of several seeds
 
     for run, owners in ((own, []), (other, [other]), (tmp_path / "new", [tmp_path / "new"])):
-        with pytest.raises(RunError, match=f"{out}: holds the bundle of another run; --out .* --overwrite replaces"):
+        with pytest.raises(RunError, match=f"{out}: holds another bundle; --out .* --overwrite replaces"):
             check_output(out, run, own=owners)
     check_output(out, other, own=[other], overwrite=True)
 
@@ -47,7 +47,7 @@ def test_a_bundle_of_no_known_run_stays(make_bundle, tmp_path, metrics):
     make_bundle().save(tmp_path / "news", {"metrics.json": metrics} if metrics else {})
     (tmp_path / "run").mkdir()
 
-    with pytest.raises(RunError, match="news: holds the bundle of another run"):
+    with pytest.raises(RunError, match="news: holds another bundle"):
         check_output(tmp_path / "news", tmp_path / "run", own=[tmp_path / "run"])
 
 
@@ -91,7 +91,7 @@ def test_what_is_no_bundle_is_never_replaced(tmp_path, name, problem, overwrite)
 def test_a_link_to_a_bundle_is_as_the_bundle(saved, tmp_path):
     (tmp_path / "current").symlink_to(saved())
 
-    with pytest.raises(RunError, match=r"current, which is .*/news,: holds the bundle of another run"):
+    with pytest.raises(RunError, match=r"current, which is .*/news,: holds another bundle"):
         check_output(tmp_path / "current", tmp_path / "run")
 
 
@@ -149,5 +149,5 @@ def test_nothing_is_read_before_a_bundle_is_found_in_the_way(saved, tmp_path, mo
     assert main(["train", *files, "--out", "news", *more]) == 2
 
     said = capsys.readouterr().err.splitlines()[-1]
-    assert said.startswith("nerserve: news: holds the bundle of another run; --out takes another folder, --overwrite")
+    assert said.startswith("nerserve: news: holds another bundle; --out takes another folder, --overwrite")
     assert {path: path.read_bytes() for path in (tmp_path / "news").rglob("*") if path.is_file()} == before

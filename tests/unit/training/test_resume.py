@@ -223,6 +223,8 @@ def append(name, text):
         (append("v.words.txt", ""), {"max_words": 7}, "--max-words: it began with 8, and not with 7"),
         (append("v.words.txt", ""), {"storage": "int8"}, "--storage: it began with float16, and not with int8"),
         (append("v.words.txt", ""), {"seed": 9}, "training.seed: it began with 0, and not with 9"),
+        (append("v.words.txt", ""), {"language": "en"}, 'about.language: it began with null, and not with "en"'),
+        (append("v.words.txt", ""), {"description": "x"}, 'about.description: it began with "", and not with "x"'),
         (lambda folder: np.savez(folder / "v.npz", vectors=np.ones((len(OTHER), 8))), {}, "--vectors v: it began with"),
         (
             lambda folder: (folder / "v.words.txt").write_text("\n".join(reversed(OTHER))),
@@ -242,6 +244,24 @@ def test_a_run_is_not_resumed_with_other_files_or_settings(finished, tmp_path, c
 
     assert f"state.pt: the state of another run; {difference}" in str(refused.value)
     assert (folder / "run" / "run.json").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        (lambda state: state["inputs"].update({"rules.tokens": "1"}), "rules.tokens: it began with 1, and not with "),
+        (lambda state: state.update(format=2), "expected a state of format 3, got 2; it cannot be resumed"),
+    ],
+)
+def test_a_run_is_not_resumed_under_other_text_rules(finished, tmp_path, change, problem):
+    folder = tmp_path / "older"
+    shutil.copytree(finished, folder)
+    state = torch.load(folder / "run" / "state.pt", weights_only=True)
+    change(state)
+    torch.save(state, folder / "run" / "state.pt")
+
+    with pytest.raises(RunError, match=problem):
+        train_in(folder)
 
 
 def test_a_run_is_not_begun_over_another_one(finished, tmp_path):

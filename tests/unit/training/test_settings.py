@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from handler.config import ModelConfig, TrainingConfig
+from handler.config import About, ModelConfig, TrainingConfig
 from nerserve.cli import main
 
 
@@ -24,7 +24,7 @@ def test_every_setting_is_listed_with_its_default_and_meaning(capsys):
     assert main(["train", "--show-settings", "--json"]) == 0
 
     listed = json.loads(capsys.readouterr().out)
-    defaults = {"model": ModelConfig(labels=("X",)), "training": TrainingConfig()}
+    defaults = {"model": ModelConfig(labels=("X",)), "training": TrainingConfig(), "about": About()}
     expected = {
         f"{part}.{key}": value for part, one in defaults.items() for key, value in dataclasses.asdict(one).items()
     }
@@ -38,7 +38,8 @@ def test_every_setting_is_listed_with_its_default_and_meaning(capsys):
 
 def test_a_file_shows_what_it_changes(config, capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "100")
-    path = config({"model": {"hidden_dim": 256, "char_dim": 30}, "training": {"perturbations": {}}})
+    changes = {"model": {"hidden_dim": 256, "char_dim": 30}, "training": {"perturbations": {}}}
+    path = config({**changes, "about": {"language": "en"}})
 
     assert main(["train", "--config", path, "--show-settings"]) == 0
 
@@ -48,6 +49,7 @@ def test_a_file_shows_what_it_changes(config, capsys, monkeypatch):
     assert rows["model.hidden_dim"] == ["200", "256"]
     assert rows["model.char_dim"] == ["30", "Width"]  # as it was
     assert rows["training.perturbations"] == ["...", "{}"]
+    assert rows["about.language"] == ["null", '"en"']
     assert max(map(len, lines)) <= 100
 
 
@@ -58,12 +60,25 @@ def test_a_file_shows_what_it_changes(config, capsys, monkeypatch):
         ({"training": {"learning-rate": 1}}, "training.learning-rate: unknown key; did you mean learning_rate?"),
         ({"training": {"zzz": 1}}, "training.zzz: unknown key"),
         ({"model": {"dropout": 0.1}}, "model.dropout: unknown key; it is a setting of training"),
-        ({"hidden_dim": 256}, "with the keys model and training, got 'hidden_dim'; hidden_dim is a setting of model"),
-        ({"trainig": {}}, "with the keys model and training, got 'trainig'; did you mean training?"),
+        (
+            {"hidden_dim": 256},
+            "with the keys model, training and about, got 'hidden_dim'; hidden_dim is a setting of model",
+        ),
+        ({"trainig": {}}, "with the keys model, training and about, got 'trainig'; did you mean training?"),
         ({"model": {"labels": ["PER"]}}, "model.labels: expected to be left out, it comes from the training files"),
         ({"training": {"dropout": 2}}, "training.dropout: expected a share in [0, 1), got 2"),
+        ({"about": {"lang": "en"}}, "about.lang: unknown key; did you mean language?"),
+        (
+            {"about": {"language": "English"}},
+            "about.language: expected a BCP 47 tag, such as en or pt-BR, got 'English'",
+        ),
+        ({"about": {"description": "a\nb"}}, "about.description: expected a line of at most 200 characters, got"),
+        ({"about": {"label_names": ["Person"]}}, "about.label_names: expected an object of strings, got ['Person']"),
+        ({"about": {"seed": 1}}, "about.seed: unknown key; it is a setting of training"),
+        ({"training": {"language": "en"}}, "training.language: unknown key; it is a setting of about"),
+        ({"language": "en"}, "got 'language'; language is a setting of about"),
         ({"model": 7}, "model: expected an object, got 7"),
-        ([], "expected an object with the keys model and training"),
+        ([], "expected an object with the keys model, training and about"),
         ("{", "expected JSON: "),
         ('{"training": {"seed": 1, "seed": 2}}', "expected JSON: seed stands twice in an object"),
     ],

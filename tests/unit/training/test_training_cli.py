@@ -53,12 +53,14 @@ def folder(tmp_path_factory):
     (folder / "news.conll").write_text(CORPUS * 8)
     (folder / "map.json").write_text(json.dumps(MAP))
     training = {"max_epochs": 15, "patience": 15, "learning_rate": 0.02, "perturbations": {}}
-    config = {"model": {"hidden_dim": 16}, "training": training}
+    about = {"description": "Notes", "label_names": {"PER": "Person"}}
+    config = {"model": {"hidden_dim": 16}, "training": training, "about": about}
     (folder / "config.json").write_text(json.dumps(config))
     (folder / "labelled.json").write_text(json.dumps({"model": {"labels": ["PER"]}}))
     (folder / "wide.json").write_text(json.dumps({"model": {"word_dim": 100}}))
     (folder / "tweets.json").write_text(json.dumps({"training": {"corpus_shares": {"tweets": 0.5}}}))
     (folder / "misc.json").write_text(json.dumps({"training": {"unannotated": {"train": ["MISC"]}}}))
+    (folder / "called.json").write_text(json.dumps({"about": {"label_names": {"person": "Person"}}}))
     (folder / "typo.json").write_text(json.dumps({"training": {"epochs": 3}}))
     vectors = gensim.models.KeyedVectors(6)
     words = ["ann", "bob", "oslo", "lives", "met", "in", "on", "."]
@@ -78,7 +80,7 @@ CHEAP = [*TRAIN, "--vectors", "none.txt", "--out"]
 
 @pytest.fixture(scope="module")
 def trained(folder):
-    done = nerserve(folder, *TRAIN, "--out", "models/news")
+    done = nerserve(folder, *TRAIN, "--out", "models/news", "--language", "en-GB")
     assert done.returncode == 0, done.stderr
     return done
 
@@ -89,6 +91,24 @@ def test_train_writes_a_bundle_with_metrics_and_card(folder, trained):
     assert metrics["dev_f1"] > 0.9
     assert set(metrics["dev"]["news"]["labels"]) == {"LOC", "PER"}
     assert "micro" in (folder / "models/news/MODEL_CARD.md").read_text()
+
+
+def test_train_writes_what_people_are_told_and_what_the_model_met(folder, trained):
+    config = json.loads((folder / "models/news/config.json").read_text())
+
+    assert config["about"] == {"description": "Notes", "language": "en-GB", "label_names": {"PER": "Person"}}
+    train = {"sentences": 18, "tokens": 90, "unseen_tokens": 9, "entities": {"LOC": 9, "PER": 27}}
+    dev = {"sentences": 16, "tokens": 80, "unseen_tokens": 8}  # Monday has no vector
+    found = {
+        label: score["predicted"]
+        for label, score in json.loads((folder / "models/news/metrics.json").read_text())["dev"]["news"][
+            "labels"
+        ].items()
+    }
+    assert config["profile"]["train"] == train
+    assert config["profile"]["dev"] == dev | {"entities": found}
+    assert sum(config["profile"]["scores"]) == sum(found.values()) > 20
+    assert json.loads((folder / "runs/news/best/config.json").read_text())["profile"] is None
 
 
 def test_train_keeps_what_it_was_given_and_how_it_went(folder, trained):
@@ -144,6 +164,8 @@ def test_train_shows_a_bar_in_80_columns_and_a_seed_gives_the_same_bytes(folder,
     assert max(map(len, bars)) <= 80
     for part in (r"loss \d\.\d{4}", r"[\d.]+k tokens/s", r"best F1 [\d.]+%", r"\d:\d\d left", r" \d+%\|"):
         assert re.search(part, bars[-1])
+    ours, theirs = (json.loads((folder / "models" / name / "config.json").read_text()) for name in ("again", "news"))
+    assert ours["profile"] == theirs["profile"]
     for name in ("weights.npz", "vocab.json"):
         assert (folder / "models/again" / name).read_bytes() == (folder / "models/news" / name).read_bytes()
 
@@ -281,6 +303,9 @@ def test_the_map_and_the_field_text_in_the_help_of_evaluate_are_ones(folder, tmp
         ((*CHEAP, "models/x", "--config", "wide.json"), "wide.json: model.word_dim: expected to be left out"),
         ((*CHEAP, "models/x", "--config", "tweets.json"), "corpus_shares: expected names among train, got tweets"),
         ((*CHEAP, "models/x", "--config", "misc.json"), "unannotated: expected labels among LOC, PER for train, got"),
+        ((*CHEAP, "models/x", "--config", "called.json"), "about.label_names: expected labels among LOC, PER, got"),
+        ((*CHEAP, "models/x", "--language", "English"), "--language: expected a BCP 47 tag, such as en or pt-BR, got"),
+        ((*CHEAP, "models/x", "--description", "x" * 201), "--description: expected a line of at most 200 characters"),
         ((*CHEAP, "models/ö"), "config.name: expected 1 to 64 letters"),
         ((*CHEAP, "models/x", "--label-map", "towns.json"), "got 'Ört'; in ASCII, a letter first; --label-map FILE"),
         ((*CHEAP, "models/x", "--train", "rain.conll"), "--train: expected entities to learn from, got none"),

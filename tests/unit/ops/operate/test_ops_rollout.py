@@ -361,7 +361,7 @@ def write_archive(path, version):
         mar.MANIFEST: json.dumps(manifest),
         mar.ENTRY_POINT: "",
         mar.MODEL_CONFIG: "",
-        f"{mar.BUNDLE}/config.json": version,
+        f"{mar.BUNDLE}/config.json": json.dumps({"version": version}),
     }
     path.write_bytes(mar.pack({name: content.encode() for name, content in files.items()}))
 
