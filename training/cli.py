@@ -73,7 +73,20 @@ tagged as in a request, and is exact if these entities come back, with these lab
 
 _OPEN_CORPORA_EXAMPLE = """\
 example:
-  nerserve open-corpora downloads --out corpora
+  nerserve open-corpora downloads --out runs/en-data
+
+what is written to --out, with every label mapped to PER, ORG, LOC and MISC:
+  train-NAME.conll           a corpus, mended; a mention that may be one of several has all its labels: ORG|LOC, MISC|O
+  train-NAME-replaced.conll  gold sentences with other organisations: universities, clubs, firms, bands, schools
+  train-lines.conll          results, tables, datelines, headlines, signatures, lists, made of templates and names
+  dev-NAME.conll             to choose epochs and settings by
+  test-NAME.conll            to score
+  NAME.documents             beside a dev or test file: the number of sentences of each document
+
+The held-out parts of the Groningen Meaning Bank are there mended, gmb_mended, and as they were, gmb_kaggle; those
+named -native keep the labels of their corpus.  No training sentence of five words or more stands in a dev or test file.
+DATA has a folder for each corpus; gum/ and lists/ (clubs.txt, universities.txt) may be missing.  Where they come
+from stands in training/en.md.
 
 """
 
@@ -86,13 +99,15 @@ def add_parsers(subparsers: argparse._SubParsersAction[argparse.ArgumentParser])
     corpora = subparsers.add_parser(
         "open-corpora",
         help="prepare the open English corpora that models/en is trained on",
-        description="Correct the open English corpora, map them to PER, ORG, LOC and MISC, and write train-, dev- and\n"
-        "test- files of CoNLL columns, one for each corpus; those named -native keep the labels of their corpus.",
+        description="Mend the open English corpora, make more training text of them and of lists of names, and write\n"
+        "train-, dev- and test- files of CoNLL columns.",
         epilog=_OPEN_CORPORA_EXAMPLE + exit_status_help(),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     corpora.add_argument("data", type=Path, metavar="DATA", help="a folder with gmb_kaggle/, docred/, uner_ewt/, ...")
     corpora.add_argument("--out", type=Path, required=True, metavar="DIR", help="where to write the files")
+    seed = "of what is drawn: names, lines, replaced organisations (default: %(default)s)"
+    corpora.add_argument("--seed", type=integer, default=1, metavar="N", help=seed)
     corpora.add_argument("--json", action="store_true", help="print JSON")
     corpora.set_defaults(run=_open_corpora)
 
@@ -269,14 +284,22 @@ def _evaluate(arguments: argparse.Namespace) -> int:
 
 
 def _open_corpora(arguments: argparse.Namespace) -> int:
+    from contract.tables import aligned
     from training.open_english import prepare
 
-    written = {
-        f"{arguments.out / part}.conll": num_sentences
-        for part, num_sentences in prepare(arguments.data, arguments.out).items()
-    }
+    prepared = prepare(arguments.data, arguments.out, arguments.seed)
+    files = {f"{arguments.out / name}.conll": count for name, count in prepared.sentences.items()}
     if arguments.json:
-        print(json.dumps({path: {"sentences": num_sentences} for path, num_sentences in written.items()}, indent=2))
-    else:
-        print("\n".join(f"{path}: {num_sentences} sentences" for path, num_sentences in written.items()))
+        document = {
+            "files": {path: {"sentences": count} for path, count in files.items()},
+            "mends": dict(prepared.mends),
+            "missing": prepared.missing,
+        }
+        print(json.dumps(document, indent=2))
+        return 0
+    print(aligned([("FILE", "SENTENCES"), *((path, f"{count:,}") for path, count in files.items())], num_left=1))
+    mends = sorted(prepared.mends.items())
+    print(f"\n{aligned([('MENDED', 'ENTITIES'), *((what, f'{count:,}') for what, count in mends)], num_left=1)}")
+    for name in prepared.missing:
+        print(f"{arguments.data / name}: not there, so that nothing is made of it (training/en.md)", file=sys.stderr)
     return 0
