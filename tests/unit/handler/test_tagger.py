@@ -172,7 +172,7 @@ def test_a_text_with_character_references_is_read_as_a_browser_shows_it_and_answ
     assert [(one.label, one.score) for one in entities] == [(one.label, one.score) for one in of_shown]
     assert [text[one.start : one.end] for one in entities] == [one.text for one in entities]
     explained, of_shown = tagger.explain(text, entities), tagger.explain(shown, of_shown)
-    for tokens, of_tokens in zip(explained, of_shown, strict=True):
+    for (tokens, *_), (of_tokens, *_) in zip(explained, of_shown, strict=True):
         assert [token.text for token in tokens] == ["Obama", "saw", "Paris", "&#39;s", "apple", "&amp;", "Apple", "."]
         assert [token.weight for token in tokens] == [token.weight for token in of_tokens]
 
