@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
 
 from handler.pieces import Check, in_pieces, never
 from handler.text.abbreviations import announces
 from handler.text.initials import STARTERS, is_surname, word_after, words_before
-from handler.text.lines import line_ends
+from handler.text.lines import lay_out
 from handler.text.tokens import ENDS, Tokens, tokens_and_stops
 
 _CLOSERS = frozenset("\"'”’»)]}」』*_~") | {"**", "***", "__", "___", "~~", "''"}
@@ -59,11 +60,13 @@ def split_sentences(text: str, check: Check = never) -> list[Tokens]:
     Raises:
         CancelledError: by *check*, which is called between pieces of the text.
     """
-    tokens, stops = tokens_and_stops(text, check)
+    layout = lay_out(text, check)
+    tokens, stops = tokens_and_stops(layout.text, check)
     words, starts, ends = tokens.words, tokens.starts, tokens.ends
     if not words:
         return []
-    of_sentences, of_lines = _sentence_ends(text, tokens, in_pieces(stops, check)), line_ends(text, tokens, check)
+    of_sentences = _sentence_ends(layout.text, tokens, in_pieces(stops, check))
+    of_lines = (bisect_left(starts, cut) for cut in in_pieces(layout.cuts, check))
     cuts = {0, *of_sentences, *of_lines, len(words)}
     bounds = in_pieces(pairwise(sorted(cuts)), check)
     return [Tokens(words[i:j], starts[i:j], ends[i:j]) for i, j in bounds]
