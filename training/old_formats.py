@@ -71,7 +71,8 @@ def _format_3(document: _Document) -> _Document:
 
 def _format_4(document: _Document) -> _Document:
     """*document*, of format 3, in format 4."""
-    return {**_added("config", document, {"about": asdict(About()), "rules": dict(FIRST_RULES), "profile": None})}
+    new = {"about": asdict(About()), "rules": dict(FIRST_RULES), "profile": None}
+    return {**_added("config", document, new)}
 
 
 _STEPS: tuple[Callable[[_Document], _Document], ...] = (_format_2, _format_3, _format_4)

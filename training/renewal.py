@@ -45,7 +45,7 @@ def renew(
         RunFailedError: *out* cannot be written.
     """
     in_place = out is None or out.resolve() == source.resolve()
-    if out is None and source.is_file():
+    if in_place and source.is_file():
         raise InputError(f"--out: expected a folder for the bundle in the archive {source}")
     if in_place and not overwrite:
         raise InputError(f"--out: expected another folder, or --overwrite to renew {source} where it is")
@@ -98,7 +98,7 @@ def _write(config: BundleConfig, folder: Path, out: Path, *, overwrite: bool) ->
     try:
         with put_in_place(out) as staging:
             for name in files:
-                (staging / name).parent.mkdir(exist_ok=True)
+                (staging / name).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(folder / name, staging / name)
             (staging / CONFIG_FILE).write_bytes(config.to_json())
     except OSError as error:

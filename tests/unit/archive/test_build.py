@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+import nerserve
 from archive import mar
 from archive.build import _replaced, build_mar
 from archive.errors import ArchiveError
@@ -20,6 +21,7 @@ from archive.verify import _probe, check_mar, verify_mar
 from contract.limits import LARGEST_MAX_CHARS, RequestLimits
 from contract.names import MODEL_NAME_RULE
 from handler.digests import file_digest
+from handler.errors import BundleError
 from nerserve.cli import main
 from ops.operate import model_store
 
@@ -241,6 +243,22 @@ def test_our_model_config_says_what_torchserve_needs():
         "responseTimeout",
         "startupTimeout",
     }
+
+
+def test_an_archive_of_other_text_rules_answers_by_its_own(built, tmp_path):
+    files = mar.read(built)[1]
+    config = json.loads(files["bundle/config.json"])
+    config["rules"] = {"tokens": 7}
+    rules = b'TEXT_RULES = {"tokens": 7}\n'
+    path = tmp_path / "tiny.mar"
+
+    del files[mar.DIGESTS]
+    changed = {"handler/text/rules.py": rules, "bundle/config.json": json.dumps(config).encode()}
+    path.write_bytes(mar.pack(files | changed))
+
+    assert verify_mar(path).digest != check_mar(built).digest
+    with pytest.raises(BundleError, match=r"tiny\.mar: config\.rules: expected .*, got tokens 7; nerserve renew"):
+        nerserve.load(path)
 
 
 def run(*arguments):

@@ -202,8 +202,9 @@ def test_the_bundle_in_an_archive_is_renewed_under_the_archives_name(old, tmp_pa
 
     config = Bundle.load(tmp_path / "news").config
     assert (config.name, config.version) == ("news", "2.1")
-    assert run("renew", archive, "--overwrite") == 2
-    assert "--out: expected a folder for the bundle in the archive" in capsys.readouterr().err
+    for where in ([], ["--out", archive]):
+        assert run("renew", archive, *where, "--overwrite") == 2
+        assert "--out: expected a folder for the bundle in the archive" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("number", [1, 4])
