@@ -72,7 +72,7 @@ _DETERMINERS = frozenset(
     """.split()
 )
 #: After a surname that is also a pronoun; a clause does not go on with one of these after its subject.
-_AFTER_NAMES = frozenset("' 's ’s and at by et for from in of on or to who whose with & ( ) , . ; : ] /".split())
+_AFTER_NAMES = frozenset("' 's ’s and at by et for from in of on or to who whose with & ( ) , . ; : ] / ? !".split())
 #: After a surname that is also a preposition or an adverb.
 _REPORTS = _AFTER_NAMES - {"to"} | frozenset(
     """
@@ -194,8 +194,8 @@ def _is_pronoun(words: Sequence[str], following: str) -> bool:
     if before in ("is", "was", "were"):
         return earlier.lower() in ("it", "this", "that") or following in STARTERS
     if before in _AUXILIARIES:
-        return True
-    return before in _COMPARING and (following in STARTERS or earlier[:1].islower())
+        return following in STARTERS or not words[-1].istitle()  # "Did I. Kant write it?"
+    return before in _COMPARING and (following in STARTERS or earlier.islower() or earlier in _PRONOUNS)
 
 
 def _is_ruled(words: Sequence[str]) -> bool:

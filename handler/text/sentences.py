@@ -16,7 +16,12 @@ _CLOSERS = frozenset("\"'”’»)]}」』*_~") | {"**", "***", "__", "___", "~~
 _BREAK_TAGS = frozenset("<br> <br/> <hr> <hr/> <BR> <BR/> <HR> <HR/>".split())
 _OPENERS = frozenset("\"'“‘«([{「『`*_~")
 #: Acronyms that read like the initials of a person.
-_ACRONYMS = frozenset("A.D. A.M. B.C. D.C. E.U. L.A. N.C. N.J. N.Y. P.M. P.S. S.C. U.K. U.N. U.S. a.m. p.m.".split())
+_ACRONYMS = frozenset(
+    """
+    A.D. A.M. B.A. B.C. B.S. D.C. E.U. J.D. K.C. L.A. M.A. M.D. M.P. M.S. N.C. N.D. N.H. N.J. N.M. N.Y. P.M. P.S. Q.C.
+    R.I. R.N. S.C. S.D. U.K. U.N. U.S. a.m. p.m.
+    """.split()
+)
 
 #: Names that are written with a mark at their end, and capitalised words that go on with the name or tell what it is.
 _MARKED_NAMES = {
@@ -126,7 +131,7 @@ def _lacks_space(tokens: Tokens, stop: int, after: int) -> bool:
         return before.isalpha() and following in STARTERS
     if following[0].isupper():
         return before.islower() or (len(before) > 1 and before.isalpha() and following in STARTERS)
-    return before.isalnum() and following.isalpha() and following.islower()
+    return before[-1].isalnum() and following.isalpha() and following.islower()
 
 
 def _goes_on(words: Sequence[str], stop: int, after: int) -> bool:

@@ -3,7 +3,8 @@
 Every code point but separators (white space, control and invisible formatting
 characters) is in exactly one token.  A token's word is what a reader reads:
 ``text[token.start:token.end]``, but for HTML character references, which are
-replaced, and for the apostrophe of an ending, which is a plain one.
+replaced, the apostrophe of an ending, which is a plain one, and a footnote
+number behind a word, which is an asterisk.
 
 Words follow the Penn Treebank (Marcus et al. 1993), as the training corpora do:
 ``do|n't``, ``John|'s``, ``U.S.``, ``Mr.``, ``British-based``.  Scripts without
@@ -105,7 +106,8 @@ _TOKEN = re.compile(
     | (?:(?:[^\W\d_]\.){{1,20}}[^\W\d_](?!\w)\.?                          # U.S., p.m., U.S.-led
         |(?:Ph|Ed|Psy|Th)\.D\.|[BMD]\.(?:Sc|Ed|Phil|Eng|Litt|Mus|Tech)\.)(?:-(?={_LETTER}){_WORD})*
     | (?<!\w)__[a-z][a-z\d]*+(?:_[a-z\d]++)*+__(?:\.[a-z]++)?(?!\w)       # __init__, __init__.py
-    | (?<!\w)_{{1,2}}[a-z][a-z\d]*+(?:_[a-z\d]++)++(?!\w)                # _snake_case
+    | (?<!\w)_{{1,2}}[A-Za-z][A-Za-z\d]*+(?:_[A-Za-z\d]++)++(?:\.[a-z]++)?(?!\w)   # _snake_case
+    | (?<=[`./])_[a-z\d]++(?!\w)                                        # `_private`
     | (?![A-Z][a-z])[^\W\d_]{{1,2}}[{_RAISED}]++(?!\w) | \d++(?:[.,]\d++)*+[{_RAISED}]++(?!\w)   # m², x², 10², 2½
     | [{_RAISED}]++(?:[A-Z][a-z]?(?!\w))?                                 # ², ¹⁴C
     | {_WORD}(?:(?:
@@ -116,7 +118,7 @@ _TOKEN = re.compile(
         | (?<=\d)[.,:/](?=\d)
         | \.(?=[a-z]|(?:NET|JS|COM|Com|ORG|Org)(?!\w))
       )(?={_LETTER}){_WORD})*                                             # word, number, compound
-    | (?<=\S)[{_ALL_APOSTROPHES}]{_ENDING} | ['’]{_ENDING}(?!['’])        # U.S.|'s
+    | (?<=\S)[{_APOSTROPHES}]{_ENDING} | ['’]{_ENDING}(?!['’])        # U.S.|'s
     | [:;=8][-o'^]?[)(\]\[DPp/\\|](?!\w)                                  # emoticon
     | [\U0001f1e6-\U0001f1ff]{{2}}                                        # flag
     | [{_PICTURES}][{_MARKS}\U0001f3fb-\U0001f3ff\U000e0020-\U000e007f]*
@@ -127,6 +129,7 @@ _TOKEN = re.compile(
     re.VERBOSE,
 )
 
+_FOOTNOTE_MARK = re.compile(f"[{_RAISED}]+")
 _NOT_ONE_WORD = re.compile(f"[{_UNSPACED}{_RAISED}{_LETTER_APOSTROPHES}]")
 
 _CONTRACTION = re.compile(f"(?i)(?<=\\w)(?:n[{_ALL_APOSTROPHES}]t|[{_ALL_APOSTROPHES}](?:s|m|d|re|ve|ll))$")
@@ -227,10 +230,7 @@ def _add(text: str, matches: Iterable[re.Match[str]], tokens: Tokens, stops: lis
             ends[-1] = last
         else:
             if "." in word and (cut := _missing_space(word, text, first)):
-                words += (word[:cut], ".")
-                starts += (first, first + cut)
-                ends += (first + cut, first + cut + 1)
-                stops.append(len(words) - 1)
+                _add(text, _TOKEN.finditer(text, first, first + cut + 1), tokens, stops)
                 first, word = first + cut + 1, word[cut + 1 :]
             if not _ANY_APOSTROPHE.isdisjoint(word) and (contraction := _CONTRACTION.search(word)):
                 cut = first + contraction.start()
@@ -238,6 +238,8 @@ def _add(text: str, matches: Iterable[re.Match[str]], tokens: Tokens, stops: lis
                 starts.append(first)
                 ends.append(cut)
                 first, word = cut, contraction.group().translate(_PLAIN_APOSTROPHE)
+            elif not word.isascii() and words and ends[-1] == first and _FOOTNOTE_MARK.fullmatch(word):
+                word = "*"
             words.append(word)
             starts.append(first)
             ends.append(last)

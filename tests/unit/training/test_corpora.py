@@ -1,6 +1,7 @@
 """Reading corpora: the usual tag schemes, character spans, and errors that name file and line."""
 
 import json
+import re
 import unicodedata
 from collections import Counter
 from itertools import accumulate, cycle, islice, pairwise
@@ -365,8 +366,9 @@ def test_a_json_line_that_cannot_be_read_is_named(tmp_path, line, problem):
 
 
 def visible(text):
-    """*Text* without what the tokeniser may leave out or change: white space, control characters, apostrophes."""
+    """*Text* without what the tokeniser may leave out, and with plain marks for those that it reads as such."""
     text = text.translate(dict.fromkeys(map(ord, "`‘′´＇ʹʼ"), "'"))
+    text = re.sub("[²³¹¼-¾⁰-⁹ⁱⁿ⅐-⅟↉①-⒛⓪-⓿❶-➓ʰ-ʸᴬ-ᵪᶛ-ᶿ]+", "*", text)
     return "".join(char for char in text if not char.isspace() and unicodedata.category(char) not in {"Cc", "Cf"})
 
 
