@@ -32,6 +32,25 @@ class TokenWeight(NamedTuple):
     weight: float
 
 
+class Elsewhere(NamedTuple):
+    """Why an entity is not as its sentence alone has it.
+
+    Attributes:
+        alone: The entity that its sentence alone has in this place; None if there is none.
+        mentions: The mentions in the rest of the text that decided, each as its sentence alone has it.
+    """
+
+    alone: Entity | None
+    mentions: list[Entity]
+
+
+class Explanation(NamedTuple):
+    """Why an entity was found: the tokens of its sentence, and the rest of the text where that changed anything."""
+
+    tokens: list[TokenWeight]
+    elsewhere: Elsewhere | None = None
+
+
 class ModelInfo(NamedTuple):
     """Which model answered; ``digest`` is the SHA-256 over every byte of it, as ``sha256:...``."""
 

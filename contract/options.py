@@ -1,4 +1,4 @@
-"""What a request may ask for beside its text: which entities, and the unit of their offsets."""
+"""What a request may ask for beside its text: which entities, found from what, and the unit of their offsets."""
 
 from __future__ import annotations
 
@@ -18,14 +18,17 @@ _SIZES: dict[str, Callable[[str], int]] = {
 UNITS = tuple(_SIZES)
 """What offsets can be counted in; a lone surrogate is one code point, one UTF-16 unit and three bytes."""
 
-NAMES = ("labels", "threshold", "offsets")
+CONTEXTS = ("document", "sentence")
+"""What an entity is found from: its whole text, in which a name that stands elsewhere counts, or its sentence alone."""
+
+NAMES = ("labels", "threshold", "offsets", "context")
 
 QUOTED_NAMES = ", ".join(f'"{name}"' for name in NAMES[:-1]) + f' and "{NAMES[-1]}"'
 """The names as a message lists them."""
 
 _LABELS = 'Expected a list of labels, not empty, for "labels"'
 _THRESHOLD = 'Expected a number from 0 to 1 for "threshold"'
-_OFFSETS = f'Expected one of {", ".join(UNITS)} for "offsets"'
+_CHOICES = {"offsets": UNITS, "context": CONTEXTS}
 
 
 @dataclass(frozen=True)
@@ -36,18 +39,20 @@ class Options:
         labels: Entities with other labels are left out; None keeps all.
         threshold: Entities with a lower score are left out; None keeps all.
         offsets: The unit of ``start`` and ``end``, one of ``UNITS``.
+        context: What entities are found from, one of ``CONTEXTS``.
     """
 
     labels: tuple[str, ...] | None = None
     threshold: float | None = None
-    offsets: str = "codepoint"
+    offsets: str = UNITS[0]
+    context: str = CONTEXTS[0]
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any], known: Sequence[str] | None = None) -> Options:
         """The options among the keys of *values*, for a model that knows the labels *known*, if that is known here.
 
         >>> Options.from_json({"text": "x", "labels": ["PER"], "threshold": 1})
-        Options(labels=('PER',), threshold=1, offsets='codepoint')
+        Options(labels=('PER',), threshold=1, offsets='codepoint', context='document')
 
         Raises:
             InvalidOptionError: names the option and what it may be.
@@ -57,7 +62,7 @@ class Options:
         return cls(
             labels=_labels(values["labels"], known) if "labels" in values else None,
             threshold=_threshold(values["threshold"]) if "threshold" in values else None,
-            offsets=_offsets(values["offsets"]) if "offsets" in values else "codepoint",
+            **{name: _choice(values[name], name) for name in _CHOICES if name in values},
         )
 
     def keep(self, entities: Iterable[Entity]) -> list[Entity]:
@@ -78,6 +83,8 @@ class Options:
             sent["labels"] = list(self.labels)
         if self.threshold is not None:
             sent["threshold"] = self.threshold
+        if self.context != DEFAULT.context:
+            sent["context"] = self.context
         return sent
 
 
@@ -155,7 +162,8 @@ def _threshold(value: object) -> float:
     return value
 
 
-def _offsets(value: object) -> str:
-    if not isinstance(value, str) or value not in UNITS:
-        raise InvalidOptionError(f"{_OFFSETS}, got something else.")
+def _choice(value: object, name: str) -> str:
+    choices = _CHOICES[name]
+    if not isinstance(value, str) or value not in choices:
+        raise InvalidOptionError(f'Expected one of {", ".join(choices)} for "{name}", got something else.')
     return value

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Final, NamedTuple
 
-from contract.entities import Entity, TokenWeight
+from contract.entities import Entity, Explanation
 from contract.errors import DeadlineExceededError, OverloadedError, RequestError
 from contract.limits import EXPLAINED_CHAR_COST, RequestLimits
 from handler.pieces import CancelledError, check_by
@@ -58,12 +58,12 @@ class AnsweredBatch(NamedTuple):
 
 
 class _Result(NamedTuple):
-    """A request's tagged texts, the entities of each that it asks for and, with explanations, their tokens' weights."""
+    """A request's tagged texts, the entities of each that it asks for and, if it asks for them, their explanations."""
 
     request: Request
     tagged: Sequence[TaggedText]
     kept: Sequence[Sequence[Entity]]
-    weights: Sequence[Sequence[Sequence[TokenWeight]]] | None = None
+    explanations: Sequence[Sequence[Explanation]] | None = None
 
 
 class BatchWorker:
@@ -97,13 +97,15 @@ class BatchWorker:
         times.append(time.perf_counter())
         texts: list[str] = []
         deadlines: list[float] = []
+        contexts: list[str] = []
         slices: list[slice] = []  # of each request in texts
         for request, (_, headers) in zip(requests, rows, strict=True):
             asked = request.texts if isinstance(request, Request) else []
             slices.append(slice(len(texts), len(texts) + len(asked)))
             texts += asked
             deadlines += [headers.deadline] * len(asked)
-        tagged = self._tagger.tag_texts(texts, lambda i: deadlines[i] < self._now())
+            contexts += [request.options.context for _ in asked] if isinstance(request, Request) else []
+        tagged = self._tagger.tag_texts(texts, lambda i: deadlines[i] < self._now(), contexts)
         times.append(time.perf_counter())
         results = [
             self._finish(request, headers, tagged[part]) if isinstance(request, Request) else request
@@ -141,26 +143,26 @@ class BatchWorker:
         kept = [request.options.keep(one.entities) for one in tagged]
         if not headers.explain:
             return _Result(request, tagged, kept)
-        weights: list[list[list[TokenWeight]]] = []
+        explanations: list[list[Explanation]] = []
         check = check_by(lambda: headers.deadline < self._now())
         for i, (text, entities) in enumerate(zip(request.texts, kept, strict=True)):
             try:
-                weights.append(self._tagger.explain(text, entities, check))
+                explanations.append(self._tagger.explain(text, entities, check, request.options.context))
             except CancelledError:
                 return _too_late(request.form)
             except RequestError as error:
                 if request.form == "text":
                     return Refusal(error, request.form)
                 request.errors[i] = error
-                weights.append([])
-        return self._late(headers, request.form) or _Result(request, tagged, kept, weights)
+                explanations.append([])
+        return self._late(headers, request.form) or _Result(request, tagged, kept, explanations)
 
     def _reply(self, result: _Result | Refusal) -> Answer:
         if isinstance(result, Refusal):
             error = result.error
             return Answer(refusal_reply(result), error.status, error.code, error.retry_after_s, {error.code: 1})
-        request, tagged, kept, weights = result
-        body = self._replies.reply_to(request, kept, weights)
+        request, tagged, kept, explanations = result
+        body = self._replies.reply_to(request, kept, explanations)
         try:
             self._limits.check_reply(body)
         except RequestError as error:

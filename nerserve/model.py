@@ -74,25 +74,43 @@ class Model:
 
     @overload
     def predict(  # type: ignore[overload-overlap]  # a str is an Iterable[str] too
-        self, texts: str, *, labels: Iterable[str] | None = None, threshold: float | None = None
+        self,
+        texts: str,
+        *,
+        labels: Iterable[str] | None = None,
+        threshold: float | None = None,
+        context: str | None = None,
     ) -> list[Entity]: ...
 
     @overload
     def predict(
-        self, texts: Iterable[str], *, labels: Iterable[str] | None = None, threshold: float | None = None
+        self,
+        texts: Iterable[str],
+        *,
+        labels: Iterable[str] | None = None,
+        threshold: float | None = None,
+        context: str | None = None,
     ) -> list[list[Entity]]: ...
 
     def predict(
-        self, texts: str | Iterable[str], *, labels: Iterable[str] | None = None, threshold: float | None = None
+        self,
+        texts: str | Iterable[str],
+        *,
+        labels: Iterable[str] | None = None,
+        threshold: float | None = None,
+        context: str | None = None,
     ) -> list[Entity] | list[list[Entity]]:
         """The entities of a text, in text order; of several texts, a list for each.
 
         An entity is a named tuple ``Entity(text, label, start, end, score)`` with ``_asdict()``; ``start`` and ``end``
         are half-open code-point offsets.  Several texts at once take less time each, and have the same numbers.
-        *labels* keeps the entities of these labels alone, *threshold* those with at least this score.
+        *labels* keeps the entities of these labels alone, *threshold* those with at least this score.  With the
+        *context* ``"document"``, the default, what is known of a name elsewhere in the same text counts; with
+        ``"sentence"``, each sentence is read by itself.
 
         Raises:
-            InvalidOptionError: the model does not have one of *labels*, or *threshold* is not from 0 to 1.
+            InvalidOptionError: the model does not have one of *labels*, *threshold* is not from 0 to 1, or *context* is
+                another.
             TextTooLongError: a text has more than 1,000,000 code points.
             TypeError: a text is no string.
         """
@@ -103,12 +121,13 @@ class Model:
             if not isinstance(text, str):
                 raise TypeError(f"expected a string for text {i}, got {type(text).__name__}")
             _LIMITS.check_text(text)
-        found = self.tag(given, self.options(labels, threshold))
+        found = self.tag(given, self.options(labels, threshold, context))
         return found[0] if isinstance(texts, str) else found
 
-    def options(self, labels: Iterable[str] | None, threshold: float | None) -> Options:
+    def options(self, labels: Iterable[str] | None, threshold: float | None, context: str | None) -> Options:
         """What the API makes of the same options; raises InvalidOptionError."""
-        values: dict[str, object] = {} if threshold is None else {"threshold": threshold}
+        given = {"threshold": threshold, "context": context}
+        values: dict[str, object] = {name: value for name, value in given.items() if value is not None}
         if labels is not None:
             values["labels"] = [labels] if isinstance(labels, str) else list(labels)
         return Options.from_json(values, self.labels)
@@ -116,7 +135,8 @@ class Model:
     def tag(self, texts: Sequence[str], options: Options) -> list[list[Entity]]:
         """The entities of each of *texts* that *options* ask for, without a check."""
         with _one_thread():
-            return [options.keep(entities) for entities in self._tagger.tag(texts)]
+            tagged = self._tagger.tag_texts(texts, contexts=[options.context] * len(texts))
+            return [options.keep(one.entities) for one in tagged]
 
 
 @contextlib.contextmanager

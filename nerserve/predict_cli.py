@@ -15,7 +15,7 @@ from contract.argument_types import FILE, label, listed, server_url, share
 from contract.exit_status import ExitStatus, exit_status_help
 from contract.limits import RequestLimits
 from contract.names import is_model_name
-from contract.options import Options
+from contract.options import CONTEXTS, DEFAULT, Options
 from ops.operate.cli import add_state_dir
 
 if TYPE_CHECKING:
@@ -73,6 +73,8 @@ def add_parsers(subparsers: argparse._SubParsersAction[argparse.ArgumentParser])
     add("--json", dest="format", action="store_const", const="jsonl", help="the same as --format jsonl")
     add("--labels", type=listed(label), metavar="LABEL[,LABEL...]", help="only entities with these labels")
     add("--threshold", type=share, metavar="SHARE", help="only entities with at least this score, from 0 to 1")
+    context = "document: a name elsewhere in the same text counts (default); sentence: each sentence by itself"
+    add("--context", choices=CONTEXTS, help=context)
     model = "a bundle's folder or an archive (default: models/en); with --url, the model's name there"
     add("--model", metavar="BUNDLE|ARCHIVE", help=model)
     add = parser.add_argument_group("a server").add_argument
@@ -134,7 +136,7 @@ def _local(options: argparse.Namespace) -> Answerer:
     if unknown := [name for name in options.labels or () if name not in model.labels]:
         raise InputError(f"--labels: expected some of {', '.join(model.labels)}, got {unknown[0]!r}")
     limits = RequestLimits.from_environment(os.environ)
-    return Local(model, limits, model.options(options.labels, options.threshold))
+    return Local(model, limits, model.options(options.labels, options.threshold, options.context))
 
 
 def _remote(options: argparse.Namespace) -> Answerer:
@@ -146,7 +148,11 @@ def _remote(options: argparse.Namespace) -> Answerer:
         raise InputError(f"--model: expected the name of a model, as --url is given, got {options.model!r}")
     if options.ca is not None and not options.ca.is_file():
         raise InputError(f"{options.ca} does not exist; --ca names a PEM file")
-    asked = Options(None if options.labels is None else tuple(options.labels), options.threshold).to_upstream()
+    asked = Options(
+        None if options.labels is None else tuple(options.labels),
+        options.threshold,
+        context=options.context or DEFAULT.context,
+    ).to_upstream()
     source = KeySource.of(options, "inference")
     if options.inference_key_file is not None:
         source.key()  # a file that cannot be read is an error whoever is asked

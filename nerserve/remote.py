@@ -42,7 +42,7 @@ class Remote:
     """The server at *url*: a site, or TorchServe's inference port, which gets the key of *source*.
 
     *url* may have the path that is asked, such as ``/predictions/en``, behind it.  *name* is that of the model; without
-    one it is the site's default, or ``en``.  *options* are labels and threshold, as the API has them.
+    one it is the site's default, or ``en``.  *options* are labels, threshold and context, as the API has them.
     """
 
     def __init__(

@@ -51,6 +51,7 @@ examples:
   nerserve evaluate models/news test.conll
   nerserve evaluate models/news test.conll --errors errors.html     and a page that shows each error
   nerserve evaluate models/news test.conll --labels PER,ORG         these labels alone
+  nerserve evaluate models/news test.conll --documents              names elsewhere in the same document count
   nerserve evaluate models/en --field tests/field/*.jsonl           texts as people write them, by kind
 
 Files annotated with other labels than the model's, or a model with others than those to be compared: --label-map
@@ -59,6 +60,9 @@ neither in it nor what another one becomes stays as it is.  A model of person, g
 ORG and LOC:
 
   {"PER": "PER", "ORG": "ORG", "LOC": "O", "person": "PER", "group": "ORG", "product": "O"}
+
+Sentences are tagged one by one, or with --documents as those of one text.  NAME.documents has the number of sentences
+of each document on a line.
 
 Field texts are lines of JSON: the kind, by any name, the text, and its entities in text order, or [].  A text is
 tagged as in a request, and is exact if these entities come back, with these labels, and no others.
@@ -155,6 +159,8 @@ def _add_evaluate(subparsers: argparse._SubParsersAction[argparse.ArgumentParser
     form.add_argument("--perturb", choices=sorted(PERTURBATION_SHARES), help=perturb)
     field = "the files are field texts, scored by kind: texts without an error, and entities"
     form.add_argument("--field", action="store_true", help=field)
+    documents = "tag documents, as the server does texts: from -DOCSTART- lines, or NAME.documents beside NAME.conll"
+    add("--documents", action="store_true", help=documents)
     add("--json", action="store_true", help="print JSON")
     add("--errors", **FILE, help="write an HTML page on the errors")
     add("--max-errors", type=count, default=2000, metavar="N", help="sentences on that page (default: %(default)s)")
@@ -229,10 +235,13 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     from handler.errors import errors_name
     from handler.tagger import Tagger
     from training.corpora import read_label_map
+    from training.errors import InputError
     from training.evaluation import table, tag_corpora
     from training.field import tag_field
     from training.reports.error_page import check_folder, write_error_page
 
+    if arguments.field and arguments.documents:
+        raise InputError("--documents: field texts are tagged as documents always; leave it out")
     if arguments.errors:
         check_folder(arguments.errors)  # before tagging
     label_map = read_label_map(arguments.label_map) if arguments.label_map else None
@@ -244,7 +253,10 @@ def _evaluate(arguments: argparse.Namespace) -> int:
         tables = {file.name: file.table() for file in tagged}
         corpora = [corpus for file in tagged for corpus in file.as_corpora()]
     else:
-        corpora = tag_corpora(tagger, arguments.files, label_map, arguments.labels, arguments.perturb)
+        corpora = tag_corpora(
+            *(tagger, arguments.files, label_map, arguments.labels, arguments.perturb),
+            has_documents=arguments.documents,
+        )
         scores = {corpus.name: corpus.evaluation.to_dict() for corpus in corpora}
         tables = {corpus.name: table(corpus.evaluation) for corpus in corpora}
     if arguments.json:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import random
 from collections import Counter
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from handler.labels import Span
 from handler.tagger import ScoredSpan, Tagger
-from training.corpora import LabelMap, Sentence, label_set, numbered_sentences
+from training.corpora import LabelMap, Sentence, document_sizes, label_set, numbered_sentences
 from training.errors import CorpusError, InputError
 from training.perturbation import PERTURBATIONS
 
@@ -205,39 +205,75 @@ def comparable(labels: Iterable[str], label_map: LabelMap) -> dict[str, str]:
     return {label: label if label in targets else label_map.get(label, label) for label in labels}
 
 
-def tag_as_served(tagger: Tagger, sentences: Sequence[Sentence]) -> list[list[ScoredSpan]]:
-    """Spans over the words of each of *sentences*, tagged with the server's sentence and word boundaries."""
+def tag_as_served(
+    tagger: Tagger, sentences: Sequence[Sentence], sizes: Sequence[int] | None = None
+) -> list[list[ScoredSpan]]:
+    """Spans over the words of each of *sentences*, tagged with the server's sentence and word boundaries.
+
+    *sizes* are the numbers of sentences in each document; by default, every sentence is tagged by itself.
+    """
     served = [(row, edges) for row, sentence in enumerate(sentences) for edges in sentence.served]
     words = [["".join(sentences[row].words[start:end]) for start, end in pairwise(edges)] for row, edges in served]
+    if sizes is None:
+        tagged = tagger.tag_words(words)
+    else:
+        documents: list[list[list[str]]] = [[] for _ in sizes]
+        of_row = [i for i, size in enumerate(sizes) for _ in range(size)]
+        for (row, _), one in zip(served, words, strict=True):
+            documents[of_row[row]].append(one)
+        tagged = [spans for document in tagger.tag_documents(documents) for spans in document]
     found: list[list[ScoredSpan]] = [[] for _ in sentences]
-    for (row, edges), spans in zip(served, tagger.tag_words(words), strict=True):
+    for (row, edges), spans in zip(served, tagged, strict=True):
         found[row] += [ScoredSpan(Span(edges[start], edges[end], label), score) for (start, end, label), score in spans]
     return found
 
 
-def tag_sentences(tagger: Tagger, sentences: Sequence[Sentence], name: str = "tagging") -> list[list[ScoredSpan]]:
+def tag_sentences(
+    tagger: Tagger, sentences: Sequence[Sentence], name: str = "tagging", sizes: Sequence[int] | None = None
+) -> list[list[ScoredSpan]]:
     """:func:`tag_as_served` with a progress bar called *name* on a terminal."""
     found: list[list[ScoredSpan]] = [[] for _ in sentences]
-    by_length = sorted(range(len(sentences)), key=lambda row: len(sentences[row].words))  # little padding in each step
     num_words = sum(len(sentence.words) for sentence in sentences)
     with tqdm(total=num_words, desc=name, unit="word", unit_scale=True, disable=None, leave=False) as bar:
-        for first in range(0, len(sentences), _STEP):
-            rows = by_length[first : first + _STEP]
+        for rows, sizes_of_step in _steps(sentences, sizes):
             step = [sentences[row] for row in rows]
-            for row, spans in zip(rows, tag_as_served(tagger, step), strict=True):
+            for row, spans in zip(rows, tag_as_served(tagger, step, sizes_of_step), strict=True):
                 found[row] = spans
             bar.update(sum(len(sentence.words) for sentence in step))
     return found
 
 
+def _steps(
+    sentences: Sequence[Sentence], sizes: Sequence[int] | None
+) -> Iterator[tuple[Sequence[int], Sequence[int] | None]]:
+    """Rows of *sentences*, about ``_STEP`` at once, and their part of *sizes*: whole documents."""
+    if sizes is None:
+        by_length = sorted(range(len(sentences)), key=lambda row: len(sentences[row].words))  # little padding in each
+        yield from ((by_length[first : first + _STEP], None) for first in range(0, len(sentences), _STEP))
+        return
+    start, step = 0, list[int]()
+    for i, size in enumerate(sizes):
+        step.append(size)
+        if sum(step) >= _STEP or i + 1 == len(sizes):
+            yield range(start, start + sum(step)), step
+            start, step = start + sum(step), []
+
+
 def tag_corpus(
-    tagger: Tagger, sentences: Sequence[Sentence], name: str, compared: LabelMap | None = None
+    tagger: Tagger,
+    sentences: Sequence[Sentence],
+    name: str,
+    compared: LabelMap | None = None,
+    sizes: Sequence[int] | None = None,
 ) -> list[TaggedSentence]:
-    """*sentences* as *tagger* tags them; found labels are renamed by *compared*, or dropped if that is ``"O"``."""
+    """*sentences* as *tagger* tags them; found labels are renamed by *compared*, or dropped if that is ``"O"``.
+
+    *sizes* are as in :func:`tag_as_served`.
+    """
     if compared is None:
         compared = {label: label for label in tagger.config.model.labels}
     tagged = []
-    for sentence, row in zip(sentences, tag_sentences(tagger, sentences, name), strict=True):
+    for sentence, row in zip(sentences, tag_sentences(tagger, sentences, name, sizes), strict=True):
         renamed = [ScoredSpan(span._replace(label=compared[span.label]), score) for span, score in row]
         found = tuple(entity for entity in renamed if entity.span.label != "O")
         tagged.append(TaggedSentence(sentence.words, sentence.spans, found))
@@ -278,18 +314,22 @@ def tag_corpora(
     label_map: LabelMap | None = None,
     only: Collection[str] = (),
     perturb: str | None = None,
+    *,
+    has_documents: bool = False,
 ) -> list[TaggedCorpus]:
     """*files* as *tagger* tags them.
 
     *label_map* maps the labels of the files, and those of the model as described in :func:`comparable`; *only* limits
     the comparison to some labels; *perturb* names a perturbation that is applied to every sentence first.
+    With *has_documents*, what is known of a name elsewhere in the same document counts.
 
     Raises:
-        CorpusError: a file cannot be read, or has a label that the model cannot predict.
+        CorpusError: a file cannot be read, has a label that the model cannot predict, or no documents.
         InputError: *only* has a label that the model cannot predict.
     """
     compared, known = compared_labels(tagger, label_map, only)
     numbered = {path: numbered_sentences(path, label_map) for path in files}
+    sizes = {path: document_sizes(path, [line for line, _ in rows]) for path, rows in numbered.items() if has_documents}
     for path, rows in numbered.items():
         if perturb:
             rows[:] = [(line, PERTURBATIONS[perturb](sentence, random.Random(line))) for line, sentence in rows]
@@ -301,7 +341,7 @@ def tag_corpora(
             sentences = [
                 row._replace(spans=tuple(span for span in row.spans if span.label in only)) for row in sentences
             ]
-        tagged = tag_corpus(tagger, sentences, path.name, compared)
+        tagged = tag_corpus(tagger, sentences, path.name, compared, sizes.get(path))
         corpora.append(TaggedCorpus(str(path), [line for line, _ in rows], tagged))
     return corpora
 

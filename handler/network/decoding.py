@@ -25,6 +25,15 @@ class Decoded(NamedTuple):
     marginals: list[float]
 
 
+class Shift(NamedTuple):
+    """By how much the log-odds of an entity over exactly the tokens ``start`` to ``end`` rise."""
+
+    start: int
+    end: int
+    label: str
+    log_odds: float
+
+
 class SpanDecoder:
     """Reads entities off emissions with the CRF scores of *chain*, whose tag ids stand for *tags* of *scheme*.
 
@@ -88,6 +97,22 @@ class SpanDecoder:
             forward_backward, tokens, np.array(tags, np.int64), ends - starts, ends < lengths[indices]
         ).tolist()
         return marginals
+
+    def shifted(self, emissions: Scores, shifts: Sequence[Shift]) -> Scores:
+        """*emissions* (N, K), token by token, with *shifts*: each is spread over the tags of its entity.
+
+        The log-odds of a path that holds the entity rise by ``log_odds`` against one that holds none of its tags.
+        """
+        tokens: list[int] = []
+        tags: list[int] = []
+        amounts: list[float] = []
+        for start, end, label, log_odds in shifts:
+            tokens += range(start, end)
+            tags += [self._tag_ids[tag] for tag in span_tags(label, end - start, self._scheme)]
+            amounts += [log_odds / (end - start)] * (end - start)
+        result = emissions.copy()
+        np.add.at(result, (tokens, tags), amounts)
+        return result
 
     def _best_tags(
         self, emissions: Scores, packing: Packing, forward_backward: ForwardBackward, check: Check

@@ -7,31 +7,33 @@ be walked by an encoder, costs several times as much.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import TypeAlias
 
-from contract.entities import Entity, TokenWeight
+from contract.entities import Entity, Explanation, TokenWeight
 from contract.errors import RequestError
 from contract.options import Options, converter
 from contract.strict_json import quoted, to_json
 from handler.protocol import kserve
 from handler.protocol.requests import Refusal, Request
 
+_Converter: TypeAlias = Callable[[int], int]
+
 #: Forms whose errors are one string, as their protocols say.
 _KSERVE_FORMS = {"instances", "inputs"}
 
 
 def result_of(
-    text: str, options: Options, entities: Sequence[Entity], weights: Sequence[Sequence[TokenWeight]] | None = None
+    text: str, options: Options, entities: Sequence[Entity], explanations: Sequence[Explanation] | None = None
 ) -> str:
-    """The result of one text: its *entities* in the unit of offsets asked for; with *weights*, explained by them."""
-    offsets = [offset for entity in entities for offset in (entity.start, entity.end)]
-    offsets += [offset for tokens in weights or () for token in tokens for offset in (token.start, token.end)]
-    place = converter(text, offsets, options.offsets)
-    explanations = [f',"tokens":[{_tokens(tokens, place)}]' for tokens in weights] if weights else [""] * len(entities)
-    items = [
-        f'{{"text":{quoted(entity.text)},"label":{quoted(entity.label)},"start":{place(entity.start)},'
-        f'"end":{place(entity.end)},"score":{entity.score!r}{explanation}}}'
-        for entity, explanation in zip(entities, explanations, strict=True)
-    ]
+    """The result of one text: its *entities* in the unit of offsets asked for; explained, with *explanations*."""
+    places: list[Entity | TokenWeight] = [*entities]
+    for one in explanations or ():
+        places += one.tokens
+        if one.elsewhere is not None:
+            places += [*one.elsewhere.mentions, *([one.elsewhere.alone] if one.elsewhere.alone else [])]
+    place = converter(text, [offset for one in places for offset in (one.start, one.end)], options.offsets)
+    reasons = [_explanation(one, place) for one in explanations] if explanations else [""] * len(entities)
+    items = [f"{_entity(entity, place)}{reason}}}" for entity, reason in zip(entities, reasons, strict=True)]
     return f'{{"entities":[{",".join(items)}]}}'
 
 
@@ -51,17 +53,17 @@ class Replies:
         self,
         request: Request,
         entities: Sequence[Sequence[Entity]],
-        weights: Sequence[Sequence[Sequence[TokenWeight]]] | None = None,
+        explanations: Sequence[Sequence[Explanation]] | None = None,
     ) -> str:
-        """The reply to *request*: the *entities* of each text, with *weights* explained by them."""
-        results = _results(request, entities, weights)
+        """The reply to *request*: the *entities* of each text, with *explanations* if it asks for some."""
+        results = _results(request, entities, explanations)
         if request.form == "text":
             return f'{{"model":{self._model_json},{results[0][1:]}'
         if request.form == "texts":
             return f'{{"model":{self._model_json},"results":[{",".join(results)}]}}'
         if request.form == "inputs":
             return kserve.tensor_reply(self._model, request.id, results)
-        if weights is None:
+        if explanations is None:
             return kserve.instances_reply(self._model_json, results)
         return kserve.instances_reply(self._model_json, _results(request, entities), results)
 
@@ -74,18 +76,34 @@ def refusal_reply(refusal: Refusal) -> str:
 def _results(
     request: Request,
     entities: Sequence[Sequence[Entity]],
-    weights: Sequence[Sequence[Sequence[TokenWeight]]] | None = None,
+    explanations: Sequence[Sequence[Explanation]] | None = None,
 ) -> list[str]:
     return [
         error_of(request.errors[i])
         if i in request.errors
-        else result_of(text, request.options, entities[i], weights[i] if weights is not None else None)
+        else result_of(text, request.options, entities[i], explanations[i] if explanations is not None else None)
         for i, text in enumerate(request.texts)
     ]
 
 
-def _tokens(tokens: Sequence[TokenWeight], place: Callable[[int], int]) -> str:
-    return ",".join(
-        f'{{"text":{quoted(token.text)},"start":{place(token.start)},"end":{place(token.end)},"weight":{token.weight!r}}}'
-        for token in tokens
+def _entity(entity: Entity, place: _Converter) -> str:
+    """The JSON of *entity* without its last brace."""
+    return (
+        f'{{"text":{quoted(entity.text)},"label":{quoted(entity.label)},"start":{place(entity.start)},'
+        f'"end":{place(entity.end)},"score":{entity.score!r}'
     )
+
+
+def _explanation(explanation: Explanation, place: _Converter) -> str:
+    """What an explained entity has beside the others."""
+    tokens = ",".join(
+        f'{{"text":{quoted(token.text)},"start":{place(token.start)},"end":{place(token.end)},"weight":{token.weight!r}}}'
+        for token in explanation.tokens
+    )
+    more = ""
+    if explanation.elsewhere is not None:
+        alone, mentions = explanation.elsewhere
+        of_sentence = "null" if alone is None else f"{_entity(alone, place)}}}"
+        found = ",".join(f"{_entity(mention, place)}}}" for mention in mentions)
+        more = f',"elsewhere":{{"alone":{of_sentence},"mentions":[{found}]}}'
+    return f',"tokens":[{tokens}]{more}'

@@ -95,7 +95,7 @@ _MAX_WIDTH = 120
 
 
 class Layout(NamedTuple):
-    """A text without its quote marks and wraps, and where its lines and cells end sentences.
+    """A text without its quote marks and the line ends in its blocks, and where its lines and cells end sentences.
 
     Attributes:
         text: The text with blanks in their place: each other code point is where it was.
@@ -146,11 +146,11 @@ def lay_out(text: str, check: Check) -> Layout:
     if is_marked:
         lines, marks = _without_marks(lines, check)
     cuts: list[int] = []
-    wraps: list[tuple[int, int]] = []
+    gaps: list[tuple[int, int]] = []
     block: list[_Line] = []
     for line in in_pieces(lines, check):
         if block and (not line.content or "\t" in line.content or block[-1].ends_hard or line.mark != block[-1].mark):
-            _read(block, cuts, wraps, check)
+            _read(block, cuts, gaps, check)
             block = []
         if "\t" in line.content:
             starts, last = _cells_of(line)
@@ -159,8 +159,8 @@ def lay_out(text: str, check: Check) -> Layout:
         elif line.content:
             block.append(line)
     if block:
-        _read(block, cuts, wraps, check)
-    return Layout(_blanked(_blanked(text, marks), wraps), cuts)
+        _read(block, cuts, gaps, check)
+    return Layout(_blanked(_blanked(text, marks), gaps), cuts)
 
 
 def _cells_of(line: _Line) -> tuple[list[int], _Line]:
@@ -238,17 +238,16 @@ def _is_comment(bare: Sequence[_Line]) -> bool:
     )
 
 
-def _read(block: Sequence[_Line], cuts: list[int], wraps: list[tuple[int, int]], check: Check) -> None:
-    """Add to *cuts* where lines of *block* begin sentences, to *wraps* what is between the other lines."""
+def _read(block: Sequence[_Line], cuts: list[int], gaps: list[tuple[int, int]], check: Check) -> None:
+    """Add to *cuts* where lines of *block* begin sentences, and to *gaps* what is between its lines."""
     cuts.append(block[0].start)
     if len(block) == 1:
         return
     ends = _Ends(block, check)
     for i, (line, following) in enumerate(in_pieces(pairwise(block), check)):
+        gaps.append((line.start + len(line.content), following.start))
         if ends.end_sentence(i):
             cuts.append(following.start)
-        else:
-            wraps.append((line.start + len(line.content), following.start))
 
 
 class _Wraps(NamedTuple):

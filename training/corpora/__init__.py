@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterable
 from pathlib import Path
 
 from training.corpora import conll
+from training.corpora.boundaries import document_sizes
 from training.corpora.conll import write_conll
 from training.corpora.documents import sentences_of
 from training.corpora.formats import read_items
@@ -16,6 +17,7 @@ from training.errors import CorpusError
 __all__ = [
     "LabelMap",
     "Sentence",
+    "document_sizes",
     "label_set",
     "numbered_sentences",
     "read_conll",

@@ -22,7 +22,8 @@ logger = logging.getLogger(__name__)
 #: Share of a file's distinct words that the server may split without a warning; of tweets it is 4%.
 _SPLIT_SHARE = 0.05
 
-_DOCUMENT = re.compile(r"-DOCSTART-(?!\S)")
+#: A line between two documents.
+DOCUMENT = re.compile(r"-DOCSTART-(?!\S)")
 _COMMENT = re.compile(r"#[ \t]+(?:[\w.:]+[ \t]*=|new(?:doc|par)\b)")  # of CoNLL-U
 _NUMBER = re.compile(r"\d+|\(?\d+[.):]")
 _RANGE = re.compile(r"\d+[-.]\d+")  # the number of a word of several tokens, or of one that is not in the text
@@ -161,7 +162,7 @@ def _table(path: Path, text: str) -> _Table:
     starts: list[int] = []
     width, tabbed, odd_line, begins = 0, False, None, True
     for number, line in enumerate(lines, 1):
-        if not line or line.isspace() or (line[0] == "-" and _DOCUMENT.match(line)):
+        if not line or line.isspace() or (line[0] == "-" and DOCUMENT.match(line)):
             begins = True
             continue
         if number in comments:
@@ -191,7 +192,7 @@ def _table(path: Path, text: str) -> _Table:
 def _comments(lines: Sequence[str]) -> set[int]:
     """The numbers of those of *lines*, counted from 1, that are comments; a row may begin with ``#``, too: a token."""
     doubtful = [number for number, line in enumerate(lines, 1) if line.startswith(("# ", "#\t"))]
-    ordinary = (_columns(line) for line in lines if line.strip() and line[0] != "#" and not _DOCUMENT.match(line))
+    ordinary = (_columns(line) for line in lines if line.strip() and line[0] != "#" and not DOCUMENT.match(line))
     width = len(next(ordinary, ())) if doubtful else 0
     comments = set()
     tags: set[str] | None = None

@@ -30,7 +30,7 @@ from typing import Any, Final, TypeAlias
 
 from contract.errors import BOTH_TIERS, Tier, documented
 from contract.limits import MAX_EXPLAINED_TOKENS, MAX_TEXTS
-from contract.options import UNITS
+from contract.options import CONTEXTS, UNITS
 from web.config import WebConfig
 
 Json: TypeAlias = dict[str, Any]
@@ -92,6 +92,7 @@ def _values(config: WebConfig) -> Json:
         "max_explained_tokens": MAX_EXPLAINED_TOKENS,
         "timeout_s": config.deadline_s,
         "units": list(UNITS),
+        "contexts": list(CONTEXTS),
         "models": list(config.models),
         "model": config.models[0],
     }

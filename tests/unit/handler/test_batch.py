@@ -214,3 +214,34 @@ def test_stages_are_timed(tagger):
 
     assert list(batch.seconds) == ["read", "tag", "explain", "reply"]
     assert all(seconds >= 0 for seconds in batch.seconds.values())
+
+
+def test_each_request_of_a_batch_has_the_context_that_it_asks_for(tagger):
+    text = "Obama saw the apple, Apple. The Obama! It was Obama xyz, the Apple."
+    worker = BatchWorker(tagger, MODEL, RequestLimits())
+    options = [{}, {"context": "sentence"}, {"context": "document"}]
+
+    answers = worker.answer([({"body": json.dumps({"text": text, **of_one}).encode()}, JSON) for of_one in options])
+
+    default, sentence, document = [json.loads(answer.body)["entities"] for answer in answers.answers]
+    assert default == document != sentence
+    (alone,) = tagger.tag_texts([text], contexts=["sentence"])
+    assert sentence == [entity._asdict() for entity in alone.entities]
+
+
+def test_an_explanation_shows_the_rest_of_the_text_in_the_unit_of_the_request(tagger):
+    text = "😀 Obama saw the apple, Apple. The Obama! It was Obama xyz, the Apple."
+    worker = BatchWorker(tagger, MODEL, RequestLimits())
+    body = json.dumps({"text": text, "offsets": "utf16"}).encode()
+
+    (answer,) = worker.answer([({"body": body}, JSON._replace(explain=True))]).answers
+
+    changed = [entity for entity in json.loads(answer.body)["entities"] if "elsewhere" in entity]
+    assert changed
+    units = text.encode("utf-16-le")
+    for entity in changed:
+        alone, mentions = entity["elsewhere"]["alone"], entity["elsewhere"]["mentions"]
+        assert mentions
+        for one in [*mentions, *([alone] if alone else [])]:
+            assert units[2 * one["start"] : 2 * one["end"]].decode("utf-16-le") == one["text"]
+            assert one.keys() == {"text", "label", "start", "end", "score"}

@@ -19,6 +19,7 @@ from handler.labels import Span, tags_to_spans
 from handler.network import inference as network
 from handler.network.features import BEGIN, CASES, END, UNKNOWN
 from handler.tagger import Tagger
+from handler.text.sentences import split_sentences
 
 TEXTS = [
     "Obama saw Paris. The apple, Apple!\n\nTwo",
@@ -112,7 +113,8 @@ def check_explanation(tagger, bundle, slope):
     explained = tagger.explain(text, entities)
 
     batch = bundle.encoder().batch([words], torch.float64)
-    for entity, tokens in zip(entities, explained, strict=True):
+    for entity, (tokens, elsewhere) in zip(entities, explained, strict=True):
+        assert elsewhere is None
         assert [token.text for token in tokens] == words
         first = text[: entity.start].count(" ")
         span = Span(first, first + entity.text.count(" ") + 1, entity.label)
@@ -142,19 +144,23 @@ def test_a_weight_is_of_the_calibrated_score(calibrated_tagger, make_bundle):
 
 def test_explanations_are_of_the_sentences_that_hold_the_entities(tagger):
     text = "Obama saw Paris.\n\n" + "the apple Obama, " * 8 + "\n\nObama saw Paris."
-    (entities,) = tagger.tag([text])
+    (tagged,) = tagger.tag_texts([text], contexts=["sentence"])
+    entities = tagged.entities
 
-    explained = tagger.explain(text, entities)
+    explained = tagger.explain(text, entities, context="sentence")
 
     assert len(explained) == len(entities) > 1
-    for entity, tokens in zip(entities, explained, strict=True):
+    for entity, (tokens, elsewhere) in zip(entities, explained, strict=True):
+        assert elsewhere is None
         sentence = text[tokens[0].start : tokens[-1].end]
         assert "\n" not in sentence
         assert tokens[0].start <= entity.start < entity.end <= tokens[-1].end
         assert all(text[token.start : token.end] == token.text for token in tokens)
         alone = next(one for one in tagger.tag([sentence])[0] if one.start == entity.start - tokens[0].start)
         (of_alone,) = tagger.explain(sentence, [alone])
-        assert [token.weight for token in of_alone] == pytest.approx([token.weight for token in tokens], abs=1e-4)
+        assert [token.weight for token in of_alone.tokens] == pytest.approx(
+            [token.weight for token in tokens], abs=1e-4
+        )
 
 
 def test_a_text_with_character_references_is_read_as_a_browser_shows_it_and_answered_as_it_was_given(tagger):
@@ -209,10 +215,13 @@ def test_a_long_text_whole_and_in_pieces_gets_one_answer(tagger):
     text = "\n\n".join(pieces)
     starts = list(itertools.accumulate((len(piece) + 2 for piece in pieces[:-1]), initial=0))
 
-    (whole,) = tagger.tag([text])
+    def tag(texts):
+        return [one.entities for one in tagger.tag_texts(texts, contexts=["sentence"] * len(texts))]
 
-    alone = [tagger.tag([piece])[0] for piece in pieces]
-    assert tagger.tag(pieces[::-1]) == alone[::-1]
+    (whole,) = tag([text])
+
+    alone = [tag([piece])[0] for piece in pieces]
+    assert tag(pieces[::-1]) == alone[::-1]
     moved = [
         entity._replace(start=entity.start + start, end=entity.end + start)
         for start, entities in zip(starts, alone, strict=True)
@@ -280,3 +289,66 @@ def test_a_calibration_travels_with_the_bundle(tmp_path, make_bundle, calibrated
 
 def test_a_tagger_loads_from_a_folder(tiny_bundle, make_bundle):
     assert Tagger.load(tiny_bundle).tag(TEXTS) == Tagger(make_bundle()).tag(TEXTS)
+
+
+DOCUMENT = "Obama saw the apple, Apple. The Obama! It was Obama xyz, the Apple.\n\nApple saw Paris, the Obama"
+
+
+def test_the_rest_of_a_text_counts_unless_a_request_says_no(tagger):
+    document, sentence = tagger.tag_texts([DOCUMENT, DOCUMENT], contexts=["document", "sentence"])
+
+    alone = [
+        entity._replace(start=entity.start + start, end=entity.end + start)
+        for start, end in [(0, 27), (28, 38), (39, 67), (69, len(DOCUMENT))]
+        for entity in tagger.tag([DOCUMENT[start:end]])[0]
+    ]
+    assert sentence.entities == alone
+    assert tagger.tag([DOCUMENT]) == [document.entities]
+    assert document.entities != alone
+
+
+def test_one_sentence_is_the_same_in_both_contexts(tagger):
+    one = "Obama saw Paris and Obama saw the Apple"
+
+    document, sentence = tagger.tag_texts([one, one], contexts=["document", "sentence"])
+
+    assert document == sentence
+
+
+def test_documents_of_words_are_tagged_as_texts_are(tagger):
+    sentences = [sentence.words for sentence in split_sentences(DOCUMENT)]
+    (entities,) = tagger.tag([DOCUMENT])
+
+    other, (found, *_) = tagger.tag_documents([[["the"], []], sentences]), tagger.tag_documents([sentences, []])
+
+    assert other[1] == found
+    assert [(span.label, score) for spans in found for span, score in spans] == [
+        (entity.label, entity.score) for entity in entities
+    ]
+
+
+def test_an_explanation_tells_what_the_rest_of_the_text_changed(tagger):
+    (entities,) = tagger.tag([DOCUMENT])
+    (alone,) = tagger.tag_texts([DOCUMENT], contexts=["sentence"])
+
+    explained = tagger.explain(DOCUMENT, entities)
+
+    assert len(explained) == len(entities)
+    changed = [(entity, one.elsewhere) for entity, one in zip(entities, explained, strict=True) if one.elsewhere]
+    assert changed
+    assert {entity for entity in entities if entity not in alone.entities} == {entity for entity, _ in changed}
+    for entity, elsewhere in changed:
+        assert elsewhere.alone is None or elsewhere.alone in alone.entities
+        assert elsewhere.mentions
+        assert all(DOCUMENT[mention.start : mention.end] == mention.text for mention in elsewhere.mentions)
+        assert entity not in elsewhere.mentions
+
+
+def test_the_weights_of_an_explanation_are_of_the_answer(tagger):
+    (entities,) = tagger.tag([DOCUMENT])
+    explained = tagger.explain(DOCUMENT, entities)
+    by_sentence = tagger.explain(DOCUMENT, entities, context="sentence")
+
+    # What the rest of the text adds moves an entity's score, and so what each token is worth for it.
+    assert [one.tokens for one in explained] != [one.tokens for one in by_sentence]
+    assert all(one.elsewhere is None for one in by_sentence)

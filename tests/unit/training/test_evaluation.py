@@ -14,6 +14,7 @@ from seqeval.scheme import IOB2
 
 from handler.labels import Span, tags_to_spans
 from handler.tagger import ScoredSpan, Tagger
+from training import evaluation as evaluation_module
 from training.corpora import Sentence
 from training.errors import CorpusError, InputError
 from training.evaluation import (
@@ -370,3 +371,60 @@ def test_a_label_that_is_never_annotated_is_pointed_out(corpus, caplog):
     caplog.clear()
     tag_corpora(FakeTagger("PER", "LOC", "MISC"), [corpus], labels, ["LOC", "PER"])
     assert caplog.text == ""
+
+
+DOCUMENTS = ["Ann\tB-PER\nLee\tI-PER\n\nLee\tB-PER\n", "Oslo\tB-LOC\n"]
+
+
+class FakeDocumentTagger(FakeTagger):
+    """Finds in each sentence the number of sentences of its document, as a score."""
+
+    def tag_documents(self, documents):
+        return [[[ScoredSpan(Span(0, 1, "PER"), len(document) / 10)] for _ in document] for document in documents]
+
+
+@pytest.mark.parametrize(
+    ("text", "beside"),
+    [
+        ("-DOCSTART- O\n\n" + "\n-DOCSTART- -X- O\n\n".join(DOCUMENTS), None),
+        ("\n-DOCSTART-\n".join(DOCUMENTS), None),
+        ("\n".join(DOCUMENTS), "2\n1\n"),
+    ],
+)
+def test_documents_are_tagged_as_the_file_or_the_one_beside_it_says(tmp_path, text, beside):
+    path = tmp_path / "news.conll"
+    path.write_text(text)
+    if beside:
+        path.with_suffix(".documents").write_text(beside)
+
+    (corpus,) = tag_corpora(FakeDocumentTagger("PER", "LOC"), [path], has_documents=True)
+
+    assert [row.found[0].score for row in corpus.sentences] == [0.2, 0.2, 0.1]
+
+
+@pytest.mark.parametrize(
+    ("beside", "message"),
+    [
+        (None, "expected documents, got neither -DOCSTART- lines nor"),
+        ("2\n2\n", "expected numbers that add up to the 3 sentences of .*, got 4"),
+        ("2\none\n", ":2: expected the number of sentences of a document, got 'one'"),
+        ("0\n3\n", ":1: expected the number of sentences of a document, got '0'"),
+    ],
+)
+def test_documents_that_are_unknown_or_do_not_add_up_are_refused(tmp_path, beside, message):
+    path = tmp_path / "news.conll"
+    path.write_text("\n".join(DOCUMENTS))
+    if beside:
+        path.with_suffix(".documents").write_text(beside)
+
+    with pytest.raises(CorpusError, match=message):
+        tag_corpora(FakeDocumentTagger("PER", "LOC"), [path], has_documents=True)
+
+
+def test_steps_of_documents_hold_whole_ones(monkeypatch):
+    monkeypatch.setattr(evaluation_module, "_STEP", 4)
+    sentences = [Sentence(("Ann",), ())] * 12
+
+    found = tag_sentences(FakeDocumentTagger(), sentences, sizes=[3, 2, 1, 5, 1])
+
+    assert [row[0].score for row in found] == [0.3] * 3 + [0.2] * 2 + [0.1] + [0.5] * 5 + [0.1]

@@ -12,7 +12,7 @@ MODEL = {"name": "en", "version": "1.0", "digest": "sha256:" + "0" * 64}
 OSLO = {"text": "Oslo", "label": "LOC", "start": 0, "end": 4, "score": 0.998}
 EXPECTED = (
     'Expected a JSON object with "text" (a string) or "texts" (a list of strings), perhaps with "model", "labels", '
-    '"threshold" and "offsets", got '
+    '"threshold", "offsets" and "context", got '
 )
 PHRASE = "Attack at dawn"
 

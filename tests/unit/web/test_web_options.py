@@ -6,8 +6,9 @@ import pytest
 
 LABELS = 'Expected a list of labels, not empty, for "labels", got '
 THRESHOLD = 'Expected a number from 0 to 1 for "threshold", got '
+CONTEXT = 'Expected one of document, sentence for "context", got something else.'
 OFFSETS = 'Expected one of codepoint, utf16, utf8 for "offsets", got something else.'
-QUERY = 'Expected "model", "labels", "threshold" and "offsets" in the query, each at most once, got '
+QUERY = 'Expected "model", "labels", "threshold", "offsets" and "context" in the query, each at most once, got '
 
 
 def post(site, body, query="", content_type="application/json", **headers):
@@ -25,6 +26,8 @@ def post(site, body, query="", content_type="application/json", **headers):
         ({"threshold": 1}, {"threshold": 1}),
         ({"offsets": "codepoint"}, {}),
         ({"offsets": "utf8"}, {}),
+        ({"context": "document"}, {}),
+        ({"context": "sentence"}, {"context": "sentence"}),
         ({"labels": ["é"], "threshold": 0.25, "offsets": "utf16"}, {"labels": ["é"], "threshold": 0.25}),
     ],
 )
@@ -91,6 +94,9 @@ def test_offsets_come_in_the_unit_that_is_wanted(site, form, unit, offsets):
         ({"offsets": "bytes"}, OFFSETS),
         ({"offsets": None}, OFFSETS),
         ({"offsets": ["utf8"]}, OFFSETS),
+        ({"context": "text"}, CONTEXT),
+        ({"context": None}, CONTEXT),
+        ({"context": ["sentence"]}, CONTEXT),
     ],
 )
 def test_a_wrong_option_is_refused(upstream, site, options, message):
@@ -110,6 +116,7 @@ def test_a_wrong_option_is_refused(upstream, site, options, message):
         ("?labels=", 422, "invalid_option", LABELS + "a list with something else in it."),
         ("?labels=PER,", 422, "invalid_option", LABELS + "a list with something else in it."),
         ("?offsets=UTF8", 422, "invalid_option", OFFSETS),
+        ("?context=", 422, "invalid_option", CONTEXT),
         ("?model=fr", 404, "unknown_model", "There is no such model here. The models are: en."),
         ("?treshold=0.5", 400, "malformed_request", QUERY + "another name."),
         ("?threshold=0.5&threshold=0.6", 400, "malformed_request", QUERY + "one twice."),
@@ -140,7 +147,7 @@ def test_a_key_that_comes_twice_is_refused(upstream, site, body):
     reply = post(site, body)
 
     assert reply.status_code == 400
-    assert reply.json["error"]["message"].endswith('"threshold" and "offsets", got a key twice.')
+    assert reply.json["error"]["message"].endswith('"threshold", "offsets" and "context", got a key twice.')
     assert upstream.requests == []
 
 

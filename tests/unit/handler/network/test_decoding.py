@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import torch
 
-from handler.labels import Span, tag_rules, tag_set, tags_to_spans
+from handler.labels import Span, span_tags, tag_rules, tag_set, tags_to_spans
 from handler.network.crf import LinearChainCRF
-from handler.network.decoding import SpanDecoder
+from handler.network.decoding import Shift, SpanDecoder
 from handler.network.packing import Packing
 
 TAGS = {"BIO": tag_set(["PER", "LOC"], "BIO"), "IOBES": tag_set(["PER"], "IOBES")}
@@ -122,3 +122,23 @@ def test_a_long_sentence_has_the_marginals_of_pytorch(decoder, chain, scheme):
             assert marginal == pytest.approx(leaf.grad[0, span.start, TAGS[scheme].index(single)].item(), rel=1e-6)
         else:  # in BIO a longer entity may begin there as well
             assert marginal <= leaf.grad[0, span.start, TAGS[scheme].index(f"B-{span.label}")].item() + 1e-9
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_shift_moves_the_log_odds_of_one_entity(decoder, chain, scheme, seed):
+    random = np.random.default_rng(seed)
+    row = random.normal(scale=2, size=(4, K))
+    start, end = [(0, 1), (1, 4), (0, 4), (2, 3)][seed]
+
+    shifted = decoder.shifted(row, [Shift(start, end, "PER", 1.5)])
+
+    tags = [TAGS[scheme].index(tag) for tag in span_tags("PER", end - start, scheme)]
+    by_hand = row.copy()
+    for t, tag in zip(range(start, end), tags, strict=True):
+        by_hand[t, tag] += 1.5 / (end - start)
+    packing = Packing.of([4])
+    found = decoder.decode(shifted[packing.tokens], packing)
+    best, probabilities = brute_force(chain, by_hand, scheme)
+    assert found.spans == best
+    assert found.marginals == pytest.approx([probabilities[span] for span in best], rel=1e-9)
+    assert probabilities[Span(start, end, "PER")] > brute_force(chain, row, scheme)[1][Span(start, end, "PER")]

@@ -148,12 +148,16 @@ def test_over_grpc_the_part_says_what_it_is(name, is_json):
 @pytest.mark.parametrize("name", ["text", "data", "body"])
 @pytest.mark.parametrize("headers", [RequestHeaders(is_grpc=True), FORM, MULTIPART])
 def test_a_form_has_options_beside_the_text(name, headers):
-    request = read({name: b"Paris", "labels": b"PER,LOC", "threshold": b"0.5", "offsets": b"utf8"}, headers)
+    request = read(
+        {name: b"Paris", "labels": b"PER,LOC", "threshold": b"0.5", "offsets": b"utf8", "context": b"sentence"}, headers
+    )
 
-    assert (request.texts, request.options) == (["Paris"], Options(("PER", "LOC"), 0.5, "utf8"))
+    assert (request.texts, request.options) == (["Paris"], Options(("PER", "LOC"), 0.5, "utf8", "sentence"))
 
 
-@pytest.mark.parametrize("fields", [{"labels": b"TOWN"}, {"labels": b""}, {"threshold": b"much"}, {"offsets": b"x"}])
+@pytest.mark.parametrize(
+    "fields", [{"labels": b"TOWN"}, {"labels": b""}, {"threshold": b"much"}, {"offsets": b"x"}, {"context": b"x"}]
+)
 def test_a_wrong_option_of_a_form_is_named(fields):
     answer = read({"text": b"Paris", **fields}, FORM)
 
@@ -204,6 +208,8 @@ def test_options_of_a_tensor_are_its_parameters():
         {"threshold": True},
         {"threshold": None},
         {"offsets": "bytes"},
+        {"context": "text"},
+        {"context": None},
         {"offsets": 8},
         {"offsets": None},
         {"offsets": ["utf8"]},

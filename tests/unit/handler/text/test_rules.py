@@ -8,7 +8,7 @@ from handler.text.rules import TEXT_RULES
 from handler.text.sentences import split_sentences
 
 #: The numbers of rules, and the digest of what they make of the texts below.
-PINNED = {"tokens": 2, "lines": 2}, "6f4a066f27a86c23"
+PINNED = {"tokens": 2, "lines": 2}, "688fa3012968e074"
 
 PIECES = """
 Robert I. Kahn|Yahoo! Inc.|Ste. Genevieve|K. He works|did n't|didn't|McDonald's|O'Neil’s|U.S.|Ph.D.|St. John|No. 5|p. 12
