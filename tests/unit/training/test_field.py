@@ -234,7 +234,7 @@ def test_every_kind_of_the_exam_has_ten_texts_and_many_counter_examples(exam):
 
 
 #: The number of texts of each file that models/en gets right, less two.
-FLOORS = {"splitter": 81, "lines": 55, "tokens": 147, "slips": 64, "layout": 226, "names": 130, "words": 143}
+FLOORS = {"splitter": 81, "lines": 85, "tokens": 152, "slips": 64, "layout": 226, "names": 130, "words": 143}
 
 
 def test_the_shipped_model_keeps_its_level_in_the_exam():
