@@ -1,4 +1,4 @@
-"""``nerserve train``, ``nerserve evaluate`` and ``nerserve open-corpora``; ``renew`` is in ``renew_cli.py``."""
+"""``nerserve train``, ``nerserve evaluate`` and ``nerserve open-corpora``; ``renew`` is in ``renewal``."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from typing import Any
 from contract.argument_types import DIR, FILE, SECONDS, count, integer, label, listed, version
 from contract.exit_status import ExitStatus, exit_status_help
 from handler.config import PERTURBATION_SHARES
-from training import renew_cli
+from training.renewal import cli as renew_cli
 
 _TRAIN_EXAMPLE = """\
 examples:
@@ -251,9 +251,9 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     from handler.tagger import Tagger
     from training.corpora import read_label_map
     from training.errors import InputError
-    from training.evaluation import table, tag_corpora
-    from training.field import tag_field
     from training.reports.error_page import check_folder, write_error_page
+    from training.scoring.evaluation import table, tag_corpora
+    from training.scoring.field import tag_field
 
     if arguments.field and arguments.documents:
         raise InputError("--documents: field texts are tagged as documents always; leave it out")

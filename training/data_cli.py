@@ -85,8 +85,8 @@ def _add_convert(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
 def _check(arguments: argparse.Namespace) -> int:
     from training.check import check_files
     from training.corpora import read_label_map
-    from training.pretrained import pack
     from training.survey import table
+    from training.vectors.pretrained import pack
 
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
     labels = read_label_map(arguments.label_map) if arguments.label_map else None

@@ -13,7 +13,7 @@ from pathlib import Path
 from handler.digests import CONFIG_FILE, check_replaceable, files_of
 from handler.errors import BundleError
 from training.errors import RunError, RunFailedError
-from training.old_formats import read_config
+from training.renewal.old_formats import read_config
 
 #: The inputs of a run, in its folder, with its ``id``.
 RUN_FILE = "run.json"

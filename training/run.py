@@ -27,22 +27,22 @@ from handler.digests import CONFIG_FILE, file_digest
 from handler.errors import ConfigError, errors_name
 from handler.tagger import Tagger
 from handler.vectors import WordVectors
-from training.calibration import calibration_metrics, fit, predictions, with_scores
 from training.checkpoint import CHECKPOINT_SECONDS, only_run_in
 from training.corpora import LabelMap, Sentence, label_set, numbered_sentences, read_label_map
 from training.errors import CorpusError, InputError, RunFailedError
-from training.evaluation import TaggedSentence, of_annotated, score_tagged, tag_corpus
-from training.evaluation import table as score_table
 from training.examples import OR, all_labels
 from training.initial import check_width
 from training.output import CARD_FILE, METRICS_FILE, RUN_FILE, check_output, check_room, write_file
-from training.pretrained import StorageChoice, pack
-from training.profile import profile
 from training.reports.analysis import surface_forms
 from training.reports.run_report import write_report
+from training.scoring.calibration import calibration_metrics, fit, predictions, with_scores
+from training.scoring.evaluation import TaggedSentence, of_annotated, score_tagged, tag_corpus
+from training.scoring.evaluation import table as score_table
+from training.scoring.profile import profile
 from training.settings import read_about, read_settings
 from training.survey import Survey, Surveyor, table, with_vectors
 from training.trainer import BEST, Progress, Trainer, check_names, check_run_folder
+from training.vectors.pretrained import StorageChoice, pack
 
 logger = logging.getLogger(__name__)
 

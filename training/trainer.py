@@ -37,12 +37,12 @@ from handler.vectors import WordVectors
 from training.checkpoint import CHECKPOINT_SECONDS, first_difference, read_state, write_state
 from training.corpora import Sentence, label_set
 from training.errors import RunError, RunFailedError, StoppedError
-from training.evaluation import Evaluation, score_spans, tag_as_served
 from training.examples import Annotator, BatchSampler, Example, targets
 from training.initial import take_weights
 from training.interrupts import stop_requests
 from training.output import write_file
 from training.progress import Display, duration
+from training.scoring.evaluation import Evaluation, score_spans, tag_as_served
 
 logger = logging.getLogger(__name__)
 

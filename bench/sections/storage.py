@@ -23,9 +23,9 @@ from handler.tables import STORAGES, Storage
 from handler.tagger import Tagger
 from handler.vectors import WordVectors
 from training.corpora import label_set, read_corpus
-from training.evaluation import evaluate
-from training.pretrained import join
-from training.vector_files import read_vectors
+from training.scoring.evaluation import evaluate
+from training.vectors.pretrained import join
+from training.vectors.vector_files import read_vectors
 
 
 def run(

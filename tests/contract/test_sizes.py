@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-SMALL_FOLDERS = ("contract", "handler", "archive", "web", "ops", "nerserve", "bench")
-SHORT_FUNCTIONS = (*SMALL_FOLDERS, "training", "deploy", "examples", "tests/drills", "tests/containers")
+SMALL_FOLDERS = ("contract", "handler", "archive", "web", "ops", "nerserve", "bench", "training")
+SHORT_FUNCTIONS = (*SMALL_FOLDERS, "deploy", "examples", "tests/drills", "tests/containers")
 MAX_MODULES = 16
 MAX_LINES = 60
 PARSERS = re.compile(r"\w+_parsers?|_?add_\w*(arguments|options)")

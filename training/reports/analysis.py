@@ -9,8 +9,8 @@ from typing import Literal, NamedTuple
 from handler.labels import Span  # noqa: F401  (for the doctests)
 from handler.tagger import ScoredSpan  # noqa: F401
 from training.corpora import Sentence
-from training.evaluation import Score, TaggedSentence, score_tagged, span_errors
 from training.examples import OR
+from training.scoring.evaluation import Score, TaggedSentence, score_tagged, span_errors
 
 #: Columns of the confusion matrix for gold entities that were not found with their exact boundaries.
 OVERLAPPED, MISSED = "other boundaries", "missed"

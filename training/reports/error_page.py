@@ -14,8 +14,8 @@ from handler.config import BundleConfig
 from handler.labels import Span
 from handler.tagger import Tagger
 from training.errors import InputError
-from training.evaluation import ErrorKind, SpanError, TaggedCorpus, score_tagged, span_errors
 from training.reports.pages import render
+from training.scoring.evaluation import ErrorKind, SpanError, TaggedCorpus, score_tagged, span_errors
 
 _Key = TypeVar("_Key", bound="ErrorKind | tuple[str, str]")
 

@@ -17,8 +17,6 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator, PercentFormatter
 
-from training.calibration import Bin
-from training.evaluation import Average, Evaluation, Score
 from training.reports.analysis import (
     FAMILIARITIES,
     MISSED,
@@ -30,6 +28,8 @@ from training.reports.analysis import (
     confused_labels,
     with_all_labels,
 )
+from training.scoring.calibration import Bin
+from training.scoring.evaluation import Average, Evaluation, Score
 
 _BLUE, _ORANGE, _GREEN, _SKY, _PURPLE, _VERMILION = "#0072B2 #E69F00 #009E73 #56B4E9 #CC79A7 #D55E00".split()
 _SERIES, _MARKERS = (_BLUE, _ORANGE, _GREEN, _PURPLE, _SKY), "os^Dv<>"

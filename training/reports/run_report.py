@@ -10,9 +10,7 @@ from typing import Any, NamedTuple
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
-from training.calibration import expected_calibration_error, predictions, reliability
 from training.errors import RunFailedError
-from training.evaluation import Average, Evaluation, Score, TaggedSentence, score_tagged
 from training.output import write_file
 from training.reports import plots
 from training.reports.analysis import (
@@ -28,6 +26,8 @@ from training.reports.analysis import (
     with_all_labels,
 )
 from training.reports.pages import render
+from training.scoring.calibration import expected_calibration_error, predictions, reliability
+from training.scoring.evaluation import Average, Evaluation, Score, TaggedSentence, score_tagged
 
 REPORT_FILE = "report.html"
 PLOTS = "plots"

@@ -19,7 +19,7 @@ from handler.network.features import normalize
 from handler.subwords import MAX_CHARS, Subwords, ngram_buckets
 from handler.tables import VectorTable
 from handler.vectors import WordVectors, back_off
-from training.pretrained import pack
+from training.vectors.pretrained import pack
 
 SENTENCES = [
     "the Straße in München is größer".split(),

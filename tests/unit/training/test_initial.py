@@ -14,8 +14,8 @@ from handler.tagger import Tagger
 from handler.vectors import WordVectors
 from nerserve.cli import main
 from training.corpora import Sentence, write_conll
-from training.evaluation import evaluate
 from training.initial import take_weights
+from training.scoring.evaluation import evaluate
 from training.trainer import BEST, Trainer
 
 SENTENCES = [["the", "paris", "of", "Obama", "."], ["Apple", ","], ["obama", "the", "1984", "Xyz", "z", "apple"]]

@@ -17,7 +17,7 @@ from handler.tagger import Tagger
 from handler.vectors import WordVectors
 from training.corpora import Sentence
 from training.errors import RunError, StoppedError
-from training.evaluation import evaluate
+from training.scoring.evaluation import evaluate
 from training.trainer import BEST, Trainer
 
 NAMES = ["Ann", "Bob", "Cleo", "Dora"]

@@ -18,7 +18,7 @@ import pytest
 import torch
 
 from nerserve.cli import main, make_parser
-from training.field import read_field_texts
+from training.scoring.field import read_field_texts
 
 CORPUS = """\
 Ann\tB-person

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from handler.text.sentences import split_sentences
-from training.field import read_field_texts
+from training.scoring.field import read_field_texts
 
 EXAM = Path(__file__).parents[3] / "field"
 

@@ -5,7 +5,6 @@ import pytest
 from handler.labels import Span
 from handler.tagger import ScoredSpan
 from training.corpora import Sentence
-from training.evaluation import Score, TaggedSentence
 from training.reports.analysis import (
     MISSED,
     OVERLAPPED,
@@ -17,6 +16,7 @@ from training.reports.analysis import (
     confusion,
     surface_forms,
 )
+from training.scoring.evaluation import Score, TaggedSentence
 
 
 def tagged(num_words, gold, found):

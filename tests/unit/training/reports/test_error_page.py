@@ -13,8 +13,8 @@ import training.reports.error_page
 from handler.labels import Span
 from handler.tagger import ScoredSpan, Tagger
 from training.errors import TrainingError
-from training.evaluation import TaggedCorpus, TaggedSentence
 from training.reports.error_page import check_folder, error_page, write_error_page
+from training.scoring.evaluation import TaggedCorpus, TaggedSentence
 
 #: Words, gold spans and predicted spans: every kind of error once, wrong boundaries twice, and a faultless sentence.
 SENTENCES = [

@@ -5,10 +5,10 @@ import io
 import matplotlib.image
 import pytest
 
-from training.calibration import Bin
-from training.evaluation import Evaluation, Score
 from training.reports import plots
 from training.reports.analysis import FAMILIARITIES, MISSED, OVERLAPPED, SPURIOUS, LengthGroup, Share
+from training.scoring.calibration import Bin
+from training.scoring.evaluation import Evaluation, Score
 
 
 def entry(epoch, loss, best_epoch, **dev):

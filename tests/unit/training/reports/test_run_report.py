@@ -8,8 +8,8 @@ import pytest
 from handler.labels import Span
 from handler.tagger import ScoredSpan
 from training.errors import RunError
-from training.evaluation import TaggedSentence
 from training.reports.run_report import write_report
+from training.scoring.evaluation import TaggedSentence
 
 
 def tagged(num_words, gold, found):

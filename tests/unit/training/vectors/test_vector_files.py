@@ -12,7 +12,7 @@ import pytest
 from gensim.models.fasttext import save_facebook_model
 
 from training.errors import VectorFileError
-from training.vector_files import FASTTEXT_MAGIC, read_vectors
+from training.vectors.vector_files import FASTTEXT_MAGIC, read_vectors
 
 WORDS = ["the", "paris", "münchen", "1984"]
 TABLE = np.random.default_rng(2).normal(size=(4, 5)).astype(np.float32)
@@ -153,7 +153,7 @@ def test_a_whole_word2vec_model_gives_its_vectors(tmp_path):
 def test_a_long_read_says_what_it_reads(tmp_path, fasttext, caplog):
     facebook(fasttext, tmp_path / "a.bin")
 
-    with caplog.at_level(logging.INFO, logger="training.vector_files"):
+    with caplog.at_level(logging.INFO, logger="training.vectors.vector_files"):
         read_vectors(tmp_path / "a.bin")
 
     assert f"reading {tmp_path / 'a.bin'}" in caplog.text

@@ -16,8 +16,8 @@ from handler.errors import ConfigError, errors_name
 from handler.fields import read_object
 from handler.text.rules import TEXT_RULES
 from training.errors import InputError, RunFailedError
-from training.old_formats import renewed, rules_of
 from training.output import CARD_FILE, METRICS_FILE, check_output, check_room, write_file
+from training.renewal.old_formats import renewed, rules_of
 from training.settings import read_about
 
 #: What is different, by name, before and after.

@@ -19,7 +19,7 @@ from scipy.special import expit
 from handler.calibration import calibrated, log_odds
 from handler.config import Calibration
 from handler.tagger import ScoredSpan
-from training.evaluation import TaggedSentence
+from training.scoring.evaluation import TaggedSentence
 
 #: Least number of predicted entities in a corpus that takes part in a fit.
 MIN_SPANS = 50

@@ -53,7 +53,7 @@ def add_about_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _renew(arguments: argparse.Namespace) -> int:
-    from training.renewal import renew
+    from training.renewal.renew import renew
 
     changes = renew(
         arguments.bundle,

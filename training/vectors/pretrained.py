@@ -14,7 +14,7 @@ from handler.subwords import Subwords
 from handler.tables import Storage, VectorTable
 from handler.vectors import WordVectors, back_off, normalize_digits
 from training.errors import VectorFileError
-from training.vector_files import Vectors, read_bundle, read_vectors, unpacked
+from training.vectors.vector_files import Vectors, read_bundle, read_vectors, unpacked
 
 logger = logging.getLogger(__name__)
 

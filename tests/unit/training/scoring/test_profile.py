@@ -8,8 +8,8 @@ from handler.labels import Span
 from handler.tagger import ScoredSpan, Tagger
 from handler.text.sentences import split_sentences
 from training.corpora import Sentence
-from training.evaluation import TaggedSentence, tag_corpus
-from training.profile import profile
+from training.scoring.evaluation import TaggedSentence, tag_corpus
+from training.scoring.profile import profile
 
 TEXTS = ["Obama met Apple in Paris.", "The 2000 apples, Obama said, are in Kumasi.", "Paris! Paris, Paris."]
 
@@ -32,17 +32,16 @@ def test_words_are_counted_as_the_server_splits_them(make_bundle):
     assert (counts.dev.sentences, counts.dev.tokens, counts.dev.entities) == (1, 2, {})
 
 
-def test_the_counts_of_dev_are_those_that_its_texts_have_where_they_are_served(make_bundle):
+def test_the_counts_of_dev_are_those_that_its_texts_have_where_they_are_served_by_the_sentence(make_bundle):
     tagger = Tagger(make_bundle())
     dev = [Sentence(tuple(tokens.words), ()) for text in TEXTS for tokens in split_sentences(text)]
-    served = [tagger.tag([text])[0] for text in TEXTS]
+    texts = tagger.tag_texts(TEXTS, contexts=["sentence"] * len(TEXTS))
 
     counts = profile([], dev, tag_corpus(tagger, dev, "dev"), make_bundle().encoder()).dev
 
-    texts = tagger.tag_texts(TEXTS)
     assert counts.tokens == sum(one.num_tokens for one in texts)
     assert counts.unseen_tokens == sum(one.num_unseen for one in texts)
-    assert sum(counts.entities.values()) == sum(len(entities) for entities in served) > 0
+    assert sum(counts.entities.values()) == sum(len(one.entities) for one in texts) > 0
 
 
 @pytest.mark.parametrize(

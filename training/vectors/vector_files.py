@@ -33,7 +33,7 @@ from handler.subwords import Subwords
 from handler.tables import VectorTable
 from handler.vectors import WordVectors
 from training.errors import VectorFileError
-from training.word2vec_files import is_number, read_binary, read_text
+from training.vectors.word2vec_files import is_number, read_binary, read_text
 
 logger = logging.getLogger(__name__)
 

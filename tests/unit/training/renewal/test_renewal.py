@@ -321,7 +321,7 @@ def test_a_training_may_replace_a_bundle_of_an_earlier_format(old):
 KEEPS_RENEWING = """
 import shutil, sys
 from pathlib import Path
-from training.renewal import renew
+from training.renewal.renew import renew
 old, out = map(Path, sys.argv[1:])
 aside = out.with_name("aside")
 while True:

@@ -22,7 +22,7 @@ from training.corpora.json_files import Value, read_values
 from training.corpora.sentences import mapped
 from training.corpora.sources import decode, read_data
 from training.errors import CorpusError
-from training.evaluation import Score, TaggedCorpus, TaggedSentence, compared_labels, score_spans
+from training.scoring.evaluation import Score, TaggedCorpus, TaggedSentence, compared_labels, score_spans
 
 
 class FieldText(NamedTuple):

@@ -15,8 +15,8 @@ from handler.subwords import Subwords
 from handler.tables import STORAGES, VectorTable
 from handler.vectors import WordVectors
 from training.errors import VectorFileError
-from training.pretrained import digit_patterns, join, pack
-from training.vector_files import Vectors, read_vectors
+from training.vectors.pretrained import digit_patterns, join, pack
+from training.vectors.vector_files import Vectors, read_vectors
 
 WORDS = ["the", "paris", "münchen", "1984"]
 TABLE = np.random.default_rng(2).normal(size=(4, 5)).astype(np.float32)

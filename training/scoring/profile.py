@@ -12,8 +12,8 @@ from handler.config import Profile, TextCounts
 from handler.labels import Span
 from handler.network.features import FeatureEncoder
 from training.corpora import Sentence
-from training.evaluation import TaggedSentence
 from training.examples import OR
+from training.scoring.evaluation import TaggedSentence
 
 
 def profile(

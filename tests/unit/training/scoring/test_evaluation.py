@@ -14,10 +14,10 @@ from seqeval.scheme import IOB2
 
 from handler.labels import Span, tags_to_spans
 from handler.tagger import ScoredSpan, Tagger
-from training import evaluation as evaluation_module
 from training.corpora import Sentence
 from training.errors import CorpusError, InputError
-from training.evaluation import (
+from training.scoring import evaluation as evaluation_module
+from training.scoring.evaluation import (
     Average,
     Score,
     SpanError,

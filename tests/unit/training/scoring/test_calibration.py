@@ -14,7 +14,8 @@ from handler.calibration import calibrated
 from handler.config import Calibration
 from handler.labels import Span
 from handler.tagger import ScoredSpan, Tagger
-from training.calibration import (
+from training.corpora import Sentence
+from training.scoring.calibration import (
     MIN_SLOPE,
     MIN_SPANS,
     Prediction,
@@ -27,8 +28,7 @@ from training.calibration import (
     reliability,
     with_scores,
 )
-from training.corpora import Sentence
-from training.evaluation import TaggedSentence, tag_corpus
+from training.scoring.evaluation import TaggedSentence, tag_corpus
 
 LABELS = ("LOC", "PER")
 

@@ -12,10 +12,10 @@ from contract.entities import Entity
 from handler.labels import Span
 from handler.tagger import ScoredSpan, Tagger
 from training.errors import CorpusError, InputError
-from training.evaluation import Score
-from training.field import FieldScore, FieldText, TaggedField, TaggedFieldText, read_field_texts, tag_field
+from training.scoring.evaluation import Score
+from training.scoring.field import FieldScore, FieldText, TaggedField, TaggedFieldText, read_field_texts, tag_field
 
-EXAM = Path(__file__).parents[2] / "field"
+EXAM = Path(__file__).parents[3] / "field"
 FILES = ("splitter", "lines", "tokens", "slips", "layout", "names", "words")
 KEYS = {"kind", "text", "right", "negative", "sentences", "words"}
 

@@ -1,0 +1,1 @@
+"""Bundles of earlier formats, or of other text rules, brought up to date."""

@@ -1,0 +1,1 @@
+"""Pretrained word vectors: files of every usual kind -> the vectors of a bundle."""
