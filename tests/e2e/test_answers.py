@@ -223,3 +223,60 @@ def test_torchserve_counts_requests_for_prometheus(served):
     )
 
     assert 'ts_inference_requests_total{model_name="en"' in requests.get(f"{served.metrics}/metrics", timeout=120).text
+
+
+FIRST, SECOND = "Nadia Quist sings. ", "The crowd loved Quist."
+
+
+def site_json(served, post, option):
+    return post(f"{served.site}/api/predict", json={"text": FIRST + SECOND, **option}, timeout=60).json()["entities"]
+
+
+def site_query(served, post, option):
+    reply = post(f"{served.site}/api/predict", params=option, data=FIRST + SECOND, headers=PLAIN, timeout=60)
+    return reply.json()["entities"]
+
+
+def site_form(served, post, option):
+    reply = post(f"{served.site}/api/predict", data={"text": FIRST + SECOND, **option}, timeout=60)
+    return reply.json()["entities"]
+
+
+def site_stream(served, post, option):
+    line, headers = json.dumps({"text": FIRST + SECOND}), {"Content-Type": "application/x-ndjson"}
+    reply = post(f"{served.site}/api/predict", params=option, data=line, headers=headers, timeout=60)
+    return json.loads(reply.text)["entities"]
+
+
+def port_json(served, post, option):
+    reply = post(f"{served.inference}/predictions/en", json={"text": FIRST + SECOND, **option}, timeout=60)
+    return reply.json()["entities"]
+
+
+def kserve_v1(served, post, option):
+    url = f"{served.inference}/v1/models/en:predict"
+    return post(url, json={"instances": [FIRST + SECOND], **option}, timeout=60).json()["predictions"][0]["entities"]
+
+
+def kserve_v2(served, post, option):
+    texts = {"name": "text", "shape": [1], "datatype": "BYTES", "data": [FIRST + SECOND]}
+    body = {"inputs": [texts], "parameters": option}
+    reply = post(f"{served.inference}/v2/models/en/infer", json=body, timeout=60).json()
+    return json.loads(reply["outputs"][0]["data"][0])["entities"]
+
+
+WAYS_IN = [site_json, site_query, site_form, site_stream, port_json, kserve_v1, kserve_v2]
+
+
+@pytest.mark.parametrize("ask", WAYS_IN, ids=[way.__name__ for way in WAYS_IN])
+def test_the_rest_of_a_text_counts_unless_a_request_wants_each_sentence_by_itself(served, post, ask):
+    parts = [post(f"{served.inference}/predictions/en", json={"text": part}, timeout=60) for part in (FIRST, SECOND)]
+    first, second = (part.json()["entities"] for part in parts)
+    apart = [*first, *({**one, "start": len(FIRST) + one["start"], "end": len(FIRST) + one["end"]} for one in second)]
+
+    by_sentence, by_text = ask(served, post, {"context": "sentence"}), ask(served, post, {"context": "document"})
+
+    assert by_sentence == apart
+    assert ask(served, post, {}) == by_text
+    assert [one["text"] for one in by_text] == ["Nadia Quist", "Quist"]
+    assert by_text[1]["score"] > by_sentence[1]["score"]
