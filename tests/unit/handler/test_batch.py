@@ -163,9 +163,8 @@ def test_an_explanation_ends_soon_after_its_deadline_and_its_neighbour_is_answer
 
 
 def test_a_request_with_a_reply_that_torchserve_would_not_take_is_refused_in_the_form_that_it_had(make_bundle):
-    worker = BatchWorker(
-        Tagger(make_bundle(scheme="BIO", seed=1)), MODEL, RequestLimits()
-    )  # every comma is an entity to it
+    tagger = Tagger(make_bundle(scheme="BIO", seed=1))  # every comma is an entity to it
+    worker = BatchWorker(tagger, MODEL, RequestLimits(), work_s=600)
     plain = RequestHeaders()
     protocol = {"body": json.dumps({"instances": ["," * 50_000] * 2}).encode()}
 
