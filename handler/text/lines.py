@@ -15,26 +15,12 @@ from typing import NamedTuple
 
 from handler.pieces import PIECE, Check, in_pieces
 from handler.text.abbreviations import TITLES
-from handler.text.tokens import ENDS
+from handler.text.tokens import ENDS, SEPARATORS
 
 #: Line ends that always end a paragraph: of a page, of a record, of a paragraph.
 _HARD_ENDS = frozenset("\x0b\x0c\x1c\x1d\x1e\u2029")
 #: White space, and characters that are not seen at either end of a line.
-_INVISIBLE = "".join(
-    chr(i)
-    for first, last in (
-        (0, 0x20),
-        (0x7F, 0xA0),
-        (0xAD, 0xAD),
-        (0x1680, 0x1680),
-        (0x2000, 0x200F),
-        (0x2028, 0x202F),
-        (0x205F, 0x206F),
-        (0x3000, 0x3000),
-        (0xFEFF, 0xFEFF),
-    )
-    for i in range(first, last + 1)
-)
+_INVISIBLE = "".join(re.findall(f"[{SEPARATORS}]", "".join(map(chr, range(0x10000)))))
 
 #: What comments in programs, and some mail programs, put before each line.
 _COMMENT_MARK = re.compile(r"(?:\#+|//+|;+|%+|\|)(?!\S)")

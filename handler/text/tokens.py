@@ -73,7 +73,7 @@ _MARKS = (
     _char_class(i for i in range(0x300, 0x20000) if unicodedata.category(chr(i))[0] == "M") + "\U000e0100-\U000e01ef"
 )
 _JOINERS = "\u00ad\u200c\u200d\u2060"  # invisible; part of a word when inside one
-_SEPARATORS = r"\s\x00-\x1f\x7f-\x9f\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufeff\u00ad"
+SEPARATORS = r"\s\x00-\x1f\x7f-\x9f\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufeff\u00ad"
 _UNSPACED = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"  # kana and Han
 _PICTURES = "\u2190-\u21ff\u2300-\u23ff\u2460-\u27bf\u2900-\u297f\u2b00-\u2bff\u3030\u303d\U0001f000-\U0001faff"
 # Footnote marks (superscript or in circles) and fractions.
@@ -124,7 +124,7 @@ _TOKEN = re.compile(
     | [{_PICTURES}][{_MARKS}\U0001f3fb-\U0001f3ff\U000e0020-\U000e007f]*
       (?:\u200d[{_PICTURES}][{_MARKS}\U0001f3fb-\U0001f3ff]*)*            # emoji sequence
     | ``|''|\.{{2,}}|-{{2,}}|[!?]{{2,}}|={{2,}}|\*{{2,}}|~{{2,}}|_{{1,}}|\#{{2,}}   # runs with one meaning
-    | [^{_SEPARATORS}][{_MARKS}]*                                         # anything else
+    | [^{SEPARATORS}][{_MARKS}]*                                         # anything else
     """,
     re.VERBOSE,
 )

@@ -73,12 +73,11 @@ def _cleaned(words: tuple[str, ...], span: Span, known: Counts, *, is_whole: boo
     label = clear_label(known.get(" ".join(named)), 2, 0.8)
     if label is None and _TEACHES.intersection(named) and span.label != "PER":
         label = "ORG"
-    if label is None:
-        uncertain = span.label == "MISC" or not is_whole
-        label = f"{span.label}{OR}O" if span.label == "MISC" else span.label
-        if uncertain and span.label != "MISC":
-            label = OR.join(dict.fromkeys((span.label, "LOC", "ORG", "O")))
-    return span._replace(label=label)
+    if label is None and span.label == "MISC":
+        label = f"MISC{OR}O"
+    elif label is None and not is_whole:
+        label = OR.join(dict.fromkeys((span.label, "LOC", "ORG", "O")))
+    return span._replace(label=label or span.label)
 
 
 def _trimmed(words: tuple[str, ...], span: Span) -> Span:
